@@ -1,0 +1,266 @@
+"""The contract between Potemkin and a method: the one file that a submitter reads.
+
+A method is a class in a file of its own. It is given a batch of samples that never interact, metered access to
+the network and to the explanation, and nothing else; whatever it returns is checked and recomputed by the
+harness. A complete attack::
+
+    class SignStep(Attack):
+        name = "sign_step"
+        paper = "one step of projected gradient descent"
+
+        def forge(self, case: Case) -> Forgery:
+            inputs = case.inputs.clone().requires_grad_()
+            maps = case.explain(inputs, smoothing=Gate(beta=30.0))
+            loss = (maps - case.target).square().sum()
+            (gradient,) = torch.autograd.grad(loss, inputs)
+            return Forgery(case.project(case.inputs - case.budget.linf * gradient.sign()))
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from benchmark.explainers.base import Explainer, Query, correlation
+from benchmark.network import EXACT, Gate, Network, Smoothing, Softplus
+
+__all__ = [
+    "EXACT",
+    "Attack",
+    "Audit",
+    "Budget",
+    "Case",
+    "Defense",
+    "Detector",
+    "Explainer",
+    "Forgery",
+    "Gate",
+    "Hardening",
+    "Method",
+    "Mode",
+    "Network",
+    "Query",
+    "Smoothing",
+    "Softplus",
+    "TaskFacts",
+    "correlation",
+]
+
+Mode = Literal["oblivious", "adaptive"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What an attack may spend.
+
+    Args:
+        linf: largest change of any input value, in units of the input range [0, 1].
+        explanations: explanations per sample that an attack may ask for; None for no limit. The harness
+            counts, and stops an attack that asks for more.
+    """
+
+    linf: float
+    explanations: int | None = None
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What a method may know of a task when it decides whether it applies.
+
+    Args:
+        id: the task's id, ``track/name``.
+        track: its track.
+        explainer: name of the explanation method under attack.
+        victim: name of the network.
+        budget: what an attack may spend.
+    """
+
+    id: str
+    track: str
+    explainer: str
+    victim: str
+    budget: Budget
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch of samples to forge. Samples never interact.
+
+    Args:
+        model: the network, metered: ``model(inputs) -> logits [N, classes]``.
+        explainer: the explainer under attack, metered; in adaptive mode the hardened one.
+        inputs: clean images ``[N, C, H, W]`` in [0, 1].
+        labels: predicted class of each, which is the class explained, ``[N]``.
+        target: maps ``[N, H, W]`` that the explanation should show; they sum to 1.
+        target_inputs: images whose explanation the targets are, ``[N, C, H, W]``.
+        budget: what may be spent.
+        data: the attacker's own natural images, ``[M, C, H, W]``; never the evaluation's.
+        generator: the only source of randomness to use; it lives on the CPU.
+        detector: detector to evade, in adaptive mode against one; else None.
+    """
+
+    model: Network
+    explainer: Explainer
+    inputs: Tensor
+    labels: Tensor
+    target: Tensor
+    target_inputs: Tensor
+    budget: Budget
+    data: Tensor
+    generator: torch.Generator
+    detector: Detector | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of every tensor of the case."""
+        return self.inputs.device
+
+    def explain(self, inputs: Tensor, smoothing: Smoothing = EXACT, seed: int = 0) -> Tensor:
+        """Maps ``[N, H, W]`` of ``inputs`` for the case's labels, differentiable in ``inputs``.
+
+        ReLU networks have piecewise constant gradient maps, which offer no gradient: give a ``smoothing``.
+        The judge's ``seed`` is not known; draw several.
+        """
+        explainer = self.explainer if smoothing == EXACT else self.explainer.smoothed(smoothing)
+        return explainer.explain(self.model, Query(inputs, self.labels, seed))
+
+    def suspicion(self, inputs: Tensor, smoothing: Smoothing = EXACT, seed: int = 0) -> Tensor:
+        """Suspicion ``[N]`` that the detector to evade has of ``inputs``; zeros where there is none."""
+        if self.detector is None:
+            return inputs.new_zeros(len(inputs))
+        explainer = self.explainer.smoothed(smoothing)
+        audit = Audit(self.model, explainer, inputs, self.labels, self.data, seed)
+        return self.detector.suspicion(audit)
+
+    def project(self, inputs: Tensor) -> Tensor:
+        """The nearest inputs within the budget and within [0, 1]."""
+        low, high = self.inputs - self.budget.linf, self.inputs + self.budget.linf
+        return torch.clamp(torch.maximum(torch.minimum(inputs, high), low), 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Forgery:
+    """What an attack returns.
+
+    Args:
+        inputs: changed images ``[N, C, H, W]`` in [0, 1], within the budget of the clean ones.
+    """
+
+    inputs: Tensor
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an auditor has: never the clean image, never the target.
+
+    Args:
+        model: the network, metered.
+        explainer: the explainer whose maps are audited, metered.
+        inputs: images under suspicion, ``[N, C, H, W]`` in [0, 1].
+        labels: their predicted classes ``[N]``.
+        data: natural images of the auditor's own, ``[M, C, H, W]``.
+        seed: source of the detector's randomness.
+    """
+
+    model: Network
+    explainer: Explainer
+    inputs: Tensor
+    labels: Tensor
+    data: Tensor
+    seed: int = 0
+
+    def explain(
+        self, inputs: Tensor | None = None, smoothing: Smoothing | None = None, seed: int | None = None
+    ) -> Tensor:
+        """Maps ``[N, H, W]`` of ``inputs`` (by default the suspicious ones) for the audit's labels."""
+        explainer = self.explainer if smoothing is None else self.explainer.smoothed(smoothing)
+        query = Query(
+            self.inputs if inputs is None else inputs,
+            self.labels,
+            self.seed if seed is None else seed,
+        )
+        return explainer.explain(self.model, query)
+
+
+class Method(ABC):
+    """What attacks and defenses share.
+
+    Class attributes are the settings, and keyword arguments override them. ``params`` lists the values of a
+    setting that are run as variants: ``params = {"beta": [1.0, 5.0]}`` of a class named ``beta_smoothing``
+    makes ``beta_smoothing[beta=1]`` and ``beta_smoothing[beta=5]``.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    tracks: ClassVar[Sequence[str]] = ("saliency",)
+    params: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    control: ClassVar[bool] = False
+    """A control is run and shown, and never ranked."""
+    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """Where a control must land: lowest and highest mean of a column of the samples, on every task."""
+
+    def __init__(self, **settings: Any) -> None:
+        for key, value in settings.items():
+            if key not in self.params and not hasattr(type(self), key):
+                raise TypeError(f"{self.name} has no setting {key!r}")
+            setattr(self, key, value)
+        self.settings: Mapping[str, Any] = settings
+
+    @property
+    def variant(self) -> str:
+        """The name with its settings: ``beta_smoothing[beta=5]``, or the bare name without any."""
+        if not self.settings:
+            return self.name
+        shown = ",".join(
+            f"{key}={value:g}" if isinstance(value, int | float) else f"{key}={value}"
+            for key, value in self.settings.items()
+        )
+        return f"{self.name}[{shown}]"
+
+    def skip(self, task: TaskFacts) -> str | None:
+        """Why the method does not apply to a task, in one sentence; None where it does."""
+        return None
+
+
+class Attack(Method):
+    """Makes a forgery."""
+
+    adaptive: ClassVar[bool] = True
+    """Whether the attack does anything with the explainer, so that handing it the hardened one matters."""
+    evades: ClassVar[bool] = False
+    """Whether the attack makes use of the detector in adaptive mode."""
+    breaks: ClassVar[Sequence[str]] = ()
+    """Constraints that a control breaks on purpose (``linf``), which is then no failure."""
+
+    @abstractmethod
+    def forge(self, case: Case) -> Forgery:
+        """Changed inputs for the whole batch."""
+
+
+class Hardening(Method):
+    """Makes an explainer harder to fool."""
+
+    @abstractmethod
+    def harden(self, explainer: Explainer) -> Explainer:
+        """The hardened explainer, differentiable wherever ``explainer`` is, so that attacks can adapt."""
+
+
+class Detector(Method):
+    """Suspects forged samples."""
+
+    differentiable: ClassVar[bool] = False
+    """Whether an attack can follow the gradient of the suspicion (through a smoothed explainer)."""
+
+    @abstractmethod
+    def suspicion(self, audit: Audit) -> Tensor:
+        """Suspicion of each sample, ``[N]``; higher is more suspicious. Any finite scale will do."""
+
+
+Defense = Hardening | Detector
+
+MethodFactory = Callable[..., Method]

@@ -1,0 +1,101 @@
+"""Network architectures of the victims that the project ships weights for.
+
+Every architecture here is traceable by ``torch.fx``, pools by average unless told otherwise (a max pool
+ties on constant backgrounds, and saliency maps then jump under rounding noise), and is built from a
+YAML-friendly set of numbers alone, so that a task file says all there is to know about its victim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+from timm.models.resnet import BasicBlock, ResNet
+
+_POOLING: dict[str, Callable[[int], nn.Module]] = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
+
+
+class ConvolutionalNetwork(nn.Module):
+    """A VGG-like classifier: stages of 3x3 convolutions, each stage closed by a 2x2 pooling.
+
+    Args:
+        stages: output channels of every convolution, one inner sequence per stage.
+        pooling: ``"average"`` or ``"max"``.
+        hidden: widths of the hidden fully connected layers.
+        classes: number of logits.
+        channels: input channels.
+        size: height and width of the (square) input in pixels.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Sequence[int]],
+        pooling: str = "average",
+        hidden: Sequence[int] = (256, 64),
+        classes: int = 10,
+        channels: int = 1,
+        size: int = 28,
+    ) -> None:
+        super().__init__()
+        if pooling not in _POOLING:
+            raise ValueError(f"pooling must be one of {sorted(_POOLING)}, not {pooling!r}")
+        features: list[nn.Module] = []
+        for stage in stages:
+            for width in stage:
+                features += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                channels = width
+            features.append(_POOLING[pooling](2))
+            size //= 2
+        classifier: list[nn.Module] = []
+        width = channels * size * size
+        for hidden_width in hidden:
+            classifier += [nn.Linear(width, hidden_width), nn.ReLU()]
+            width = hidden_width
+        classifier.append(nn.Linear(width, classes))
+        self.features = nn.Sequential(*features)
+        self.classifier = nn.Sequential(*classifier)
+
+    def forward(self, inputs):  # type: ignore[no-untyped-def]  # traced by torch.fx
+        """Logits ``[N, classes]`` of normalised inputs ``[N, channels, size, size]``."""
+        return self.classifier(self.features(inputs).flatten(1))
+
+
+def residual_network(
+    blocks: Sequence[int] = (1, 1, 1, 1),
+    widths: Sequence[int] = (32, 48, 64, 96),
+    classes: int = 10,
+    channels: int = 1,
+) -> ResNet:
+    """A small timm residual network with batch norm for inputs of 28 to 64 pixels.
+
+    The ImageNet stem (stride 2, 3x3 max pooling) is replaced by a 3x3 convolution and a 2x2 average
+    pooling, since it would leave nothing of a 28-pixel image and its max pooling would tie.
+    """
+    network = ResNet(
+        BasicBlock,
+        layers=tuple(blocks),
+        channels=tuple(widths),
+        num_classes=classes,
+        in_chans=channels,
+        stem_width=widths[0],
+        zero_init_last=False,
+    )
+    stem = nn.Conv2d(channels, network.conv1.out_channels, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+    network.conv1 = stem
+    network.maxpool = nn.AvgPool2d(2)
+    return network
+
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "convolutional": ConvolutionalNetwork,
+    "residual": residual_network,
+}
+
+
+def build(name: str, **settings: Any) -> nn.Module:
+    """Builds the architecture ``name``; raises ``KeyError`` naming the known ones."""
+    if name not in ARCHITECTURES:
+        raise KeyError(f"unknown architecture {name!r}; known: {', '.join(sorted(ARCHITECTURES))}")
+    return ARCHITECTURES[name](**settings)

@@ -1,0 +1,33 @@
+"""Every error that a user can act on is a ``PotemkinError`` whose text says what to do.
+
+The command line prints the text of these errors without a traceback; any other exception is a bug.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PotemkinError(Exception):
+    """An error that a user can act on; its text names the cause and the fix."""
+
+
+class TaskError(PotemkinError):
+    """A task, suite or manifest says something that cannot be."""
+
+
+class AssetError(PotemkinError):
+    """A file of weights or data is missing, damaged or not the one that was promised."""
+
+
+class MethodError(PotemkinError):
+    """An attack or a defense breaks its contract."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> TaskError:
+    """The error for a ``name`` that is none of ``known``, with the closest known name as a hint."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return TaskError(f"unknown {kind} {name!r}: {hint}known: {', '.join(names) or 'none'}")

@@ -1,0 +1,86 @@
+"""What every explainer is: a deterministic function of a network and a query, differentiable in both."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from benchmark.network import Network, Smoothing
+
+
+class UnsupportedLayer(ValueError):
+    """An explanation method has no rule for an operation of the network; the message names both."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a local explainer is asked.
+
+    Args:
+        inputs: images ``[N, C, H, W]`` in [0, 1].
+        labels: class whose logit is explained, ``[N]``.
+        seed: source of the explainer's randomness, if it has any. The same noise is used for every sample,
+            so that a batch gives what single samples give.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    seed: int = 0
+
+    def starting_signal(self, logits: Tensor) -> Tensor:
+        """One at the explained logit and zero elsewhere, ``[N, classes]``."""
+        return torch.nn.functional.one_hot(self.labels, logits.shape[1]).to(logits.dtype)
+
+
+class Explainer(ABC):
+    """Computes an explanation.
+
+    Explainers are immutable. An explanation is differentiable in the query's inputs and in the network's
+    weights wherever the method itself is; for piecewise linear networks ask :meth:`smoothed` for a stand-in.
+    """
+
+    name: str
+
+    @abstractmethod
+    def relevance(self, model: Network, query: Query) -> Tensor:
+        """Signed relevance of every normalized input value, ``[N, C, H, W]``."""
+
+    def explain(self, model: Network, query: Query) -> Tensor:
+        """Maps ``[N, H, W]``: absolute relevance, summed over channels, normalized to sum 1."""
+        return to_maps(self.relevance(model, query))
+
+    def smoothed(self, smoothing: Smoothing) -> Self:
+        """The same explainer on a network with smooth activations.
+
+        What is smooth already (a beta-smoothed explainer, say) stays as it is, so that this can be asked of
+        any explainer, hardened or not.
+        """
+        return self
+
+    def subsampled(self, samples: int) -> Self:
+        """An approximation by at most ``samples`` draws or steps; the explainer itself if it takes none."""
+        return self
+
+
+def to_maps(relevance: Tensor) -> Tensor:
+    """Relevance ``[N, C, H, W]`` as maps ``[N, H, W]`` that are non-negative and sum to 1.
+
+    Dombrowski et al. 2019, section 2.2: absolute values, summed over channels, divided by the total. A map
+    of zeros stays zero.
+    """
+    magnitude = relevance.abs().sum(1)
+    total = magnitude.sum((1, 2), keepdim=True)
+    return magnitude / total.clamp_min(torch.finfo(total.dtype).tiny)
+
+
+def correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Pearson correlation ``[N]`` of two batches of maps ``[N, H, W]``, differentiable; 0 for constant maps."""
+    first, second = first.flatten(1), second.flatten(1)
+    first = first - first.mean(1, keepdim=True)
+    second = second - second.mean(1, keepdim=True)
+    norm = first.square().sum(1) * second.square().sum(1)
+    return (first * second).sum(1) / norm.clamp_min(torch.finfo(norm.dtype).tiny).sqrt()

@@ -1,0 +1,174 @@
+"""Backward rules: how each explanation method sends a signal back through one operation.
+
+Each rule is ordinary torch code on the walk of :class:`benchmark.network.Network`, and therefore
+differentiable to any order in inputs and weights. A rule that is not defined for an operation refuses it by
+name; it never falls back to the gradient silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from benchmark.explainers.base import UnsupportedLayer
+from benchmark.network.operations import (
+    Activation,
+    Add,
+    Affine,
+    AveragePool,
+    MaxPool,
+    Operation,
+    Reshape,
+    SmoothActivation,
+)
+from benchmark.network.smoothing import Smoothing
+
+STABILIZER = 1e-3
+"""Added to LRP's denominators. At 1e-6 the float32 gradient of an attack on LRP has a cosine to the float64
+one of down to 0.5, since a few neurons with a denominator near zero dominate it."""
+
+
+class GradientRule:
+    """The exact vector-Jacobian product of every operation."""
+
+    def __call__(
+        self,
+        operation: Operation,
+        inputs: Sequence[Tensor],
+        output: Tensor,
+        signal: Tensor,
+        smoothing: Smoothing,
+    ) -> Sequence[Tensor]:
+        """Gradient at every input."""
+        return operation.pullback(inputs, signal, smoothing)
+
+
+class GuidedRule(GradientRule):
+    """Guided backprop (Springenberg et al. 2015): activations pass back positive signals only."""
+
+    def __call__(
+        self,
+        operation: Operation,
+        inputs: Sequence[Tensor],
+        output: Tensor,
+        signal: Tensor,
+        smoothing: Smoothing,
+    ) -> Sequence[Tensor]:
+        """Gradient, rectified at every ReLU and ReLU6; refuses other activations."""
+        if isinstance(operation, Activation):
+            return (torch.relu(signal) * operation.slope(inputs[0], smoothing),)
+        if isinstance(operation, SmoothActivation):
+            raise _refusal("guided backprop", operation)
+        return super().__call__(operation, inputs, output, signal, smoothing)
+
+
+class PatternRule(GradientRule):
+    """PatternAttribution (Kindermans et al. 2018): weights are multiplied by learnt patterns.
+
+    Args:
+        patterns: one tensor per affine operation, of its weight's shape, by the operation's name.
+    """
+
+    def __init__(self, patterns: Mapping[str, Tensor]) -> None:
+        self.patterns = patterns
+
+    def __call__(
+        self,
+        operation: Operation,
+        inputs: Sequence[Tensor],
+        output: Tensor,
+        signal: Tensor,
+        smoothing: Smoothing,
+    ) -> Sequence[Tensor]:
+        """Gradient through ``weight * pattern``; refuses an operation that no pattern was learnt for."""
+        if isinstance(operation, Affine):
+            if operation.name not in self.patterns:
+                raise UnsupportedLayer(f"no pattern was learnt for layer {operation.name}")
+            weight = operation.weight() * self.patterns[operation.name]
+            return (operation.transpose(inputs[0], signal, weight),)
+        return super().__call__(operation, inputs, output, signal, smoothing)
+
+
+class RelevanceRule:
+    """Layer-wise relevance propagation: z+ in every layer but the first, zB in the first.
+
+    Montavon et al. 2017 (deep Taylor decomposition), as used by Dombrowski et al. 2019: biases take no
+    relevance, activations pass it on, averages and sums share it in proportion to their terms, maxima give it
+    to the winner.
+
+    Args:
+        low: smallest normalized value of each channel, ``[1, C, 1, 1]``.
+        high: largest normalized value of each channel.
+        stabilizer: added to every denominator, with its sign.
+    """
+
+    def __init__(self, low: Tensor, high: Tensor, stabilizer: float = STABILIZER) -> None:
+        self.low = low
+        self.high = high
+        self.stabilizer = stabilizer
+
+    def __call__(
+        self,
+        operation: Operation,
+        inputs: Sequence[Tensor],
+        output: Tensor,
+        signal: Tensor,
+        smoothing: Smoothing,
+    ) -> Sequence[Tensor]:
+        """Relevance at every input; refuses smooth activations, products and unfolded batch norms."""
+        if isinstance(operation, Affine):
+            first = operation.sources == (0,)
+            return (self._box(operation, inputs[0], signal) if first else self._positive(operation, inputs[0], signal),)
+        if isinstance(operation, Activation):
+            return (signal,)
+        if isinstance(operation, Reshape | MaxPool):
+            return operation.pullback(inputs, signal, smoothing)
+        if isinstance(operation, AveragePool):
+            share = operation.pullback(inputs, signal / self._stabilized(output), smoothing)[0]
+            return (inputs[0] * share,)
+        if isinstance(operation, Add):
+            ratio = signal / self._stabilized(output)
+            return tuple(term * ratio for term in inputs)
+        raise _refusal("LRP", operation)
+
+    def _stabilized(self, denominator: Tensor) -> Tensor:
+        return denominator + torch.where(denominator >= 0, self.stabilizer, -self.stabilizer)
+
+    def _positive(self, layer: Affine, inputs: Tensor, signal: Tensor) -> Tensor:
+        """z+ rule: ``R_i = sum_j (x_i w_ij)^+ / sum_i (x_i w_ij)^+ R_j`` for inputs of either sign."""
+        weight = layer.weight()
+        rising = weight.clamp(min=0)
+        if layer.non_negative_input:
+            ratio = signal / self._stabilized(layer.apply(inputs, rising))
+            return inputs * layer.transpose(inputs, ratio, rising)
+        falling = weight.clamp(max=0)
+        above, below = inputs.clamp(min=0), inputs.clamp(max=0)
+        total = layer.apply(above, rising) + layer.apply(below, falling)
+        ratio = signal / self._stabilized(total)
+        return above * layer.transpose(inputs, ratio, rising) + below * layer.transpose(
+            inputs, ratio, falling
+        )
+
+    def _box(self, layer: Affine, inputs: Tensor, signal: Tensor) -> Tensor:
+        """zB rule: ``R_i = sum_j (x_i w_ij - l_i w_ij^+ - h_i w_ij^-) / sum_i (...) R_j``."""
+        weight = layer.weight()
+        rising, falling = weight.clamp(min=0), weight.clamp(max=0)
+        low, high = self.low.expand_as(inputs), self.high.expand_as(inputs)
+        total = (
+            layer.apply(inputs, weight) - layer.apply(low, rising) - layer.apply(high, falling)
+        )
+        ratio = signal / self._stabilized(total)
+        return (
+            inputs * layer.transpose(inputs, ratio, weight)
+            - low * layer.transpose(inputs, ratio, rising)
+            - high * layer.transpose(inputs, ratio, falling)
+        )
+
+
+def _refusal(method: str, operation: Operation) -> UnsupportedLayer:
+    kind = getattr(operation, "kind", type(operation).__name__)
+    return UnsupportedLayer(
+        f"{method} has no rule for {kind} ({operation.name}); choose a ReLU network or a gradient method"
+    )

@@ -1,0 +1,244 @@
+"""Seven local explainers on one walk over the network's graph, batched and differentiable.
+
+Relevance is taken with respect to the *normalized* input, as in the reference code of Dombrowski et al.
+2019: "input" in gradient x input and in integrated gradients is the normalized one, and the baseline is its
+zero (the training set's mean color).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from benchmark.explainers.base import Explainer, Query, to_maps
+from benchmark.explainers.rules import (
+    STABILIZER,
+    GradientRule,
+    GuidedRule,
+    PatternRule,
+    RelevanceRule,
+)
+from benchmark.network import EXACT, Network, Smoothing
+from benchmark.network.graph import BackwardRule
+
+_ELEMENTS_PER_PASS = 2**23
+"""Input values that go through the network at once; longer averages are split, which changes no result."""
+
+
+@dataclass(frozen=True)
+class Backpropagation(Explainer):
+    """An explainer that walks the graph back once, by one rule.
+
+    Args:
+        smoothing: how the network's ReLUs are computed.
+    """
+
+    smoothing: Smoothing = EXACT
+
+    def rule(self, model: Network) -> BackwardRule:
+        """The backward rule on this network."""
+        return GradientRule()
+
+    def signal(self, logits: Tensor, query: Query) -> Tensor:
+        """What is sent back from the logits, ``[N, classes]``."""
+        return query.starting_signal(logits)
+
+    def relevance(self, model: Network, query: Query) -> Tensor:
+        """Signed relevance ``[N, C, H, W]``."""
+        return self.walk(model, model.normalize(query.inputs), query)
+
+    def walk(self, model: Network, normalized: Tensor, query: Query) -> Tensor:
+        """Relevance at already normalized inputs."""
+        values = model.propagate(normalized, self.smoothing)
+        signal = self.signal(values[-1], query)
+        return model.backpropagate(values, signal, self.rule(model), self.smoothing)
+
+    def smoothed(self, smoothing: Smoothing) -> Self:
+        """On a network with smooth activations, unless it has them already."""
+        return self if self.smoothing != EXACT else dataclasses.replace(self, smoothing=smoothing)
+
+
+@dataclass(frozen=True)
+class Gradient(Backpropagation):
+    """Gradient of the explained logit (Simonyan et al. 2014)."""
+
+    name = "gradient"
+
+
+@dataclass(frozen=True)
+class GradientTimesInput(Gradient):
+    """Gradient times input (Shrikumar et al. 2016)."""
+
+    name = "gradient_x_input"
+
+    def walk(self, model: Network, normalized: Tensor, query: Query) -> Tensor:
+        """Gradient times the normalized input."""
+        return super().walk(model, normalized, query) * normalized
+
+
+@dataclass(frozen=True)
+class IntegratedGradients(Backpropagation):
+    """Integrated gradients of the explained logit (Sundararajan et al. 2017) from the zero baseline.
+
+    Args:
+        steps: midpoints of the path at which the gradient is taken. Dombrowski et al. use 30 and explain the
+            class probability; here it is the logit, as for every other explainer.
+    """
+
+    name = "integrated_gradients"
+    steps: int = 30
+
+    def walk(self, model: Network, normalized: Tensor, query: Query) -> Tensor:
+        """Mean gradient along the path times the normalized input."""
+        positions = (torch.arange(self.steps, device=normalized.device) + 0.5) / self.steps
+        total = torch.zeros_like(normalized)
+        for part in positions.to(normalized.dtype).split(_per_pass(normalized)):
+            path = (part.view(-1, 1, 1, 1, 1) * normalized).flatten(0, 1)
+            gradients = super().walk(model, path, _repeated(query, len(part)))
+            total = total + gradients.unflatten(0, (len(part), -1)).sum(0)
+        return total / self.steps * normalized
+
+    def subsampled(self, samples: int) -> Self:
+        """The same with at most ``samples`` steps."""
+        return dataclasses.replace(self, steps=min(self.steps, samples))
+
+
+@dataclass(frozen=True)
+class GuidedBackprop(Backpropagation):
+    """Guided backprop (Springenberg et al. 2015)."""
+
+    name = "guided_backprop"
+
+    def rule(self, model: Network) -> BackwardRule:
+        """Positive signals only."""
+        return GuidedRule()
+
+
+@dataclass(frozen=True)
+class LayerwiseRelevancePropagation(Backpropagation):
+    """Layer-wise relevance propagation: z+ with zB in the first layer (Montavon et al. 2017).
+
+    Args:
+        stabilizer: added to every denominator; see :data:`benchmark.explainers.rules.STABILIZER`.
+    """
+
+    name = "lrp"
+    stabilizer: float = STABILIZER
+
+    def rule(self, model: Network) -> BackwardRule:
+        """z+ and zB on the box of valid inputs."""
+        return RelevanceRule(*model.bounds(), self.stabilizer)
+
+    def signal(self, logits: Tensor, query: Query) -> Tensor:
+        """The explained logit itself, so that relevance is conserved."""
+        return query.starting_signal(logits) * logits
+
+
+@dataclass(frozen=True)
+class PatternAttribution(Backpropagation):
+    """PatternAttribution (Kindermans et al. 2018).
+
+    Args:
+        patterns: learnt by :func:`benchmark.explainers.patterns.learn_patterns`, by operation name.
+    """
+
+    name = "pattern_attribution"
+    patterns: Mapping[str, Tensor] = field(default_factory=dict, compare=False)
+
+    def rule(self, model: Network) -> BackwardRule:
+        """Gradient through weights times patterns."""
+        return PatternRule(self.patterns)
+
+
+@dataclass(frozen=True)
+class NoiseAverage(Explainer):
+    """Mean relevance over noisy copies of the input.
+
+    With Gaussian noise on the gradient this is SmoothGrad (Smilkov et al. 2017), with uniform noise Uniform
+    Gradient (Wang et al. 2020). One set of draws, made from the query's seed, serves all samples.
+
+    Args:
+        base: explainer of each noisy copy.
+        samples: number of copies.
+        scale: standard deviation of the Gaussian, or half-width of the uniform noise, in units of the input
+            range [0, 1].
+        uniform: uniform instead of Gaussian noise.
+    """
+
+    base: Explainer
+    samples: int = 16
+    scale: float = 0.1
+    uniform: bool = False
+    name: str = "smoothgrad"
+
+    def relevance(self, model: Network, query: Query) -> Tensor:
+        """Mean of the base explainer's relevance."""
+        total = torch.zeros_like(query.inputs)
+        for noise in self._noise(query).split(_per_pass(query.inputs)):
+            copies = (query.inputs + noise.unsqueeze(1)).flatten(0, 1)
+            relevance = self.base.relevance(model, _repeated(query, len(noise), copies))
+            total = total + relevance.unflatten(0, (len(noise), -1)).sum(0)
+        return total / self.samples
+
+    def _noise(self, query: Query) -> Tensor:
+        """Draws ``[samples, C, H, W]``, made on the CPU so that every device sees the same."""
+        generator = torch.Generator().manual_seed(query.seed)
+        shape = (self.samples, *query.inputs.shape[1:])
+        if self.uniform:
+            noise = torch.rand(shape, generator=generator) * 2 - 1
+        else:
+            noise = torch.randn(shape, generator=generator)
+        return (noise * self.scale).to(query.inputs)
+
+    def smoothed(self, smoothing: Smoothing) -> Self:
+        """With a smoothed base."""
+        return dataclasses.replace(self, base=self.base.smoothed(smoothing))
+
+    def subsampled(self, samples: int) -> Self:
+        """With at most ``samples`` copies."""
+        return dataclasses.replace(self, samples=min(self.samples, samples))
+
+
+@dataclass(frozen=True)
+class Aggregate(Explainer):
+    """Mean of the normalized maps of several explainers (Rieger and Hansen 2020, AGG-Mean).
+
+    Args:
+        members: explainers to average.
+    """
+
+    members: tuple[Explainer, ...]
+    name: str = "aggregate"
+
+    def relevance(self, model: Network, query: Query) -> Tensor:
+        """The mean map as a single channel, ``[N, 1, H, W]``; it sums to 1."""
+        maps = [to_maps(member.relevance(model, query)) for member in self.members]
+        return torch.stack(maps).mean(0).unsqueeze(1)
+
+    def smoothed(self, smoothing: Smoothing) -> Self:
+        """With smoothed members."""
+        return dataclasses.replace(
+            self, members=tuple(member.smoothed(smoothing) for member in self.members)
+        )
+
+    def subsampled(self, samples: int) -> Self:
+        """With subsampled members."""
+        return dataclasses.replace(
+            self, members=tuple(member.subsampled(samples) for member in self.members)
+        )
+
+
+def _per_pass(inputs: Tensor) -> int:
+    return max(1, _ELEMENTS_PER_PASS // max(1, inputs.numel()))
+
+
+def _repeated(query: Query, times: int, inputs: Tensor | None = None) -> Query:
+    """The query for ``times`` copies of its samples, copy-major."""
+    return Query(
+        query.inputs if inputs is None else inputs, query.labels.repeat(times), query.seed
+    )

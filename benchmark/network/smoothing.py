@@ -1,0 +1,67 @@
+"""Smooth stand-ins for piecewise linear activations, each with a slope that is differentiable in turn.
+
+A ReLU network's gradient map is piecewise constant in the input: it offers an attacker no gradient. Two
+stand-ins do (Dombrowski et al. 2019, sections 3 and 5):
+
+* :class:`Softplus` replaces the activation itself, forward and backward: another, smoother network.
+* :class:`Gate` keeps the exact activation in the forward pass and replaces its slope by a sigmoid in the
+  explanation's backward pass: the predictions stay those of the exact network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+CAP = 6.0
+"""Upper kink of the ReLU6."""
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """How the network's piecewise linear activations are computed; this base class is the exact network."""
+
+    def value(self, inputs: Tensor, capped: bool) -> Tensor:
+        """Activation of pre-activations of any shape; ``capped`` is True for ReLU6."""
+        return functional.relu6(inputs) if capped else functional.relu(inputs)
+
+    def slope(self, inputs: Tensor, capped: bool) -> Tensor:
+        """Derivative of the activation that an explanation's backward pass uses, same shape."""
+        above = inputs > 0
+        return ((above & (inputs < CAP)) if capped else above).to(inputs.dtype)
+
+
+@dataclass(frozen=True)
+class Gate(Smoothing):
+    """Exact activation forward, ``sigmoid(beta * x)`` as its slope backward.
+
+    Args:
+        beta: steepness of the sigmoid, in units of one over the pre-activation.
+    """
+
+    beta: float
+
+    def slope(self, inputs: Tensor, capped: bool) -> Tensor:
+        """Slope of the softplus with the same ``beta``."""
+        slope = torch.sigmoid(self.beta * inputs)
+        return slope - torch.sigmoid(self.beta * (inputs - CAP)) if capped else slope
+
+
+@dataclass(frozen=True)
+class Softplus(Gate):
+    """``softplus_beta(x) = log(1 + exp(beta x)) / beta`` forward and its derivative backward.
+
+    The ReLU6 becomes ``softplus_beta(x) - softplus_beta(x - 6)``.
+    """
+
+    def value(self, inputs: Tensor, capped: bool) -> Tensor:
+        """Smoothed activation."""
+        value = functional.softplus(inputs, self.beta)
+        return value - functional.softplus(inputs - CAP, self.beta) if capped else value
+
+
+EXACT = Smoothing()
+"""The unmodified network."""

@@ -1,0 +1,103 @@
+"""Every entry of ``tasks/victims.yaml`` is one of four models, and an unknown field is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
+
+from benchmark.architectures import ARCHITECTURES
+from benchmark.assets import Entry, Sha256, read_manifest
+from benchmark.errors import unknown
+
+
+class VictimEntry(Entry):
+    """What every victim states: its input, normalization, classes, licence and origin."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[PositiveFloat, ...]
+    size: tuple[PositiveInt, PositiveInt, PositiveInt]
+    classes: PositiveInt
+    licence: str
+    origin: str
+
+    @model_validator(mode="after")
+    def _one_value_per_channel(self) -> Self:
+        for field, values in (("mean", self.mean), ("deviation", self.deviation)):
+            if len(values) != self.size[0]:
+                raise ValueError(
+                    f"{field} must have one value for each of the {self.size[0]} channels of size"
+                )
+        return self
+
+
+class CheckpointEntry(VictimEntry):
+    """Weights that the project ships, for one of its own architectures."""
+
+    source: Literal["checkpoint"]
+    architecture: str
+    settings: dict[str, Any]
+    weights: str
+    sha256: Sha256
+
+    @field_validator("architecture")
+    @classmethod
+    def _known_architecture(cls, name: str) -> str:
+        if name not in ARCHITECTURES:
+            raise ValueError(f"must be one of {', '.join(sorted(ARCHITECTURES))}, not {name!r}")
+        return name
+
+
+class PackageEntry(VictimEntry):
+    """Weights inside an installed Python package, for a timm architecture."""
+
+    source: Literal["package"]
+    package: str
+    distribution: str
+    file: str
+    sha256: Sha256
+    architecture: str
+    layout: Literal["timm", "efficientnet-pytorch"] = "timm"
+
+
+class TorchvisionEntry(VictimEntry):
+    """A torchvision model with weights from PyTorch's hub, hashed by their file name."""
+
+    source: Literal["torchvision"]
+    name: str
+    weights: str
+
+
+class TimmEntry(VictimEntry):
+    """A timm model with safetensors weights from the Hugging Face hub."""
+
+    source: Literal["timm"]
+    name: str
+    revision: str = "main"
+    sha256: Sha256 | None = None
+
+
+AnyEntry = CheckpointEntry | PackageEntry | TorchvisionEntry | TimmEntry
+_ADAPTER: TypeAdapter[AnyEntry] = TypeAdapter(Annotated[AnyEntry, Field(discriminator="source")])
+_SOURCES = {"checkpoint", "package", "torchvision", "timm"}
+
+
+def victim_entries(root: Path) -> dict[str, AnyEntry]:
+    """All entries by name; raises ``TaskError`` naming file, entry and field."""
+    return read_manifest(root / "tasks" / "victims.yaml", _ADAPTER, _SOURCES)
+
+
+def victim_entry(name: str, root: Path) -> AnyEntry:
+    """One entry; raises ``TaskError`` with the closest name for an unknown one."""
+    entries = victim_entries(root)
+    if name not in entries:
+        raise unknown("victim", name, entries)
+    return entries[name]
