@@ -1,7 +1,7 @@
 """The contract between Potemkin and a method: the one file that a submitter reads.
 
-A method is a class in a file of its own. It is given a batch of samples that never interact, metered access to
-the network and to the explanation, and nothing else; whatever it returns is checked and recomputed by the
+A method is a class in a file of its own. It is given a batch of samples that never interact, metered access
+to the network and to the explanation, and nothing else; whatever it returns is checked and recomputed by the
 harness. A complete attack::
 
     class SignStep(Attack):
@@ -234,6 +234,8 @@ class Attack(Method):
     """Whether the attack does anything with the explainer, so that handing it the hardened one matters."""
     evades: ClassVar[bool] = False
     """Whether the attack makes use of the detector in adaptive mode."""
+    bounds_undefended: ClassVar[bool] = False
+    """Whether a control's bounds hold for the undefended explanation only, not for every hardened one."""
     breaks: ClassVar[Sequence[str]] = ()
     """Constraints that a control breaks on purpose (``linf``), which is then no failure."""
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import nn
 from timm.models.resnet import BasicBlock, ResNet
+from torch import nn
 
 _POOLING: dict[str, Callable[[int], nn.Module]] = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
 
@@ -66,14 +66,15 @@ def residual_network(
     widths: Sequence[int] = (32, 48, 64, 96),
     classes: int = 10,
     channels: int = 1,
-) -> ResNet:
+) -> nn.Module:
     """A small timm residual network with batch norm for inputs of 28 to 64 pixels.
 
     The ImageNet stem (stride 2, 3x3 max pooling) is replaced by a 3x3 convolution and a 2x2 average
     pooling, since it would leave nothing of a 28-pixel image and its max pooling would tie.
     """
+    block: Any = BasicBlock  # timm annotates the class as if it were an instance
     network = ResNet(
-        BasicBlock,
+        block,
         layers=tuple(blocks),
         channels=tuple(widths),
         num_classes=classes,
@@ -81,10 +82,10 @@ def residual_network(
         stem_width=widths[0],
         zero_init_last=False,
     )
-    stem = nn.Conv2d(channels, network.conv1.out_channels, 3, padding=1, bias=False)
+    stem = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
-    network.conv1 = stem
-    network.maxpool = nn.AvgPool2d(2)
+    network.add_module("conv1", stem)
+    network.add_module("maxpool", nn.AvgPool2d(2))
     return network
 
 

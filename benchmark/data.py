@@ -134,9 +134,7 @@ def _ranges(name: str, entry: RangedEntry, available: int) -> dict[str, slice]:
     return {split: slice(*bounds) for split, bounds in entry.splits.items()}
 
 
-def _in_memory(
-    name: str, classes: Sequence[str], pixels: Tensor, labels: Tensor, entry: RangedEntry
-) -> Data:
+def _in_memory(name: str, classes: Sequence[str], pixels: Tensor, labels: Tensor, entry: RangedEntry) -> Data:
     """Data whose uint8 ``pixels`` ``[N, C, H, W]`` are held; a split asked for becomes float32."""
     ranges = _ranges(name, entry, len(pixels))
 

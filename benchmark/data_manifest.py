@@ -81,9 +81,7 @@ class TorchvisionDataEntry(RangedEntry):
 
 
 AnyDataEntry = EmbeddedEntry | PackageDataEntry | FolderEntry | TorchvisionDataEntry
-_ADAPTER: TypeAdapter[AnyDataEntry] = TypeAdapter(
-    Annotated[AnyDataEntry, Field(discriminator="source")]
-)
+_ADAPTER: TypeAdapter[AnyDataEntry] = TypeAdapter(Annotated[AnyDataEntry, Field(discriminator="source")])
 _SOURCES = {"embedded", "package", "folder", "torchvision"}
 
 

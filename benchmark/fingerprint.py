@@ -1,7 +1,7 @@
 """Fingerprints of code: equal if and only if the code does the same by its syntax tree.
 
 Comments, docstrings, blank lines and formatting do not count. A file's fingerprint is taken together with
-those of all project modules that it imports, at any depth, so that a cell knows every line that it depends on.
+those of all project modules that it imports, at any depth, so that a cell knows every line it depends on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PACKAGES = ("benchmark", "baselines", "submissions")
 
 
 def code_fingerprints(files: Iterable[Path], root: Path) -> dict[str, str]:
-    """SHA-256 of each file's normalized code and of each project module it imports, by path below ``root``."""
+    """SHA-256 of each file's normalized code and of each project module it imports, by relative path."""
     found: dict[str, str] = {}
     waiting = [path.resolve() for path in files]
     while waiting:

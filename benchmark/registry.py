@@ -133,9 +133,7 @@ def _entries_of(file: Path, root: Path) -> list[Entry]:
         for values in itertools.product(*value.params.values()):
             settings = dict(zip(value.params, values, strict=True))
             variant = value(**settings).variant
-            entries.append(
-                Entry(value.name, variant, module_name, class_name, settings, file, value)
-            )
+            entries.append(Entry(value.name, variant, module_name, class_name, settings, file, value))
     return entries
 
 
@@ -143,7 +141,7 @@ def _check_class(method: type[Method], class_name: str) -> None:
     for attribute in ("name", "paper"):
         text = getattr(method, attribute, None)
         if not isinstance(text, str) or not text:
-            raise MethodError(f"class {class_name} needs a class attribute {attribute} = \"...\"")
+            raise MethodError(f'class {class_name} needs a class attribute {attribute} = "..."')
 
 
 def _check_unique(entries: list[Entry], root: Path) -> None:

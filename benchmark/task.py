@@ -1,4 +1,4 @@
-"""Tasks and suites from YAML: what is wrong is said by file, field and fix, and a wrong task harms no other."""
+"""Tasks and suites from YAML: what is wrong is said by file, field and fix; a wrong task harms no other."""
 
 from __future__ import annotations
 
@@ -109,9 +109,7 @@ class Task(_Part):
 
     def run_identity(self) -> str:
         """Hash of what a forgery or an explanation depends on; titles, metrics and limits are not in it."""
-        kept = self.model_dump(
-            exclude={"title", "metrics", "constraints", "limits", "seeds"}, mode="json"
-        )
+        kept = self.model_dump(exclude={"title", "metrics", "constraints", "limits", "seeds"}, mode="json")
         kept["calibration"].pop("false_positive_rate")
         return _hash(kept)
 
@@ -152,9 +150,7 @@ def load_suites(root: Path) -> dict[str, tuple[str, list[str]]]:
                 f"{_shown(file, root)}: suite {name!r}: it must have exactly the fields title and tasks"
             )
         if not isinstance(fields["tasks"], list) or not fields["tasks"]:
-            raise TaskError(
-                f"{_shown(file, root)}: suite {name!r}: field tasks: give a list of task ids"
-            )
+            raise TaskError(f"{_shown(file, root)}: suite {name!r}: field tasks: give a list of task ids")
         suites[str(name)] = (str(fields["title"]), [str(task) for task in fields["tasks"]])
     return suites
 
@@ -177,9 +173,7 @@ def load_suite(name: str, root: Path) -> Suite:
 def task_ids(root: Path) -> list[str]:
     """Ids of every task file, sorted."""
     folder = root / "tasks"
-    return sorted(
-        path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.yaml")
-    )
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.yaml"))
 
 
 def load_task(task_id: str, root: Path) -> Task:

@@ -98,10 +98,7 @@ def train(recipe: Recipe, images: Tensor, labels: Tensor) -> nn.Module:
 @torch.no_grad()
 def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Share of ``images`` whose largest logit is their label."""
-    hits = [
-        (network(x).argmax(1) == y)
-        for x, y in zip(images.split(500), labels.split(500), strict=True)
-    ]
+    hits = [(network(x).argmax(1) == y) for x, y in zip(images.split(500), labels.split(500), strict=True)]
     return float(torch.cat(hits).float().mean())
 
 

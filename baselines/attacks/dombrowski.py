@@ -56,15 +56,13 @@ class Dombrowski(Attack):
         beta = self.beta_start * (self.beta_end / self.beta_start) ** progress
         return Softplus(beta) if self.surrogate == "softplus" else Gate(beta)
 
-    def loss(
-        self, case: Case, inputs: Tensor, smoothing: Smoothing, reference: Tensor, seed: int
-    ) -> Tensor:
+    def loss(self, case: Case, inputs: Tensor, smoothing: Smoothing, reference: Tensor, seed: int) -> Tensor:
         """Loss of each sample, ``[N]``."""
         maps = case.explain(inputs, smoothing, seed)
         pixels = maps[0].numel()
         error = (pixels * (maps - case.target)).square().mean((1, 2))
         change = (case.model(inputs).softmax(1) - reference).square().sum(1)
-        loss = error + self.output_weight * change
+        loss: Tensor = error + self.output_weight * change
         if case.detector is not None:
             loss = loss + self.suspicion_weight * case.suspicion(inputs, smoothing, seed)
         return loss

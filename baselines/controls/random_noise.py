@@ -15,6 +15,7 @@ class RandomNoise(Attack):
     adaptive = False
     control = True
     bounds = {"manipulation": (0.0, 0.05)}
+    bounds_undefended = True
 
     def forge(self, case: Case) -> Forgery:
         """Clean inputs plus or minus the budget."""

@@ -32,10 +32,6 @@ class ExplainerDisagreement(Detector):
         ]
         query = Query(audit.inputs, audit.labels, audit.seed)
         maps = [audit.explain()]
-        maps += [
-            other.explain(audit.model, query)
-            for other in others
-            if other.name != audit.explainer.name
-        ]
+        maps += [other.explain(audit.model, query) for other in others if other.name != audit.explainer.name]
         agreements = [correlation(first, second) for first, second in combinations(maps, 2)]
         return 1 - torch.stack(agreements).mean(0)

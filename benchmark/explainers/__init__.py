@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
+from benchmark.errors import unknown
 from benchmark.explainers.base import Explainer, Query, UnsupportedLayer, to_maps
 from benchmark.explainers.patterns import learn_patterns
 from benchmark.explainers.saliency import (
@@ -40,19 +41,21 @@ __all__ = [
     "to_maps",
 ]
 
-_BUILDERS: dict[str, Callable[..., Explainer]] = {
-    "gradient": Gradient,
-    "gradient_x_input": GradientTimesInput,
-    "integrated_gradients": IntegratedGradients,
-    "smoothgrad": lambda **settings: NoiseAverage(Gradient(), **settings),
-    "guided_backprop": GuidedBackprop,
-    "lrp": LayerwiseRelevancePropagation,
+_BUILDERS: dict[str, tuple[Callable[..., Explainer], tuple[str, ...]]] = {
+    "gradient": (Gradient, ()),
+    "gradient_x_input": (GradientTimesInput, ()),
+    "integrated_gradients": (IntegratedGradients, ("steps",)),
+    "smoothgrad": (partial(NoiseAverage, Gradient()), ("samples", "scale", "uniform")),
+    "guided_backprop": (GuidedBackprop, ()),
+    "lrp": (LayerwiseRelevancePropagation, ("stabilizer",)),
+    "pattern_attribution": (PatternAttribution, ("images",)),
 }
+"""By name, what makes an explainer and the settings that a task may give."""
 
 
 def explainer_names() -> list[str]:
     """Names that a task may give."""
-    return sorted([*_BUILDERS, "pattern_attribution"])
+    return sorted(_BUILDERS)
 
 
 def build_explainer(
@@ -62,20 +65,20 @@ def build_explainer(
 
     Args:
         name: one of :func:`explainer_names`.
-        settings: its keyword arguments; for ``pattern_attribution`` the number of ``images`` to learn from.
+        settings: its keyword arguments; for ``pattern_attribution`` the number of ``images`` to
+            learn from.
         model: network to explain.
         images: gives the first so many of the attacker's images, for explainers that learn.
 
     Raises:
-        ValueError: unknown name or setting, with the known ones.
+        TaskError: unknown name or setting, with the known ones.
     """
-    try:
-        if name == "pattern_attribution":
-            return PatternAttribution(patterns=learn_patterns(model, images(settings.get("images", 1000))))
-        return _BUILDERS[name](**settings)
-    except KeyError:
-        near = difflib.get_close_matches(name, explainer_names(), 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(explainer_names())}"
-        raise ValueError(f"unknown explainer {name!r}; {hint}") from None
-    except TypeError as error:
-        raise ValueError(f"explainer {name!r}: {error}") from None
+    if name not in _BUILDERS:
+        raise unknown("explainer", name, explainer_names())
+    make, known = _BUILDERS[name]
+    for setting in settings:
+        if setting not in known:
+            raise unknown(f"setting of explainer {name!r}:", setting, known)
+    if name == "pattern_attribution":
+        return make(patterns=learn_patterns(model, images(settings.get("images", 1000))))
+    return make(**settings)

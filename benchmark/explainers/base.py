@@ -1,4 +1,4 @@
-"""What every explainer is: a deterministic function of a network and a query, differentiable in both."""
+"""An explainer is a deterministic function of a network and a query, differentiable in both."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from benchmark.errors import TaskError
 from benchmark.network import Network, Smoothing
 
+_NOTHING = 1e-30
+"""Totals and variances below this are a map without content; dividing by them would overflow."""
 
-class UnsupportedLayer(ValueError):
+
+class UnsupportedLayer(TaskError):
     """An explanation method has no rule for an operation of the network; the message names both."""
 
 
@@ -23,8 +27,8 @@ class Query:
     Args:
         inputs: images ``[N, C, H, W]`` in [0, 1].
         labels: class whose logit is explained, ``[N]``.
-        seed: source of the explainer's randomness, if it has any. The same noise is used for every sample,
-            so that a batch gives what single samples give.
+        seed: source of the explainer's randomness, if it has any. The same noise is used for every
+            sample, so that a batch gives what single samples give.
     """
 
     inputs: Tensor
@@ -39,8 +43,9 @@ class Query:
 class Explainer(ABC):
     """Computes an explanation.
 
-    Explainers are immutable. An explanation is differentiable in the query's inputs and in the network's
-    weights wherever the method itself is; for piecewise linear networks ask :meth:`smoothed` for a stand-in.
+    Explainers are immutable. An explanation is differentiable in the query's inputs and in the
+    network's weights wherever the method itself is; for piecewise linear networks ask
+    :meth:`smoothed` for a stand-in.
     """
 
     name: str
@@ -56,31 +61,36 @@ class Explainer(ABC):
     def smoothed(self, smoothing: Smoothing) -> Self:
         """The same explainer on a network with smooth activations.
 
-        What is smooth already (a beta-smoothed explainer, say) stays as it is, so that this can be asked of
-        any explainer, hardened or not.
+        What is smooth already (a beta-smoothed explainer, say) stays as it is, so that this can be
+        asked of any explainer, hardened or not.
         """
         return self
 
     def subsampled(self, samples: int) -> Self:
-        """An approximation by at most ``samples`` draws or steps; the explainer itself if it takes none."""
+        """An approximation by at most ``samples`` draws or steps, or itself if it takes none."""
         return self
 
 
 def to_maps(relevance: Tensor) -> Tensor:
     """Relevance ``[N, C, H, W]`` as maps ``[N, H, W]`` that are non-negative and sum to 1.
 
-    Dombrowski et al. 2019, section 2.2: absolute values, summed over channels, divided by the total. A map
-    of zeros stays zero.
+    Dombrowski et al. 2019, section 2.2: absolute values, summed over channels, divided by the
+    total. A map of zeros stays zero, and its gradient is zero.
     """
     magnitude = relevance.abs().sum(1)
     total = magnitude.sum((1, 2), keepdim=True)
-    return magnitude / total.clamp_min(torch.finfo(total.dtype).tiny)
+    return magnitude / torch.where(total > _NOTHING, total, 1.0)
 
 
 def correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Pearson correlation ``[N]`` of two batches of maps ``[N, H, W]``, differentiable; 0 for constant maps."""
+    """Pearson correlation ``[N]`` of two batches of maps ``[N, H, W]``, differentiable.
+
+    It is 0 where one of the maps is constant, and so is its gradient.
+    """
     first, second = first.flatten(1), second.flatten(1)
     first = first - first.mean(1, keepdim=True)
     second = second - second.mean(1, keepdim=True)
     norm = first.square().sum(1) * second.square().sum(1)
-    return (first * second).sum(1) / norm.clamp_min(torch.finfo(norm.dtype).tiny).sqrt()
+    related = norm > _NOTHING
+    product = torch.where(related, (first * second).sum(1), 0.0)
+    return product / torch.where(related, norm, 1.0).sqrt()

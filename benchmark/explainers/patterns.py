@@ -1,7 +1,7 @@
 """Patterns for PatternAttribution, learnt in one pass over images, in double precision.
 
-The two-component estimator of Kindermans et al. 2018 (equation 8): a neuron's pattern is the covariance of
-its input with its output in the positive regime,
+The two-component estimator of Kindermans et al. 2018 (equation 8): a neuron's pattern is the
+covariance of its input with its output in the positive regime,
 
     a = (E+[x y] - E+[x] E[y]) / (w^T E+[x y] - w^T E+[x] E[y]),
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.network import Network
-from benchmark.network.operations import Activation, Affine
+from benchmark.network.operations import Activation, Affine, pullback
 
 _BATCH = 250
 
@@ -29,23 +29,16 @@ def learn_patterns(model: Network, images: Tensor) -> Mapping[str, Tensor]:
         model: network to explain.
         images: ``[N, C, H, W]`` in [0, 1]; a thousand are enough for small networks.
     """
-    rectified = {
-        step.sources[0] for step in model.operations if isinstance(step, Activation)
-    }
-    sums: dict[str, list[Tensor]] = {}
-    layers: dict[str, Affine] = {}
-    for batch in images.split(_BATCH):
+    rectified = {step.sources[0] for step in model.operations if isinstance(step, Activation)}
+    sums: dict[Affine, list[Tensor]] = {}
+    for batch in torch.split(images, _BATCH):
         values = model.propagate(model.normalize(batch))
         for index, step in enumerate(model.operations, start=1):
-            if not isinstance(step, Affine):
-                continue
-            layers[step.name] = step
-            terms = _moments(step, values[step.sources[0]], values[index], index in rectified)
-            known = sums.get(step.name)
-            sums[step.name] = (
-                terms if known is None else [a + b for a, b in zip(known, terms, strict=True)]
-            )
-    return {name: _pattern(layers[name], *terms) for name, terms in sums.items()}
+            if isinstance(step, Affine):
+                terms = _moments(step, values[step.sources[0]], values[index], index in rectified)
+                known = sums.get(step, [torch.zeros_like(term) for term in terms])
+                sums[step] = [old + new for old, new in zip(known, terms, strict=True)]
+    return {layer.name: _pattern(layer, *terms) for layer, terms in sums.items()}
 
 
 def _moments(layer: Affine, inputs: Tensor, output: Tensor, rectified: bool) -> list[Tensor]:
@@ -67,9 +60,9 @@ def _weight_gradient(layer: Affine, inputs: Tensor, signal: Tensor) -> Tensor:
     """Sum over positions of ``signal`` times the input patch under it, of the weight's shape."""
     if isinstance(layer.layer, nn.Linear):
         return signal.T @ inputs
-    weight = torch.zeros_like(layer.layer.weight, dtype=inputs.dtype)
-    function = torch.func.vjp(lambda value: layer.apply(inputs, value), weight)[1]
-    return function(signal)[0]  # type: ignore[no-any-return]
+    zero = torch.zeros_like(layer.layer.weight, dtype=inputs.dtype)
+    (gradient,) = pullback(lambda weight: layer.apply(inputs, weight), [zero], signal)
+    return gradient
 
 
 def _pattern(

@@ -1,8 +1,8 @@
 """Backward rules: how each explanation method sends a signal back through one operation.
 
 Each rule is ordinary torch code on the walk of :class:`benchmark.network.Network`, and therefore
-differentiable to any order in inputs and weights. A rule that is not defined for an operation refuses it by
-name; it never falls back to the gradient silently.
+differentiable to any order in inputs and weights. A rule that is not defined for an operation
+refuses it by name; it never falls back to the gradient silently.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ from benchmark.network.operations import (
     Add,
     Affine,
     AveragePool,
+    Concatenation,
     MaxPool,
+    Normalization,
     Operation,
+    Other,
     Reshape,
     SmoothActivation,
 )
 from benchmark.network.smoothing import Smoothing
 
 STABILIZER = 1e-3
-"""Added to LRP's denominators. At 1e-6 the float32 gradient of an attack on LRP has a cosine to the float64
-one of down to 0.5, since a few neurons with a denominator near zero dominate it."""
+"""Added to LRP's denominators. At 1e-6 the float32 gradient of an attack on LRP has a cosine to the
+float64 one of down to 0.5, since a few neurons with a denominator near zero dominate it."""
 
 
 class GradientRule:
@@ -56,10 +59,10 @@ class GuidedRule(GradientRule):
         signal: Tensor,
         smoothing: Smoothing,
     ) -> Sequence[Tensor]:
-        """Gradient, rectified at every ReLU and ReLU6; refuses other activations."""
+        """Gradient, rectified at every ReLU and ReLU6; refuses what may be another activation."""
         if isinstance(operation, Activation):
             return (torch.relu(signal) * operation.slope(inputs[0], smoothing),)
-        if isinstance(operation, SmoothActivation):
+        if isinstance(operation, SmoothActivation | Other):
             raise _refusal("guided backprop", operation)
         return super().__call__(operation, inputs, output, signal, smoothing)
 
@@ -82,21 +85,23 @@ class PatternRule(GradientRule):
         signal: Tensor,
         smoothing: Smoothing,
     ) -> Sequence[Tensor]:
-        """Gradient through ``weight * pattern``; refuses an operation that no pattern was learnt for."""
+        """Gradient through ``weight * pattern``; refuses what no pattern was learnt for."""
         if isinstance(operation, Affine):
             if operation.name not in self.patterns:
                 raise UnsupportedLayer(f"no pattern was learnt for layer {operation.name}")
             weight = operation.weight() * self.patterns[operation.name]
             return (operation.transpose(inputs[0], signal, weight),)
+        if isinstance(operation, SmoothActivation | Normalization | Other):
+            raise _refusal("PatternAttribution", operation)
         return super().__call__(operation, inputs, output, signal, smoothing)
 
 
 class RelevanceRule:
     """Layer-wise relevance propagation: z+ in every layer but the first, zB in the first.
 
-    Montavon et al. 2017 (deep Taylor decomposition), as used by Dombrowski et al. 2019: biases take no
-    relevance, activations pass it on, averages and sums share it in proportion to their terms, maxima give it
-    to the winner.
+    Montavon et al. 2017 (deep Taylor decomposition), as used by Dombrowski et al. 2019: biases take
+    no relevance, activations pass it on, averages and sums share it in proportion to their terms,
+    maxima give it to the winner.
 
     Args:
         low: smallest normalized value of each channel, ``[1, C, 1, 1]``.
@@ -117,27 +122,26 @@ class RelevanceRule:
         signal: Tensor,
         smoothing: Smoothing,
     ) -> Sequence[Tensor]:
-        """Relevance at every input; refuses smooth activations, products and unfolded batch norms."""
+        """Relevance at every input; refuses smooth activations, products and lone batch norms."""
         if isinstance(operation, Affine):
-            first = operation.sources == (0,)
-            return (self._box(operation, inputs[0], signal) if first else self._positive(operation, inputs[0], signal),)
+            send = self._box if operation.sources == (0,) else self._positive
+            return (send(operation, inputs[0], signal),)
         if isinstance(operation, Activation):
             return (signal,)
-        if isinstance(operation, Reshape | MaxPool):
+        if isinstance(operation, Reshape | MaxPool | Concatenation):
             return operation.pullback(inputs, signal, smoothing)
-        if isinstance(operation, AveragePool):
-            share = operation.pullback(inputs, signal / self._stabilized(output), smoothing)[0]
-            return (inputs[0] * share,)
-        if isinstance(operation, Add):
+        if isinstance(operation, AveragePool | Add):
             ratio = signal / self._stabilized(output)
-            return tuple(term * ratio for term in inputs)
+            shares = operation.pullback(inputs, ratio, smoothing)
+            return [term * share for term, share in zip(inputs, shares, strict=True)]
         raise _refusal("LRP", operation)
 
     def _stabilized(self, denominator: Tensor) -> Tensor:
-        return denominator + torch.where(denominator >= 0, self.stabilizer, -self.stabilizer)
+        distance = self.stabilizer
+        return torch.where(denominator >= 0, denominator + distance, denominator - distance)
 
     def _positive(self, layer: Affine, inputs: Tensor, signal: Tensor) -> Tensor:
-        """z+ rule: ``R_i = sum_j (x_i w_ij)^+ / sum_i (x_i w_ij)^+ R_j`` for inputs of either sign."""
+        """Rule z+: ``R_i = sum_j (x_i w_ij)^+ / sum_i (x_i w_ij)^+ R_j``, for any sign of x."""
         weight = layer.weight()
         rising = weight.clamp(min=0)
         if layer.non_negative_input:
@@ -152,23 +156,18 @@ class RelevanceRule:
         )
 
     def _box(self, layer: Affine, inputs: Tensor, signal: Tensor) -> Tensor:
-        """zB rule: ``R_i = sum_j (x_i w_ij - l_i w_ij^+ - h_i w_ij^-) / sum_i (...) R_j``."""
+        """Box rule (zB): ``R_i = sum_j (x_i w_ij - l_i w_ij^+ - h_i w_ij^-) / sum_i (...) R_j``."""
         weight = layer.weight()
         rising, falling = weight.clamp(min=0), weight.clamp(max=0)
-        low, high = self.low.expand_as(inputs), self.high.expand_as(inputs)
-        total = (
-            layer.apply(inputs, weight) - layer.apply(low, rising) - layer.apply(high, falling)
-        )
-        ratio = signal / self._stabilized(total)
-        return (
-            inputs * layer.transpose(inputs, ratio, weight)
-            - low * layer.transpose(inputs, ratio, rising)
-            - high * layer.transpose(inputs, ratio, falling)
-        )
+        low, high = self.low.expand_as(inputs[:1]), self.high.expand_as(inputs[:1])
+        least = layer.apply(low, rising) + layer.apply(high, falling)
+        ratio = signal / self._stabilized(layer.apply(inputs, weight) - least)
+        from_low = (inputs - low) * layer.transpose(inputs, ratio, rising)
+        return from_low + (inputs - high) * layer.transpose(inputs, ratio, falling)
 
 
 def _refusal(method: str, operation: Operation) -> UnsupportedLayer:
-    kind = getattr(operation, "kind", type(operation).__name__)
     return UnsupportedLayer(
-        f"{method} has no rule for {kind} ({operation.name}); choose a ReLU network or a gradient method"
+        f"{method} has no rule for {operation.kind} ({operation.name}); "
+        "choose a ReLU network or a gradient method"
     )

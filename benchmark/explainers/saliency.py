@@ -1,8 +1,8 @@
 """Seven local explainers on one walk over the network's graph, batched and differentiable.
 
-Relevance is taken with respect to the *normalized* input, as in the reference code of Dombrowski et al.
-2019: "input" in gradient x input and in integrated gradients is the normalized one, and the baseline is its
-zero (the training set's mean color).
+Relevance is taken with respect to the *normalized* input, as in the reference code of Dombrowski
+et al. 2019: "input" in gradient x input and in integrated gradients is the normalized one, and the
+baseline is its zero (the training set's mean color).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from benchmark.errors import TaskError
 from benchmark.explainers.base import Explainer, Query, to_maps
 from benchmark.explainers.rules import (
     STABILIZER,
@@ -26,8 +27,9 @@ from benchmark.explainers.rules import (
 from benchmark.network import EXACT, Network, Smoothing
 from benchmark.network.graph import BackwardRule
 
-_ELEMENTS_PER_PASS = 2**23
-"""Input values that go through the network at once; longer averages are split, which changes no result."""
+_ELEMENTS_PER_PASS = {"cpu": 2**14}
+"""Input values that an average sends through the network at once, by type of device. What is larger
+is split, which changes no result; on a CPU it is faster as long as it stays in the caches."""
 
 
 @dataclass(frozen=True)
@@ -83,24 +85,28 @@ class GradientTimesInput(Gradient):
 
 @dataclass(frozen=True)
 class IntegratedGradients(Backpropagation):
-    """Integrated gradients of the explained logit (Sundararajan et al. 2017) from the zero baseline.
+    """Integrated gradients of the explained logit (Sundararajan et al. 2017) from zero.
 
     Args:
-        steps: midpoints of the path at which the gradient is taken. Dombrowski et al. use 30 and explain the
-            class probability; here it is the logit, as for every other explainer.
+        steps: midpoints of the path at which the gradient is taken. Dombrowski et al. use 30 and
+            explain the class probability; here it is the logit, as for every other explainer.
     """
 
     name = "integrated_gradients"
     steps: int = 30
 
+    def __post_init__(self) -> None:
+        """Refuses a path without steps."""
+        _at_least_one(self.name, "steps", self.steps)
+
     def walk(self, model: Network, normalized: Tensor, query: Query) -> Tensor:
         """Mean gradient along the path times the normalized input."""
-        positions = (torch.arange(self.steps, device=normalized.device) + 0.5) / self.steps
+        positions = (torch.arange(self.steps).to(normalized) + 0.5) / self.steps
         total = torch.zeros_like(normalized)
-        for part in positions.to(normalized.dtype).split(_per_pass(normalized)):
+        for part in torch.split(positions, _per_pass(normalized)):
             path = (part.view(-1, 1, 1, 1, 1) * normalized).flatten(0, 1)
             gradients = super().walk(model, path, _repeated(query, len(part)))
-            total = total + gradients.unflatten(0, (len(part), -1)).sum(0)
+            total = total + gradients.view(len(part), *normalized.shape).sum(0)
         return total / self.steps * normalized
 
     def subsampled(self, samples: int) -> Self:
@@ -144,7 +150,7 @@ class PatternAttribution(Backpropagation):
     """PatternAttribution (Kindermans et al. 2018).
 
     Args:
-        patterns: learnt by :func:`benchmark.explainers.patterns.learn_patterns`, by operation name.
+        patterns: by operation name, learnt by :func:`benchmark.explainers.patterns.learn_patterns`.
     """
 
     name = "pattern_attribution"
@@ -159,15 +165,17 @@ class PatternAttribution(Backpropagation):
 class NoiseAverage(Explainer):
     """Mean relevance over noisy copies of the input.
 
-    With Gaussian noise on the gradient this is SmoothGrad (Smilkov et al. 2017), with uniform noise Uniform
-    Gradient (Wang et al. 2020). One set of draws, made from the query's seed, serves all samples.
+    With Gaussian noise on the gradient this is SmoothGrad (Smilkov et al. 2017), with uniform noise
+    Uniform Gradient (Wang et al. 2020). One set of draws, made from the query's seed, serves all
+    samples.
 
     Args:
         base: explainer of each noisy copy.
         samples: number of copies.
-        scale: standard deviation of the Gaussian, or half-width of the uniform noise, in units of the input
-            range [0, 1].
+        scale: standard deviation of the Gaussian, or half-width of the uniform noise, in units of
+            the input range [0, 1].
         uniform: uniform instead of Gaussian noise.
+        name: the explainer's name.
     """
 
     base: Explainer
@@ -176,13 +184,17 @@ class NoiseAverage(Explainer):
     uniform: bool = False
     name: str = "smoothgrad"
 
+    def __post_init__(self) -> None:
+        """Refuses an average over nothing."""
+        _at_least_one(self.name, "samples", self.samples)
+
     def relevance(self, model: Network, query: Query) -> Tensor:
         """Mean of the base explainer's relevance."""
         total = torch.zeros_like(query.inputs)
-        for noise in self._noise(query).split(_per_pass(query.inputs)):
+        for noise in torch.split(self._noise(query), _per_pass(query.inputs)):
             copies = (query.inputs + noise.unsqueeze(1)).flatten(0, 1)
             relevance = self.base.relevance(model, _repeated(query, len(noise), copies))
-            total = total + relevance.unflatten(0, (len(noise), -1)).sum(0)
+            total = total + torch.unflatten(relevance, 0, (len(noise), -1)).sum(0)
         return total / self.samples
 
     def _noise(self, query: Query) -> Tensor:
@@ -210,6 +222,7 @@ class Aggregate(Explainer):
 
     Args:
         members: explainers to average.
+        name: the explainer's name.
     """
 
     members: tuple[Explainer, ...]
@@ -234,11 +247,16 @@ class Aggregate(Explainer):
 
 
 def _per_pass(inputs: Tensor) -> int:
-    return max(1, _ELEMENTS_PER_PASS // max(1, inputs.numel()))
+    """How many copies of a batch of inputs go through the network at once."""
+    return max(1, _ELEMENTS_PER_PASS.get(inputs.device.type, 2**23) // max(1, inputs.numel()))
 
 
 def _repeated(query: Query, times: int, inputs: Tensor | None = None) -> Query:
     """The query for ``times`` copies of its samples, copy-major."""
-    return Query(
-        query.inputs if inputs is None else inputs, query.labels.repeat(times), query.seed
-    )
+    given = query.inputs if inputs is None else inputs
+    return Query(given, query.labels.repeat(times), query.seed)
+
+
+def _at_least_one(explainer: str, setting: str, value: int) -> None:
+    if value < 1:
+        raise TaskError(f"explainer {explainer!r}: {setting} must be at least 1, not {value!r}")

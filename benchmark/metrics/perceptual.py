@@ -385,3 +385,10 @@ def _debugging_tools_stubbed() -> Iterator[None]:
     finally:
         for name in stubbed:
             del sys.modules[name]
+
+
+def weights_at_hand(name: str) -> bool:
+    """Whether :func:`load_perceptual` would find weights, without loading or hashing anything."""
+    if name == "stlpips":
+        return importlib.util.find_spec("stlpips_pytorch") is not None
+    return (Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET_FILE).is_file()

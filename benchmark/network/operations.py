@@ -7,15 +7,17 @@ differentiated, to any order, in the operation's inputs and in its weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeGuard
 
 import torch
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.norm_act import BatchNormAct2d
+from timm.layers.padding import pad_same
 from torch import Tensor, nn
 from torch.nn import functional
-from timm.layers import pad_same
 
+from benchmark.errors import TaskError
 from benchmark.network.smoothing import EXACT, Smoothing
-
-Normalizing = nn.BatchNorm2d
 
 
 class Operation:
@@ -30,104 +32,97 @@ class Operation:
         self.name = name
         self.sources = sources
         self.non_negative_input = False
-        """Whether the (first) input is known to be non-negative, whatever the network is given."""
+        """Whether all inputs are known to be non-negative, whatever the network is given."""
+
+    @property
+    def kind(self) -> str:
+        """What the operation is called in messages."""
+        return type(self).__name__
 
     def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
         """Output of the operation."""
-        raise TypeError(f"{type(self).__name__} has no forward pass")
+        raise NotImplementedError
 
     def pullback(
         self, inputs: Sequence[Tensor], signal: Tensor, smoothing: Smoothing = EXACT
     ) -> Sequence[Tensor]:
         """Vector-Jacobian product of the operation at ``inputs`` with ``signal``."""
-        gradients = torch.func.vjp(lambda *values: self.forward(*values, smoothing=smoothing), *inputs)
-        return gradients[1](signal)  # type: ignore[no-any-return]
+        return pullback(lambda *values: self.forward(*values, smoothing=smoothing), inputs, signal)
 
 
 class Affine(Operation):
     """A convolution or fully connected layer, with the batch norm behind it folded in.
 
-    Folding happens at every use, from the live parameters: a changed weight changes the explanation, and
-    gradients reach the parameters themselves.
+    Folding happens at every use, from the live parameters: a changed weight changes the
+    explanation, and gradients reach the parameters themselves.
     """
 
     def __init__(self, name: str, sources: tuple[int, ...], layer: nn.Conv2d | nn.Linear) -> None:
         super().__init__(name, sources)
         self.layer = layer
-        self.norm: Normalizing | None = None
-        self.same = not isinstance(layer, nn.Linear) and type(layer) is not nn.Conv2d
-        if isinstance(layer, nn.Conv2d) and (
-            isinstance(layer.padding, str) or layer.padding_mode != "zeros"
-        ):
-            raise ValueError(f"{name}: only zero padding given in numbers is supported")
+        self.norm: nn.BatchNorm2d | None = None
+        """The batch norm that is applied to the layer's output, if any."""
 
-    def fold(self, norm: Normalizing) -> None:
-        """Takes in the batch norm that is applied to this layer's output."""
-        self.norm = norm
-
-    def _scale(self) -> Tensor | None:
-        if self.norm is None:
-            return None
-        return _norm_scale(self.norm)
+    @staticmethod
+    def knows(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.Linear]:
+        """Whether the module computes what its weight and bias say, with zero padding."""
+        if isinstance(module, nn.Linear):
+            return type(module).forward is nn.Linear.forward
+        if not isinstance(module, nn.Conv2d):
+            return False
+        plain = isinstance(module, Conv2dSame) or type(module).forward is nn.Conv2d.forward
+        return plain and module.padding_mode == "zeros" and not isinstance(module.padding, str)
 
     def weight(self) -> Tensor:
         """The folded weight, of the layer's own shape."""
-        scale = self._scale()
-        if scale is None:
-            return self.layer.weight
-        return self.layer.weight * scale.view(-1, *(1,) * (self.layer.weight.dim() - 1))
+        weight = self.layer.weight
+        if self.norm is None:
+            return weight
+        return weight * _scale(self.norm).view(-1, *(1,) * (weight.dim() - 1))
 
     def bias(self) -> Tensor | None:
         """The folded bias ``[out]``."""
-        scale = self._scale()
-        if self.norm is None or scale is None:
-            return self.layer.bias
-        shift = -_running_mean(self.norm) if self.layer.bias is None else (
-            self.layer.bias - _running_mean(self.norm)
-        )
-        return shift * scale + self.norm.bias
+        bias = self.layer.bias
+        if self.norm is None:
+            return bias
+        shift = _shift(self.norm)
+        return shift if bias is None else bias * _scale(self.norm) + shift
 
     def apply(self, inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """The layer with another weight (and bias) of the same shape."""
         layer = self.layer
         if isinstance(layer, nn.Linear):
             return functional.linear(inputs, weight, bias)
-        padding: tuple[int, ...] | int = layer.padding  # type: ignore[assignment]
-        if self.same:
-            inputs = pad_same(inputs, list(layer.kernel_size), list(layer.stride), list(layer.dilation))
-            padding = 0
+        padding = _pair(layer.padding)
+        if isinstance(layer, Conv2dSame):
+            kernel, stride = list(layer.kernel_size), list(layer.stride)
+            inputs, padding = pad_same(inputs, kernel, stride, list(layer.dilation)), (0, 0)
         return functional.conv2d(
             inputs, weight, bias, layer.stride, padding, layer.dilation, layer.groups
         )
 
     def transpose(self, inputs: Tensor, signal: Tensor, weight: Tensor) -> Tensor:
-        """The transposed layer with another weight: maps ``signal`` back to the shape of ``inputs``."""
+        """The transposed layer: maps ``signal`` back to the shape of ``inputs``."""
         layer = self.layer
         if isinstance(layer, nn.Linear):
             return signal @ weight
-        if self.same:
-            return torch.func.vjp(lambda value: self.apply(value, weight), inputs)[1](signal)[0]  # type: ignore[no-any-return]
-        missing = [
+        if isinstance(layer, Conv2dSame):
+            return pullback(lambda value: self.apply(value, weight), [inputs], signal)[0]
+        padding = _pair(layer.padding)
+        left_over = [
             size - ((out - 1) * stride - 2 * pad + dilation * (kernel - 1) + 1)
             for size, out, stride, pad, dilation, kernel in zip(
                 inputs.shape[2:],
                 signal.shape[2:],
                 layer.stride,
-                layer.padding,  # type: ignore[arg-type]
+                padding,
                 layer.dilation,
                 layer.kernel_size,
                 strict=True,
             )
         ]
         return functional.conv_transpose2d(
-            signal,
-            weight,
-            None,
-            layer.stride,
-            layer.padding,  # type: ignore[arg-type]
-            missing,
-            layer.groups,
-            layer.dilation,
+            signal, weight, None, layer.stride, padding, left_over, layer.groups, layer.dilation
         )
 
     def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
@@ -142,47 +137,46 @@ class Affine(Operation):
 
 
 class Normalization(Operation):
-    """A batch norm in evaluation mode that no layer could take in: one scale and shift per channel."""
+    """A batch norm that no layer could take in: one scale and shift per channel."""
 
-    def __init__(self, name: str, sources: tuple[int, ...], norm: Normalizing) -> None:
+    def __init__(self, name: str, sources: tuple[int, ...], norm: nn.BatchNorm2d) -> None:
         super().__init__(name, sources)
         self.norm = norm
 
+    @staticmethod
+    def knows(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+        """Whether the module is a batch norm; refuses one that normalizes by the batch itself."""
+        if not isinstance(module, nn.BatchNorm2d):
+            return False
+        if module.running_mean is None or module.running_var is None:
+            raise TaskError("a victim's batch norm must have running statistics")
+        own = type(module).forward is nn.BatchNorm2d.forward
+        return own or isinstance(module, BatchNormAct2d)
+
     def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
         """Scaled and shifted inputs."""
-        scale = _norm_scale(self.norm).view(1, -1, 1, 1)
-        shift = (self.norm.bias - _running_mean(self.norm) * scale.flatten()).view(1, -1, 1, 1)
-        return inputs[0] * scale + shift
+        scale, shift = _scale(self.norm), _shift(self.norm)
+        return inputs[0] * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
 
     def pullback(
         self, inputs: Sequence[Tensor], signal: Tensor, smoothing: Smoothing = EXACT
     ) -> Sequence[Tensor]:
         """Scaled signal."""
-        return (signal * _norm_scale(self.norm).view(1, -1, 1, 1),)
+        return (signal * _scale(self.norm).view(1, -1, 1, 1),)
 
 
 class Activation(Operation):
-    """A ReLU or ReLU6 (which a smoothing may replace)."""
+    """A ReLU or ReLU6, which a smoothing may replace.
+
+    Args:
+        name: the module's qualified name, or the traced call's name.
+        sources: position of the pre-activation.
+        capped: True for a ReLU6.
+    """
 
     def __init__(self, name: str, sources: tuple[int, ...], capped: bool) -> None:
         super().__init__(name, sources)
         self.capped = capped
-
-    @staticmethod
-    def knows(module: nn.Module) -> bool:
-        """Whether the module is an activation of the walk."""
-        return isinstance(module, nn.ReLU | nn.ReLU6 | nn.SiLU | nn.GELU | nn.Softplus)
-
-    @staticmethod
-    def of(module: nn.Module, name: str, sources: tuple[int, ...]) -> Operation:
-        """The operation of an activation module."""
-        if isinstance(module, nn.ReLU6):
-            return Activation(name, sources, capped=True)
-        if isinstance(module, nn.ReLU):
-            return Activation(name, sources, capped=False)
-        if isinstance(module, nn.SiLU):
-            return SmoothActivation(name, sources, functional.silu, type(module).__name__)
-        return SmoothActivation(name, sources, module, type(module).__name__)
 
     def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
         """Activation under ``smoothing``."""
@@ -199,84 +193,8 @@ class Activation(Operation):
         return (signal * self.slope(inputs[0], smoothing),)
 
 
-class SmoothActivation(Operation):
-    """An activation that is smooth already (SiLU, GELU, softplus); smoothings leave it alone."""
-
-    def __init__(
-        self,
-        name: str,
-        sources: tuple[int, ...],
-        function: Callable[[Tensor], Tensor],
-        kind: str,
-    ) -> None:
-        super().__init__(name, sources)
-        self.function = function
-        self.kind = kind
-
-    def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
-        """Activation."""
-        return self.function(inputs[0])
-
-
-class AveragePool(Operation):
-    """An average over positions: linear, with non-negative weights."""
-
-    def __init__(
-        self, name: str, sources: tuple[int, ...], function: Callable[..., Tensor]
-    ) -> None:
-        super().__init__(name, sources)
-        self.function = function
-        self._plain = (
-            isinstance(function, nn.AvgPool2d)
-            and not function.ceil_mode
-            and function.divisor_override is None
-            and function.padding in (0, (0, 0))
-        )
-
-    def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
-        """Averages."""
-        return self.function(inputs[0])
-
-    def pullback(
-        self, inputs: Sequence[Tensor], signal: Tensor, smoothing: Smoothing = EXACT
-    ) -> Sequence[Tensor]:
-        """Signal spread evenly over the positions it came from."""
-        if not self._plain:
-            return super().pullback(inputs, signal, smoothing)
-        # A depthwise transposed convolution: five times as fast as the generic pullback on a CPU.
-        pool: nn.AvgPool2d = self.function  # type: ignore[assignment]
-        kernel, stride = _pair(pool.kernel_size), _pair(pool.stride)
-        channels = signal.shape[1]
-        weight = signal.new_full((channels, 1, *kernel), 1 / (kernel[0] * kernel[1]))
-        missing = [
-            size - ((out - 1) * step + width)
-            for size, out, step, width in zip(
-                inputs[0].shape[2:], signal.shape[2:], stride, kernel, strict=True
-            )
-        ]
-        if any(pad >= step for pad, step in zip(missing, stride, strict=True)):
-            return super().pullback(inputs, signal, smoothing)
-        return (
-            functional.conv_transpose2d(
-                signal, weight, None, stride, 0, missing, groups=channels
-            ),
-        )
-
-
-class MaxPool(Operation):
-    """A maximum over positions; its pullback sends the signal to the winner."""
-
-    def __init__(self, name: str, sources: tuple[int, ...], pool: nn.MaxPool2d) -> None:
-        super().__init__(name, sources)
-        self.pool = pool
-
-    def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
-        """Maxima."""
-        return self.pool(inputs[0])  # type: ignore[no-any-return]
-
-
 class Add(Operation):
-    """The sum of two branches of equal shape."""
+    """The sum of two branches."""
 
     def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
         """Sum, never in place."""
@@ -285,22 +203,54 @@ class Add(Operation):
     def pullback(
         self, inputs: Sequence[Tensor], signal: Tensor, smoothing: Smoothing = EXACT
     ) -> Sequence[Tensor]:
-        """The signal, to both branches."""
-        return signal, signal
+        """The signal, to both branches; summed where a branch was broadcast."""
+        return tuple(signal.sum_to_size(branch.shape) for branch in inputs)
 
 
-class Reshape(Operation):
-    """The same numbers in another shape."""
+class Wrapped(Operation):
+    """An operation that is a module or a call of the network's.
+
+    Args:
+        name: the module's qualified name, or the traced call's name.
+        sources: positions, in the walk's values, of the operation's inputs.
+        function: computes the output, changing no input.
+        title: what it is called in messages.
+    """
 
     def __init__(
-        self, name: str, sources: tuple[int, ...], function: Callable[..., Tensor]
+        self, name: str, sources: tuple[int, ...], function: Callable[..., Tensor], title: str
     ) -> None:
         super().__init__(name, sources)
         self.function = function
+        self.title = title
+
+    @property
+    def kind(self) -> str:
+        """The module's class or the function's name."""
+        return self.title
 
     def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
-        """Reshaped input."""
-        return self.function(inputs[0])
+        """Output of the wrapped module or call."""
+        output = self.function(*inputs)
+        if not isinstance(output, Tensor):
+            raise TaskError(f"every operation of a victim must give one tensor ({self.name})")
+        return output
+
+
+class SmoothActivation(Wrapped):
+    """An activation that is smooth already (SiLU, GELU, softplus); smoothings leave it alone."""
+
+
+class MaxPool(Wrapped):
+    """A maximum over positions; its pullback sends the signal to the winner."""
+
+
+class Concatenation(Wrapped):
+    """Several branches side by side."""
+
+
+class Reshape(Wrapped):
+    """The same numbers in another shape."""
 
     def pullback(
         self, inputs: Sequence[Tensor], signal: Tensor, smoothing: Smoothing = EXACT
@@ -309,31 +259,77 @@ class Reshape(Operation):
         return (signal.reshape(inputs[0].shape),)
 
 
-class Other(Operation):
-    """Anything else: gradients go through its vector-Jacobian product, other rules refuse it by name."""
-
-    def __init__(
-        self, name: str, sources: tuple[int, ...], function: Callable[..., Tensor]
-    ) -> None:
-        super().__init__(name, sources)
-        self.function = function
-
-    def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
-        """Output of the wrapped module or call."""
-        return self.function(*inputs)
+class Other(Wrapped):
+    """Anything else: gradients go through its pullback, other rules refuse it by name."""
 
 
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+class AveragePool(Wrapped):
+    """An average over positions: linear, with non-negative weights."""
+
+    def pullback(
+        self, inputs: Sequence[Tensor], signal: Tensor, smoothing: Smoothing = EXACT
+    ) -> Sequence[Tensor]:
+        """Signal spread evenly over the positions it came from."""
+        pool = self.function
+        if not isinstance(pool, nn.AvgPool2d) or not _is_plain(pool):
+            return super().pullback(inputs, signal, smoothing)
+        # A depthwise transposed convolution: twice as fast as the generic pullback on a CPU.
+        kernel, stride = _pair(pool.kernel_size), _pair(pool.stride)
+        left_over = [
+            size - ((out - 1) * step + width)
+            for size, out, step, width in zip(
+                inputs[0].shape[2:], signal.shape[2:], stride, kernel, strict=True
+            )
+        ]
+        channels = signal.shape[1]
+        weight = signal.new_full((channels, 1, *kernel), 1 / (kernel[0] * kernel[1]))
+        return (
+            functional.conv_transpose2d(
+                signal, weight, None, stride, 0, left_over, groups=channels
+            ),
+        )
 
 
-def _running_mean(norm: Normalizing) -> Tensor:
-    if norm.running_mean is None:
-        raise ValueError("a victim's batch norm must have running statistics")
-    return norm.running_mean
+def activation(name: str, sources: tuple[int, ...], module: nn.Module) -> Operation | None:
+    """The operation of an activation module that explanation rules know; None for any other."""
+    if isinstance(module, nn.ReLU | nn.ReLU6):
+        return Activation(name, sources, capped=isinstance(module, nn.ReLU6))
+    title = type(module).__name__
+    if isinstance(module, nn.SiLU):  # the module itself may work in place
+        return SmoothActivation(name, sources, functional.silu, title)
+    if isinstance(module, nn.GELU | nn.Softplus):
+        return SmoothActivation(name, sources, module, title)
+    return None
 
 
-def _norm_scale(norm: Normalizing) -> Tensor:
-    if norm.running_var is None:
-        raise ValueError("a victim's batch norm must have running statistics")
-    return norm.weight / torch.sqrt(norm.running_var + norm.eps)
+def pullback(
+    function: Callable[..., Tensor], inputs: Sequence[Tensor], signal: Tensor
+) -> tuple[Tensor, ...]:
+    """Vector-Jacobian product of ``function`` at ``inputs`` with ``signal``, differentiable."""
+    pull: Callable[[Tensor], tuple[Tensor, ...]] = torch.func.vjp(function, *inputs)[1]
+    return pull(signal)
+
+
+def _is_plain(pool: nn.AvgPool2d) -> bool:
+    """Whether every window lies inside the input and counts all of its positions."""
+    return not pool.ceil_mode and pool.divisor_override is None and _pair(pool.padding) == (0, 0)
+
+
+def _pair(value: int | str | tuple[int, ...]) -> tuple[int, int]:
+    if isinstance(value, str):
+        raise TypeError(f"expected numbers, not {value!r}")
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+
+
+def _scale(norm: nn.BatchNorm2d) -> Tensor:
+    """What a batch norm in evaluation mode multiplies each channel by, ``[C]``."""
+    assert norm.running_var is not None
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    return norm.weight * scale if norm.affine else scale
+
+
+def _shift(norm: nn.BatchNorm2d) -> Tensor:
+    """What it adds to each channel afterwards, ``[C]``."""
+    assert norm.running_mean is not None
+    shift = -norm.running_mean * _scale(norm)
+    return norm.bias + shift if norm.affine else shift

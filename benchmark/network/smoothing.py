@@ -1,11 +1,11 @@
-"""Smooth stand-ins for piecewise linear activations, each with a slope that is differentiable in turn.
+"""Smooth stand-ins for piecewise linear activations, with slopes that are differentiable in turn.
 
-A ReLU network's gradient map is piecewise constant in the input: it offers an attacker no gradient. Two
-stand-ins do (Dombrowski et al. 2019, sections 3 and 5):
+A ReLU network's gradient map is piecewise constant in the input: it offers an attacker no gradient.
+Two stand-ins do (Dombrowski et al. 2019, sections 3 and 5):
 
-* :class:`Softplus` replaces the activation itself, forward and backward: another, smoother network.
-* :class:`Gate` keeps the exact activation in the forward pass and replaces its slope by a sigmoid in the
-  explanation's backward pass: the predictions stay those of the exact network.
+* :class:`Softplus` replaces the activation itself, forward and backward: another network.
+* :class:`Gate` keeps the exact activation in the forward pass and replaces its slope by a sigmoid
+  in the explanation's backward pass: the predictions stay those of the exact network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CAP = 6.0
 
 @dataclass(frozen=True)
 class Smoothing:
-    """How the network's piecewise linear activations are computed; this base class is the exact network."""
+    """How piecewise linear activations are computed; this base class is the exact network."""
 
     def value(self, inputs: Tensor, capped: bool) -> Tensor:
         """Activation of pre-activations of any shape; ``capped`` is True for ReLU6."""

@@ -1,0 +1,326 @@
+"""Boards: ranked views of samples, with intervals; withheld while a control lands where it must not.
+
+Scores are means over tasks of means over cases, all between 0 and 1, higher is better:
+
+* attacks: manipulation of the undefended explanation.
+* hardenings: one minus the worst case, over all ranked attacks and both modes, of each case's manipulation.
+* detectors: one minus the worst case of what is manipulated *and* not detected.
+
+Every row of a board is about the same cases. A method that fails scores the worst admissible value there (an
+attack 0, a defense 0); one that declares that it does not apply leaves things as they are (an attack
+manipulates nothing, a hardening protects as little as none, a detector detects nothing); a row with cells
+that have not run, or failed through no fault of the method, is shown without a rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from benchmark.registry import Entry
+from benchmark.statistics import bootstrap_weights, interval, rank, scores
+
+CASE = ["task", "seed", "sample_id"]
+STANDING = ["score", "ci_low", "ci_high", "rank", "rank_low", "rank_high", "tie_group", "coverage"]
+_RANKS = ["rank", "rank_low", "rank_high", "tie_group"]
+_NOT_AVERAGED = ("cell_id", "track", "explainer", "attack", "defense", "mode", "violated", *CASE)
+RULES = {
+    "attacks": "Attacks by mean manipulation of the undefended explanation (0 where a constraint is broken).",
+    "hardenings": "Hardenings by 1 - mean over cases of the worst manipulation by any attack, "
+    "oblivious or adaptive.",
+    "detectors": "Detectors by 1 - mean over cases of the worst undetected manipulation "
+    "at 5 % false positives.",
+    "matrix": "Mean manipulation of every attack under every defense.",
+}
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Cells and samples of a suite, and the methods that they are about."""
+
+    cells: pd.DataFrame
+    samples: pd.DataFrame
+    methods: dict[str, Entry]
+
+    def chosen(self, kind: str) -> list[str]:
+        """Variants of a kind that have cells, ranked ones first."""
+        column = "attack" if kind == "attack" else "defense"
+        names = [name for name in self.cells[column].unique() if self.methods[name].kind == kind]
+        return sorted(names, key=lambda name: (self.methods[name].method.control, name))
+
+    def controls(self, names: Iterable[str]) -> npt.NDArray[np.bool_]:
+        """Which of the variants are controls."""
+        return np.array([self.methods[name].method.control for name in names], bool)
+
+
+def control_violations(tables: Tables) -> list[str]:
+    """One sentence for every control outside its declared bounds."""
+    found = []
+    for name, entry in sorted(tables.methods.items()):
+        column, group = _scope(entry)
+        rows = tables.samples[tables.samples[column] == name]
+        if entry.kind == "attack":
+            alone = getattr(entry.method, "bounds_undefended", False)
+            kinds = {name: tables.methods[name].kind for name in rows["defense"].unique()}
+            kept = {n for n, kind in kinds.items() if n == "none" or (kind == "hardening" and not alone)}
+            rows = rows[rows["defense"].isin(kept)]
+        for metric, (low, high) in entry.method.bounds.items():
+            if metric not in rows or rows.empty:
+                continue
+            places = rows.groupby(group)[group].ngroup() if group else pd.Series(0, rows.index)
+            for _, here in rows.groupby(places):
+                mean = float(here[metric].mean())
+                if not low - 1e-9 <= mean <= high + 1e-9:
+                    where = "".join(f", {key} {here[key].iloc[0]}" for key in group)
+                    found.append(
+                        f"control {name}{where}: mean {metric} is {mean:.4f}, outside [{low}, {high}]"
+                    )
+    return found
+
+
+def _scope(entry: Entry) -> tuple[str, list[str]]:
+    """Column that names the method, and what its bounds hold for: every group, or the suite as a whole."""
+    if entry.kind == "attack":
+        return "attack", ["task", "defense"]
+    return "defense", ["task"] if entry.kind == "hardening" else []
+
+
+def build_boards(tables: Tables) -> dict[str, pd.DataFrame]:
+    """The four boards by name, and ``tasks``, the same per task; empty ones are left out."""
+    boards = {}
+    hardenings = hardening_board(tables)
+    boards["attacks"] = attack_board(tables, hardenings)
+    boards["hardenings"] = hardenings
+    boards["detectors"] = detector_board(tables)
+    boards["matrix"] = mean_table(tables, ["attack", "defense", "mode"])
+    boards["tasks"] = mean_table(tables, ["task", "attack", "defense", "mode"])
+    return {name: board for name, board in boards.items() if not board.empty}
+
+
+def attack_board(tables: Tables, hardenings: pd.DataFrame) -> pd.DataFrame:
+    """Attacks by mean manipulation without a defense; beside it, that under the best hardening."""
+    names = tables.chosen("attack")
+    case = _cases(tables)
+    if not names or case.empty:
+        return pd.DataFrame()
+    values = np.stack([_attack_values(tables, name, "none", case) for name in names])
+    board = _standings(names, values, case, tables, "attack")
+    ranked = hardenings[hardenings["rank"].notna()] if not hardenings.empty else hardenings
+    best = str(ranked.iloc[0]["hardening"]) if len(ranked) else "none"
+    defended = [_attack_values(tables, name, best, case) for name in board["attack"]]
+    board["best_defense"] = best
+    board["score_best_defense"] = [
+        float(scores(row[None], case["task"].to_numpy())[0]) if np.isfinite(row).all() else np.nan
+        for row in defended
+    ]
+    undefended = tables.samples[tables.samples["defense"] == "none"]
+    return _with_means(board, "attack", undefended, tables.cells[tables.cells["defense"] == "none"])
+
+
+def hardening_board(tables: Tables) -> pd.DataFrame:
+    """Hardenings by their worst case over all ranked attacks and modes, with fidelity."""
+    names = tables.chosen("hardening")
+    case = _cases(tables)
+    attacks = [name for name in tables.chosen("attack") if not tables.methods[name].method.control]
+    if not names or case.empty or not attacks:
+        return pd.DataFrame()
+    worst = np.stack([_worst(tables, attacks, name, case) for name in names])
+    board = _standings(names, 1 - worst, case, tables, "hardening")
+    samples = tables.samples[tables.samples["attack"].isin(attacks)]
+    by_mode = samples.pivot_table("manipulation", "defense", "mode", aggfunc="mean")
+    for mode in ("oblivious", "adaptive"):
+        values = by_mode[mode] if mode in by_mode else pd.Series(dtype=float)
+        board[f"manipulation_{mode}"] = board["hardening"].map(values)
+    board = board.rename(columns={"hardening": "defense"})
+    board = _with_means(board, "defense", samples, tables.cells, ("manipulation",))
+    return board.rename(columns={"defense": "hardening"})
+
+
+def detector_board(tables: Tables) -> pd.DataFrame:
+    """Detectors by the worst undetected manipulation, with detection rate, evasion and AUROC."""
+    names = tables.chosen("detector")
+    case = _cases(tables)
+    attacks = [name for name in tables.chosen("attack") if not tables.methods[name].method.control]
+    if not names or case.empty or not attacks:
+        return pd.DataFrame()
+    samples = tables.samples.assign(
+        manipulation=tables.samples["manipulation"] * (1 - tables.samples["detected"].fillna(0))
+    )
+    missed = Tables(tables.cells, samples, tables.methods)
+    worst = np.stack([_worst(missed, attacks, name, case) for name in names])
+    board = _standings(names, 1 - worst, case, tables, "detector")
+    rows = tables.samples[tables.samples["attack"].isin(attacks)]
+    rows = rows.assign(detection_rate=rows["detected"], evasion=1 - rows["detected"])
+    board = board.rename(columns={"detector": "defense"})
+    board = _with_means(board, "defense", rows, tables.cells)
+    return board.rename(columns={"defense": "detector"})
+
+
+def mean_table(tables: Tables, keys: list[str]) -> pd.DataFrame:
+    """Mean of every column per group, the manipulation as ``score`` with its interval."""
+    rows = []
+    weights: dict[tuple[str, ...], Floats] = {}
+    for _, group in tables.samples.groupby(keys, sort=True):
+        group = group.sort_values(CASE)
+        values, task = group["manipulation"].to_numpy(float), group["task"].to_numpy()
+        strata = tuple(task)
+        if strata not in weights:
+            weights[strata] = bootstrap_weights(task)
+        low, high = interval(values[None] @ weights[strata])
+        rows.append(
+            {
+                **{name: group[name].iloc[0] for name in keys},
+                "n": len(group),
+                "score": float(scores(values[None], task)[0]),
+                "ci_low": float(low[0]),
+                "ci_high": float(high[0]),
+                **_means(group).to_dict(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _cases(tables: Tables) -> pd.DataFrame:
+    """Every case that any cell has samples of, in a fixed order."""
+    return tables.samples[CASE].drop_duplicates().sort_values(CASE).reset_index(drop=True)
+
+
+def _attack_values(tables: Tables, attack: str, hardening: str, case: pd.DataFrame) -> Floats:
+    """Manipulation of each case by one attack under one hardening: the larger of both modes."""
+    return _values(tables, attack, hardening, case, failed=0.0)
+
+
+def _worst(tables: Tables, attacks: list[str], defense: str, case: pd.DataFrame) -> Floats:
+    """Largest manipulation of each case by any of the attacks; nan where it cannot be told."""
+    rows = np.stack([_values(tables, attack, defense, case, failed=np.nan) for attack in attacks])
+    unknown = np.isnan(rows).any(0)
+    return np.where(unknown, np.nan, np.fmax.reduce(rows, axis=0))
+
+
+def _values(tables: Tables, attack: str, defense: str, case: pd.DataFrame, failed: float) -> Floats:
+    """Manipulation of each case under a defense, by the rules of this module for what has not ended ok.
+
+    ``failed`` is the value on a board of defenses of an attack that failed by its own fault: nan would make
+    the defense unranked, so it counts as no manipulation there as well.
+    """
+    cells = tables.cells[(tables.cells["attack"] == attack) & (tables.cells["defense"] == defense)]
+    result = np.full(len(case), np.nan)
+    if cells.empty:
+        return result
+    ok = tables.samples[(tables.samples["attack"] == attack) & (tables.samples["defense"] == defense)]
+    best = ok.groupby(CASE)["manipulation"].max()
+    values = best.reindex(pd.MultiIndex.from_frame(case)).to_numpy(float)
+    for (task, seed), group in cells.groupby(["task", "seed"]):
+        here = ((case["task"] == task) & (case["seed"] == seed)).to_numpy()
+        result[here] = _resolve(tables, group, attack, defense, case, values, here)
+    return result
+
+
+def _resolve(
+    tables: Tables,
+    cells: pd.DataFrame,
+    attack: str,
+    defense: str,
+    case: pd.DataFrame,
+    values: Floats,
+    here: npt.NDArray[np.bool_],
+) -> Floats:
+    """Values of the cases of one task and seed, from the modes' cells."""
+    count = int(here.sum())
+    bad = cells[~cells["status"].isin(["ok", "skipped"])]
+    if (bad["blame"] == "method").any() and (bad["culprit"] == defense).any():
+        return np.ones(count)
+    if ((bad["status"] == "missing") | (bad["blame"] != "method")).any():
+        return np.full(count, np.nan)
+    if (cells["status"] == "ok").any():
+        return values[here]
+    skipped = cells[cells["status"] == "skipped"]["reason"].astype(str)
+    if skipped.str.startswith(f"{defense}").any() and defense != "none":
+        return _attack_values(tables, attack, "none", case)[here]
+    return np.zeros(count)
+
+
+def _standings(
+    names: list[str], values: Floats, case: pd.DataFrame, tables: Tables, column: str
+) -> pd.DataFrame:
+    """Rows with score, interval and rank: ranked ones first, then incomplete ones, then controls."""
+    task = case["task"].to_numpy()
+    complete = np.isfinite(values).all(1)
+    control = tables.controls(names)
+    ranked: list[int] = np.flatnonzero(complete & ~control).tolist()
+    rows: dict[int, dict[str, object]] = {}
+    if ranked:
+        for index, standing in zip(ranked, rank(values[ranked], task), strict=True):
+            rows[index] = asdict(standing)
+    for index in set(range(len(names))) - rows.keys():
+        kept = asdict(rank(values[[index]], task)[0]) if complete[index] else {}
+        rows[index] = {key: kept.get(key, np.nan) for key in ("score", "ci_low", "ci_high")}
+    board = pd.DataFrame([{column: names[i], **rows[i]} for i in range(len(names))])
+    board = board.reindex(columns=[column, *STANDING[:-1]])
+    board["coverage"] = [_coverage(tables, name, column) for name in names]
+    board["control"] = control
+    board[_RANKS] = board[_RANKS].astype("Int64")
+    order = board.assign(at=board["rank"].fillna(10**6)).sort_values(
+        ["control", "at", "score"], kind="stable"
+    )
+    return board.loc[order.index].reset_index(drop=True)
+
+
+def _coverage(tables: Tables, name: str, column: str) -> float:
+    """Share of the method's cells that ended ok."""
+    key = "attack" if column == "attack" else "defense"
+    return float((tables.cells.loc[tables.cells[key] == name, "status"] == "ok").mean())
+
+
+def _means(group: pd.DataFrame) -> pd.Series:
+    """Mean over tasks of the mean over cases of every numeric column."""
+    names = [c for c in group if c not in _NOT_AVERAGED and pd.api.types.is_numeric_dtype(group[c])]
+    return group.groupby("task")[names].mean().mean()
+
+
+def _with_means(
+    board: pd.DataFrame,
+    key: str,
+    samples: pd.DataFrame,
+    cells: pd.DataFrame,
+    without: tuple[str, ...] = (),
+) -> pd.DataFrame:
+    """The board with the mean of every raw column beside it, and the counted cost per sample."""
+    means = {name: _means(group) for name, group in samples.groupby(key)}
+    raw = pd.DataFrame(means).T
+    raw = raw.drop(columns=[c for c in (*without, *board.columns) if c in raw])
+    step = "forge" if key == "attack" else "judge"
+    ok = cells[(cells["status"] == "ok") & (cells["n"] > 0)]
+    for counter in ("forwards", "backwards", "explanations"):
+        per_sample = (ok[f"{step}_{counter}"] / ok["n"]).groupby(ok[key]).mean()
+        raw[f"{counter}_per_sample"] = per_sample
+    return board.join(raw.dropna(axis=1, how="all"), on=key)
+
+
+def cost_table(tables: Tables) -> pd.DataFrame:
+    """Seconds and peak memory of every method, mean over its cells: what the clock and the machine add."""
+    ok = tables.cells[tables.cells["status"] == "ok"]
+    rows = []
+    pick: list[tuple[str, str, Callable[[pd.DataFrame], pd.DataFrame]]] = [
+        ("attack", "forge", lambda cells: cells.drop_duplicates("forge_id")),
+        ("defense", "judge", lambda cells: cells),
+    ]
+    for key, step, unique in pick:
+        for name, group in unique(ok).groupby(key):
+            rows.append(
+                {
+                    "method": name,
+                    "step": step,
+                    "cells": len(group),
+                    "seconds": group[f"{step}_seconds"].mean(),
+                    "seconds_per_sample": (group[f"{step}_seconds"] / group["n"]).mean(),
+                    "memory_mb": group[f"{step}_memory_mb"].max(),
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,135 @@
+"""The command line: each command is one step of the flow task, plan, run, score, board."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.errors import PotemkinError
+
+_EPILOG = "example:\n  {}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code.
+
+    0 only where every planned cell ended ok or skipped and the boards could be written; 1 where not; 2 for
+    words that the command line does not know.
+    """
+    parsed = _parser().parse_args(arguments)
+    try:
+        from benchmark import commands
+
+        return int(getattr(commands, parsed.command)(parsed))
+    except PotemkinError as error:
+        print(f"potemkin: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("potemkin: interrupted; what has finished is kept, run again to go on", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="potemkin",
+        description="Measures how well explanations of neural networks survive an adversary.",
+        epilog=_EPILOG.format("potemkin run quick"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    listing = _add(commands, "list", "list tasks, suites, attacks or defenses", "potemkin list attacks")
+    listing.add_argument(
+        "what",
+        nargs="?",
+        default="suites",
+        choices=["tasks", "suites", "attacks", "defenses"],
+        help="what to list (default: suites)",
+    )
+
+    plan = _add(commands, "plan", "show what `run` would do, and why", "potemkin plan quick")
+    _suite_options(plan)
+    plan.add_argument("--why", action="store_true", help="one line per cell, with the reason")
+
+    run = _add(
+        commands,
+        "run",
+        "run what is missing, score it and write the boards",
+        "potemkin run quick --attack dombrowski --defense none --defense beta_smoothing",
+    )
+    _suite_options(run)
+    run.add_argument(
+        "--device",
+        default="auto",
+        choices=["auto", "cpu", "cuda"],
+        help="where networks run; auto takes a GPU if there is one (default: auto)",
+    )
+    run.add_argument("--workers", type=_positive, help="cells at once (default: one per core, two on a GPU)")
+    run.add_argument("--retry-failed", action="store_true", help="run cells again that a method failed in")
+
+    score = _add(commands, "score", "score stored cells again, run nothing", "potemkin score quick")
+    _suite_options(score)
+    score.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="as for run")
+    score.add_argument("--workers", type=_positive, help="as for run")
+
+    board = _add(commands, "board", "write the boards from stored scores", "potemkin board quick")
+    _suite_options(board)
+    return parser
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, example: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=_EPILOG.format(example),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command={"list": "list_things"}.get(name, name))
+    return parser
+
+
+def _suite_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("suite", help="name of a suite, see `potemkin list suites`")
+    parser.add_argument(
+        "--attack", action="append", default=[], metavar="NAME", help="only this attack (repeatable)"
+    )
+    parser.add_argument(
+        "--defense", action="append", default=[], metavar="NAME", help="only this defense (repeatable)"
+    )
+    parser.add_argument(
+        "--task", action="append", default=[], metavar="ID", help="only this task (repeatable)"
+    )
+    parser.add_argument(
+        "--store",
+        type=Path,
+        default=Path(".potemkin"),
+        help="folder of finished cells (default: .potemkin)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("results"), help="folder for results (default: results)"
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

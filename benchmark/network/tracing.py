@@ -1,0 +1,235 @@
+"""From a module to the operations of its walk: traced, batch norms folded, nothing in place."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from timm.layers.norm_act import BatchNormAct2d
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from benchmark.errors import TaskError
+from benchmark.network.operations import (
+    Activation,
+    Add,
+    Affine,
+    AveragePool,
+    Concatenation,
+    MaxPool,
+    Normalization,
+    Operation,
+    Other,
+    Reshape,
+    Wrapped,
+    activation,
+)
+
+_IN_PLACE_OPERATORS: dict[Any, Callable[..., Any]] = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+}
+_SHAPE_CALLS = (getattr, "size", "dim", "numel")
+_CAPPED_BY_CALL = {
+    torch.relu: False,
+    functional.relu: False,
+    "relu": False,
+    functional.relu6: True,
+}
+_WRAPPED_BY_CALL: dict[Any, type[Wrapped]] = {
+    **dict.fromkeys(["flatten", "view", "reshape", "squeeze", "unsqueeze"], Reshape),
+    **dict.fromkeys([torch.flatten, torch.reshape, torch.squeeze, torch.unsqueeze], Reshape),
+    **dict.fromkeys(["mean", torch.mean], AveragePool),
+    **dict.fromkeys([functional.avg_pool2d, functional.adaptive_avg_pool2d], AveragePool),
+    **dict.fromkeys([torch.max_pool2d, functional.max_pool2d], MaxPool),
+    **dict.fromkeys([torch.cat, torch.concat], Concatenation),
+}
+
+
+class _Tracer(fx.Tracer):
+    """Keeps convolutions (timm's have data-dependent padding) and normalizations whole."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        whole = isinstance(m, nn.Conv2d | nn.Linear | nn.BatchNorm2d)
+        return whole or super().is_leaf_module(m, module_qualified_name)
+
+
+def trace(module: nn.Module) -> list[Operation]:
+    """The module's operations in order; their ``sources`` index into the values of the walk.
+
+    Args:
+        module: classifier in evaluation mode, a function of one tensor.
+
+    Raises:
+        TaskError: the module cannot be walked; the text names the call.
+    """
+    try:
+        graph = _Tracer().trace(module)
+    except fx.proxy.TraceError as error:
+        raise TaskError(f"torch.fx cannot trace this victim: {error}") from error
+    _check_in_place(graph, module)
+    for node in reversed(list(graph.nodes)):
+        if not node.users and node.op not in ("placeholder", "output"):
+            graph.erase_node(node)
+    compilation = _Compilation(module)
+    for node in graph.nodes:
+        compilation.take(node)
+    _mark_non_negative(compilation.operations)
+    return compilation.operations
+
+
+class _Compilation:
+    """Operations so far, and where in the walk the value of every node stands."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.operations: list[Operation] = []
+        self.position: dict[fx.Node, int] = {}
+
+    def take(self, node: fx.Node) -> None:
+        """Adds what one node of the graph stands for."""
+        match node.op:
+            case "placeholder":
+                if self.position:
+                    raise TaskError("a victim must take one input tensor")
+                self.position[node] = 0
+            case "output":
+                result = node.args[0]
+                if not isinstance(result, fx.Node) or self.position[result] != len(self.operations):
+                    raise TaskError("a victim must return the logits, which it computes last")
+            case "call_module":
+                self.position[node] = self._module(
+                    node, self.module.get_submodule(str(node.target))
+                )
+            case "get_attr":
+                raise TaskError(f"a victim must not use a bare parameter ({node.target})")
+            case _:
+                self.position[node] = self._call(node)
+
+    def _append(self, operation: Operation) -> int:
+        taken = sum(step.name.partition(":")[0] == operation.name for step in self.operations)
+        if taken:  # a module that is called several times
+            operation.name = f"{operation.name}:{taken + 1}"
+        self.operations.append(operation)
+        return len(self.operations)
+
+    def _module(self, node: fx.Node, module: nn.Module) -> int:
+        """Position of the value of a module call."""
+        if len(node.all_input_nodes) != 1:
+            raise TaskError(f"{node.target}: a module must take one tensor")
+        name, source = str(node.target), self.position[node.all_input_nodes[0]]
+        if Normalization.knows(module):
+            return self._normalization(name, source, module)
+        if isinstance(module, nn.Dropout | nn.Dropout2d | nn.Identity):
+            return source
+        return self._append(_operation(name, (source,), module))
+
+    def _normalization(self, name: str, source: int, norm: nn.BatchNorm2d) -> int:
+        """A batch norm, folded into the layer before it where nothing else reads that layer."""
+        before = self.operations[source - 1] if source else None
+        readers = [len(node.users) for node, place in self.position.items() if place == source]
+        if isinstance(before, Affine) and before.norm is None and max(readers) == 1:
+            before.norm = norm
+        else:
+            source = self._append(Normalization(name, (source,), norm))
+        if isinstance(norm, BatchNormAct2d) and not isinstance(norm.act, nn.Identity):
+            source = self._append(_operation(f"{name}.act", (source,), norm.act))
+        return source
+
+    def _call(self, node: fx.Node) -> int:
+        """Position of the value of a function or method call."""
+        if node.target in _SHAPE_CALLS:
+            raise TaskError(f"a victim must not compute with shapes ({node.name}); use flatten(1)")
+        tensors = node.all_input_nodes
+        sources = tuple(self.position[argument] for argument in tensors)
+        target, call = _pure(node)
+        keywords = {**node.kwargs, "inplace": False} if "inplace" in node.kwargs else node.kwargs
+        if target is functional.dropout and not node.kwargs.get("training", True):
+            return sources[0]
+        if target in (operator.add, torch.add, "add") and len(sources) == 2 and not node.kwargs:
+            return self._append(Add(node.name, sources))
+        if target in _CAPPED_BY_CALL:
+            return self._append(Activation(node.name, sources, _CAPPED_BY_CALL[target]))
+
+        def run(*values: Tensor) -> Tensor:
+            table = dict(zip(tensors, values, strict=True))
+            arguments: Any = fx.node.map_arg(node.args, lambda argument: table[argument])
+            named: Any = fx.node.map_arg(keywords, lambda argument: table[argument])
+            result: Tensor = call(*arguments, **named)
+            return result
+
+        kind = _WRAPPED_BY_CALL.get(target, Other)
+        return self._append(kind(node.name, sources, run, str(getattr(target, "__name__", target))))
+
+
+def _operation(name: str, sources: tuple[int, ...], module: nn.Module) -> Operation:
+    """The operation of a module other than a batch norm."""
+    if Affine.knows(module):
+        return Affine(name, sources, module)
+    known = activation(name, sources, module)
+    if known is not None:
+        return known
+    kind: type[Wrapped] = Other
+    if isinstance(module, nn.Flatten):
+        kind = Reshape
+    elif isinstance(module, nn.AvgPool2d | nn.AdaptiveAvgPool2d):
+        kind = AveragePool
+    elif isinstance(module, nn.MaxPool2d):
+        kind = MaxPool
+    run: Callable[..., Tensor] = module
+    if _changes_input(module):
+
+        def run(inputs: Tensor) -> Tensor:
+            result: Tensor = module(inputs.clone())
+            return result
+
+    return kind(name, sources, run, type(module).__name__)
+
+
+def _pure(node: fx.Node) -> tuple[Any, Callable[..., Any]]:
+    """What a call computes, by target and by function, were it not in place."""
+    target: Any = _IN_PLACE_OPERATORS.get(node.target, node.target)
+    name = target if isinstance(target, str) else getattr(target, "__name__", "")
+    home = Tensor if isinstance(target, str) else torch
+    if name.endswith("_") and not name.endswith("__"):
+        call = getattr(home, name[:-1], None)
+        if call is None:
+            raise TaskError(f"a victim must not change tensors in place ({node.name})")
+        return (name[:-1] if isinstance(target, str) else call), call
+    return target, getattr(Tensor, target) if isinstance(target, str) else target
+
+
+def _changes_input(target: nn.Module | Callable[..., Any] | str) -> bool:
+    if isinstance(target, nn.Module):
+        return bool(getattr(target, "inplace", False))
+    name = target if isinstance(target, str) else getattr(target, "__name__", "")
+    return target in _IN_PLACE_OPERATORS or (name.endswith("_") and not name.endswith("__"))
+
+
+def _check_in_place(graph: fx.Graph, module: nn.Module) -> None:
+    """Refuses a network that overwrites a value and then uses it: the walk overwrites nothing."""
+    order = {node: index for index, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        called = module.get_submodule(node.target) if node.op == "call_module" else node.target
+        if node.op in ("placeholder", "output", "get_attr"):
+            continue
+        if not (_changes_input(called) or node.kwargs.get("inplace")):
+            continue
+        if any(order[reader] > order[node] for reader in node.all_input_nodes[0].users):
+            raise TaskError(
+                f"a victim must not use a tensor that it changed in place ({node.name})"
+            )
+
+
+def _mark_non_negative(operations: Sequence[Operation]) -> None:
+    """Notes which operations get inputs that a ReLU has made non-negative."""
+    known = [False]
+    for step in operations:
+        given = [known[source] for source in step.sources]
+        step.non_negative_input = all(given)
+        keeps = isinstance(step, AveragePool | MaxPool | Reshape | Concatenation | Add)
+        known.append(isinstance(step, Activation) or (keeps and all(given)))

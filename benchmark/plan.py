@@ -1,0 +1,268 @@
+"""From a suite to cells and steps: what would run, what is at hand, what is skipped, and why.
+
+A cell is task x attack x defense x mode x seed. It takes four steps, each with an id that is a hash of all
+that it depends on (code, task, weights, data, seed) and nothing else:
+
+    forge (shared by all cells that judge the forgery)  ->  judge  ->  score
+    reference (shared by all cells of a defense on a task)    ---^
+
+A cell's id is that of its judge step, so it does not depend on metrics: those only change the score step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.api import Attack, Detector, Mode
+from benchmark.data import data_sha256
+from benchmark.errors import MethodError, PotemkinError
+from benchmark.fingerprint import code_fingerprints
+from benchmark.metrics.perceptual import weights_at_hand
+from benchmark.registry import Entry
+from benchmark.store import Record, Store, release
+from benchmark.task import Task
+from benchmark.tracks.saliency.workbench import task_facts
+from benchmark.victims import victim_sha256
+from benchmark.victims.manifest import victim_entry
+
+KEY_VERSION = 1
+"""Raised when the meaning of a step's id changes."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A unit of work and of caching.
+
+    Args:
+        kind: ``forge``, ``reference``, ``judge`` or ``score``.
+        id: hash of ``parts``.
+        parts: named hashes and names of everything the step depends on.
+        needs: steps that have to be finished before.
+    """
+
+    kind: str
+    id: str
+    parts: dict[str, str]
+    needs: tuple[Step, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Kind and id."""
+        return self.kind, self.id
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of ``cells.csv``.
+
+    Args:
+        task: the task.
+        attack: the attack's variant.
+        defense: the defense's variant.
+        mode: ``oblivious`` or ``adaptive``.
+        seed: the run's seed.
+        forge: shared by every cell that judges the same forgery.
+        reference: shared by every cell of the defense on the task.
+        judge: the cell's own.
+        score: turns the three into samples.
+        skip: why the cell does not apply, or the empty string.
+        problem: why the task cannot be run, or the empty string.
+    """
+
+    task: Task
+    attack: Entry
+    defense: Entry
+    mode: Mode
+    seed: int
+    forge: Step
+    reference: Step
+    judge: Step
+    score: Step
+    skip: str = ""
+    problem: str = ""
+
+    @property
+    def id(self) -> str:
+        """The cell's id."""
+        return self.judge.id
+
+    @property
+    def coordinates(self) -> dict[str, str | int]:
+        """The cell's name in words."""
+        return {
+            "task": self.task.id,
+            "attack": self.attack.variant,
+            "defense": self.defense.variant,
+            "mode": self.mode,
+            "seed": self.seed,
+        }
+
+    def steps(self) -> tuple[Step, ...]:
+        """The steps in the order in which they can run."""
+        return self.forge, self.reference, self.judge, self.score
+
+
+class Planner:
+    """Makes cells of one project tree.
+
+    Args:
+        root: the project's root.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known_assets: dict[str, tuple[dict[str, str], str]] = {}
+        self._known_code: dict[tuple[Path, ...], dict[str, str]] = {}
+
+    def cells(self, tasks: Iterable[Task], attacks: list[Entry], defenses: list[Entry]) -> list[Cell]:
+        """Every cell of the tasks, task by task."""
+        found = []
+        for task in tasks:
+            assets, problem = self._assets(task)
+            for seed in task.seeds:
+                for attack in attacks:
+                    for defense in defenses:
+                        for mode in _modes(attack, defense):
+                            found.append(self._cell(task, attack, defense, mode, seed, assets, problem))
+        return found
+
+    def _cell(
+        self,
+        task: Task,
+        attack: Entry,
+        defense: Entry,
+        mode: Mode,
+        seed: int,
+        assets: dict[str, str],
+        problem: str,
+    ) -> Cell:
+        common = {
+            "key version": str(KEY_VERSION),
+            "task": task.run_identity(),
+            "torch": release(),
+            "seed": str(seed),
+            **assets,
+        }
+        against = {"against": defense.variant} if mode == "adaptive" else {}
+        files = [attack.file, *([defense.file] if against else [])]
+        forge = _step(
+            "forge", {**common, **against, "attack": attack.variant, **self._code("steps", files, task)}
+        )
+        reference = _step(
+            "reference",
+            {**common, "defense": defense.variant, **self._code("steps", [defense.file], task)},
+        )
+        judge = _step(
+            "judge",
+            {
+                **common,
+                "defense": defense.variant,
+                "forgery": forge.id,
+                **self._code("steps", [defense.file], task),
+            },
+            (forge,),
+        )
+        metrics = {name: str(weights_at_hand(name)) for name in ("lpips", "stlpips")}
+        score = _step(
+            "score",
+            {
+                "scoring": task.score_identity(),
+                "cell": judge.id,
+                "reference": reference.id,
+                **metrics,
+                **self._code("scoring", [], task),
+            },
+            (forge, reference, judge),
+        )
+        skip = _skip(task, attack, defense)
+        return Cell(task, attack, defense, mode, seed, forge, reference, judge, score, skip, problem)
+
+    def _code(self, module: str, files: list[Path], task: Task) -> dict[str, str]:
+        track = self.root / "benchmark" / "tracks" / task.track / f"{module}.py"
+        return self._fingerprints((track, *files))
+
+    def _fingerprints(self, files: tuple[Path, ...]) -> dict[str, str]:
+        if files not in self._known_code:
+            found = code_fingerprints(files, self.root)
+            self._known_code[files] = {f"code {name}": digest for name, digest in found.items()}
+        return self._known_code[files]
+
+    def _assets(self, task: Task) -> tuple[dict[str, str], str]:
+        """Hashes of weights and data, and what is wrong with them, if anything is."""
+        if task.id not in self._known_assets:
+            self._known_assets[task.id] = self._look_up(task)
+        return self._known_assets[task.id]
+
+    def _look_up(self, task: Task) -> tuple[dict[str, str], str]:
+        try:
+            entry = victim_entry(task.victim, self.root).model_dump(
+                mode="json", exclude={"licence", "origin"}
+            )
+            return {
+                "victim": _digest(entry),
+                "weights": victim_sha256(task.victim, self.root, download=False),
+                "data": data_sha256(task.data, self.root),
+            }, ""
+        except PotemkinError as error:
+            return {}, str(error)
+
+
+def stale_reason(cell: Cell, known: dict[str, Record]) -> str:
+    """Why a cell's judge step is not at hand: ``new``, or what has changed since it last ran."""
+    name = json.dumps(cell.coordinates, sort_keys=True)
+    before = known.get(name)
+    if before is None:
+        return "new"
+    now = {**cell.forge.parts, **cell.judge.parts}
+    old: dict[str, str] = {**before.get("forge_parts", {}), **before["parts"]}
+    changed = sorted(
+        part for part in now.keys() | old.keys() if now.get(part) != old.get(part) and part != "forgery"
+    )
+    return "changed: " + ", ".join(part.removeprefix("code ") for part in changed)
+
+
+def latest_records(store: Store) -> dict[str, Record]:
+    """The newest judged record of every cell that ever ran, by its coordinates."""
+    newest: dict[str, Record] = {}
+    for record in store.records("judge"):
+        name = json.dumps(record["coordinates"], sort_keys=True)
+        if name not in newest or newest[name]["started"] < record["started"]:
+            newest[name] = record
+    return newest
+
+
+def _step(kind: str, parts: dict[str, str], needs: tuple[Step, ...] = ()) -> Step:
+    return Step(kind, _digest({"kind": kind, **parts})[:24], parts, needs)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _modes(attack: Entry, defense: Entry) -> list[Mode]:
+    """Oblivious always; adaptive where the attack has something to adapt to."""
+    method, other = attack.method, defense.method
+    assert issubclass(method, Attack)
+    if issubclass(other, Detector):
+        adapts = method.evades and other.differentiable
+    else:
+        adapts = method.adaptive and not other.control
+    return ["oblivious", "adaptive"] if adapts else ["oblivious"]
+
+
+def _skip(task: Task, attack: Entry, defense: Entry) -> str:
+    for entry in (attack, defense):
+        if task.track not in entry.method.tracks:
+            return f"{entry.variant} is not for track {task.track}"
+        try:
+            reason = entry.create().skip(task_facts(task))
+        except Exception as error:  # a stranger's code
+            raise MethodError(f"{entry.variant}: skip() raised {type(error).__name__}: {error}") from error
+        if reason:
+            return f"{entry.variant}: {reason}"
+    return ""

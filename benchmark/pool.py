@@ -1,0 +1,153 @@
+"""Worker processes with a time and a memory limit per job: a job that breaks one costs its worker only.
+
+Processes are forked from a clean server that has torch loaded (``forkserver``; spawned where there is none),
+so that a new worker costs a fraction of a second. Workers for methods and workers for scoring are kept apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmark.worker import Answer, Job, main
+
+_POLL_SECONDS = 0.1
+_KILL_SECONDS = 5.0
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    trusted: bool
+    job: Job | None = None
+    deadline: float = 0.0
+    memory_bytes: float = 0.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one job may take."""
+
+    seconds: float
+    memory_gb: float
+
+
+class Pool:
+    """At most ``size`` jobs at once, each in a worker process.
+
+    Args:
+        size: jobs at once.
+        root: the project's root.
+        logs: folder of the workers' logs.
+        threads: threads of each worker's tensor operations.
+    """
+
+    def __init__(self, size: int, root: Path, logs: Path, threads: int = 1) -> None:
+        self.size = size
+        self._root, self._logs, self._threads = root, logs, threads
+        self._workers: list[_Worker] = []
+        methods = multiprocessing.get_all_start_methods()
+        kind = "forkserver" if "forkserver" in methods else "spawn"
+        self._context: Any = multiprocessing.get_context(kind)
+        if kind == "forkserver":
+            self._context.set_forkserver_preload(["benchmark.worker", "benchmark.metrics.perceptual"])
+        self._started = 0
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for worker in self._workers:
+            self._end(worker)
+        self._workers.clear()
+
+    @property
+    def free(self) -> int:
+        """How many more jobs could start now."""
+        return self.size - sum(worker.job is not None for worker in self._workers)
+
+    def submit(self, job: Job, limits: Limits, trusted: bool) -> None:
+        """Starts a job; needs a free place."""
+        idle = [w for w in self._workers if w.job is None and w.trusted == trusted]
+        worker = idle[0] if idle else self._start(trusted)
+        worker.job = job
+        worker.deadline = time.monotonic() + limits.seconds
+        worker.memory_bytes = limits.memory_gb * 2**30
+        with contextlib.suppress(OSError):  # a worker that has died meanwhile is found out by wait()
+            worker.pipe.send(job)
+
+    def wait(self) -> list[tuple[Job, Answer]]:
+        """Jobs that have ended, in a while; those over a limit are stopped."""
+        busy = [worker for worker in self._workers if worker.job is not None]
+        handles: list[Any] = [w.pipe for w in busy] + [w.process.sentinel for w in busy]
+        wait(handles, timeout=_POLL_SECONDS)
+        return [ended for worker in busy if (ended := self._check(worker)) is not None]
+
+    def _check(self, worker: _Worker) -> tuple[Job, Answer] | None:
+        """The worker's job and answer, if it has ended or has to."""
+        job = worker.job
+        assert job is not None
+        try:
+            if worker.pipe.poll():
+                answer: Answer = worker.pipe.recv()
+                worker.job = None
+                return job, answer
+        except (EOFError, OSError):
+            pass
+        if not worker.process.is_alive():
+            return job, self._replace(worker, "crashed", _exit_text(worker.process.exitcode))
+        if time.monotonic() > worker.deadline:
+            return job, self._replace(worker, "timeout", "stopped: over the task's time limit")
+        if _memory(worker.process.pid) > worker.memory_bytes:
+            return job, self._replace(worker, "oom", "stopped: over the task's memory limit")
+        return None
+
+    def _replace(self, worker: _Worker, status: str, reason: str) -> Answer:
+        self._end(worker, kill=True)
+        self._workers.remove(worker)
+        return Answer({"status": status, "blame": "method", "reason": reason, "culprit": ""})
+
+    def _start(self, trusted: bool) -> _Worker:
+        here, there = self._context.Pipe()
+        log = self._logs / f"worker-{os.getpid()}-{self._started}.log"
+        self._started += 1
+        process = self._context.Process(
+            target=main, args=(there, self._root, log, self._threads), daemon=True
+        )
+        process.start()
+        there.close()
+        worker = _Worker(process, here, trusted)
+        self._workers.append(worker)
+        return worker
+
+    def _end(self, worker: _Worker, kill: bool = False) -> None:
+        worker.pipe.close()
+        if kill or worker.job is not None:
+            worker.process.kill()
+        worker.process.join(_KILL_SECONDS)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+
+
+def _memory(pid: int | None) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _exit_text(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"the worker process was killed by signal {-code}"
+    return f"the worker process ended with exit code {code}"

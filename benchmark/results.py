@@ -1,0 +1,107 @@
+"""From stored records to the two tables behind every board: cells and samples. Pure views, nothing runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmark.outcome import Outcome, outcome_of
+from benchmark.plan import Cell
+from benchmark.store import Record, Store
+
+IDENTITY = (
+    "cell_id",
+    "sample_id",
+    "track",
+    "task",
+    "explainer",
+    "attack",
+    "defense",
+    "mode",
+    "seed",
+)
+VERDICT = ("manipulation", "valid", "violated")
+
+
+def cells_table(suite: str, cells: Iterable[Cell], store: Store) -> pd.DataFrame:
+    """One row per planned cell, in the plan's order, with status, blame, reason and cost."""
+    known: dict[tuple[str, str], Record | None] = {}
+    return pd.DataFrame([_cell_row(suite, cell, outcome_of(cell, store, known)) for cell in cells])
+
+
+def _cell_row(suite: str, cell: Cell, outcome: Outcome) -> dict[str, Any]:
+    judged = outcome.records.get("judge", outcome.records.get("forge", {}))
+    weights = outcome.records.get("score", {}).get("weights", {})
+    code = {
+        "attack_code": cell.forge.parts.get(_code(cell.attack.file), ""),
+        "defense_code": cell.judge.parts.get(_code(cell.defense.file), ""),
+    }
+    return {
+        "cell_id": cell.id,
+        "suite": suite,
+        "track": cell.task.track,
+        "task": cell.task.id,
+        "task_version": cell.task.version,
+        "explainer": cell.task.explainer.name,
+        "attack": cell.attack.variant,
+        "defense": cell.defense.variant,
+        "defense_kind": cell.defense.kind,
+        "mode": cell.mode,
+        "seed": cell.seed,
+        "control": cell.attack.method.control or cell.defense.method.control,
+        "status": outcome.status,
+        "blame": outcome.blame,
+        "reason": outcome.reason,
+        "culprit": outcome.culprit,
+        "n": cell.task.cases if outcome.status == "ok" else 0,
+        **outcome.costs("forge"),
+        **outcome.costs("judge"),
+        "reference_seconds": outcome.records.get("reference", {}).get("seconds"),
+        "stlpips_weights": weights.get("stlpips", ""),
+        "lpips_weights": weights.get("lpips", ""),
+        **{name: judged.get(name, "") for name in ("device", "torch", "commit", "dirty", "started")},
+        "forge_id": cell.forge.id,
+        "weights": cell.forge.parts.get("weights", ""),
+        "data": cell.forge.parts.get("data", ""),
+        **code,
+    }
+
+
+def _code(file: Path) -> str:
+    return f"code {file.parent.parent.name}/{file.parent.name}/{file.name}"
+
+
+def samples_table(cells: Iterable[Cell], store: Store) -> pd.DataFrame:
+    """One row per case of every cell that ended ok: identity, metrics, then the verdict."""
+    known: dict[tuple[str, str], Record | None] = {}
+    parts = []
+    for cell in cells:
+        if outcome_of(cell, store, known).status != "ok":
+            continue
+        frame = pd.DataFrame(store.samples(cell.score.id))
+        frame = frame.assign(
+            cell_id=cell.id,
+            track=cell.task.track,
+            explainer=cell.task.explainer.name,
+            **cell.coordinates,
+        )
+        parts.append(frame.astype({c: float for c in frame if frame[c].isna().all()}))
+    if not parts:
+        return pd.DataFrame(columns=[*IDENTITY, *VERDICT])
+    samples = pd.concat(parts, ignore_index=True)
+    metrics = [column for column in samples if column not in (*IDENTITY, *VERDICT)]
+    return samples[[*IDENTITY, *metrics, *VERDICT]]
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Writes CSV (full precision) or parquet (zstd), complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.tmp")
+    if path.suffix == ".parquet":
+        table.to_parquet(aside, index=False, compression="zstd")
+    else:
+        table.to_csv(aside, index=False)
+    aside.replace(path)

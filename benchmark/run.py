@@ -1,0 +1,256 @@
+"""Runs the steps that are missing: the longest first, two kinds of workers, nothing twice, nothing lost.
+
+Every finished step is in the store before the next one starts, so a run that is killed loses the steps in
+flight and no more, and resuming it is running it again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.outcome import Outcome, outcome_of
+from benchmark.plan import Cell, Step
+from benchmark.pool import Limits, Pool
+from benchmark.registry import Entry
+from benchmark.store import Record, Store, release
+from benchmark.worker import Answer, Job, MethodRef
+
+Progress = Callable[[float, float], None]
+"""Is told how much of how much work is done."""
+
+_ORDER = {"forge": 0, "reference": 1, "judge": 2, "score": 3}
+_WEIGHT = {"forge": 10.0, "reference": 1.0, "judge": 0.5, "score": 1.0}
+_CULPRIT = {"forge": "attack", "reference": "defense", "judge": "defense"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run.
+
+    Args:
+        root: the project's root.
+        device: ``cpu`` or ``cuda``.
+        workers: jobs at once.
+        threads: threads per job.
+        retry: run steps again that a method is to blame for.
+    """
+
+    root: Path
+    device: str
+    workers: int
+    threads: int
+    retry: bool = False
+
+
+@dataclass
+class Tally:
+    """What a run has done.
+
+    Args:
+        ran: steps that ran, by kind and id.
+        seconds: time of the workers inside methods, explainers and models, summed over workers.
+        busy: time of the workers from job to answer, summed over workers.
+    """
+
+    ran: set[tuple[str, str]] = field(default_factory=set)
+    seconds: float = 0.0
+    busy: float = 0.0
+
+
+class Runner:
+    """Runs the missing steps of cells.
+
+    Args:
+        store: where steps are kept.
+        settings: how to run.
+        report: is called once with every reason of failure, as one line.
+    """
+
+    def __init__(self, store: Store, settings: Settings, report: Callable[[str], None]) -> None:
+        self.store = store
+        self.settings = settings
+        self._report = report
+        self._reported: set[str] = set()
+        self._provenance = provenance(settings.root)
+
+    def run(
+        self, cells: Iterable[Cell], progress: Progress, kinds: frozenset[str] = frozenset(_ORDER)
+    ) -> Tally:
+        """Runs what is missing of the given kinds, and returns what has run."""
+        self.store.sweep()
+        tally = Tally()
+        waiting = self._missing([c for c in cells if not (c.skip or c.problem)], kinds)
+        total = sum(_WEIGHT[step.kind] for step, _ in waiting)
+        done = 0.0
+        with Pool(
+            self.settings.workers,
+            self.settings.root,
+            self.store.folder / "logs",
+            self.settings.threads,
+        ) as pool:
+            flying: dict[Path, tuple[Step, Cell]] = {}
+            while waiting or flying:
+                waiting, dropped = self._start(waiting, flying, pool)
+                done += dropped
+                for job, answer in pool.wait() if flying else ():
+                    step, cell = flying.pop(job.out)
+                    self._finish(step, cell, job, answer, tally)
+                    done += _WEIGHT[step.kind]
+                progress(done, total)
+        return tally
+
+    def _missing(self, cells: list[Cell], kinds: frozenset[str]) -> list[tuple[Step, Cell]]:
+        """Steps to run, each once, with a cell that needs it: forgeries of adaptive attacks first."""
+        found: dict[tuple[str, str], tuple[Step, Cell]] = {}
+        for cell in cells:
+            for step in cell.steps():
+                if step.kind in kinds and step.key not in found and self._wanted(step):
+                    found[step.key] = (step, cell)
+        return sorted(
+            found.values(),
+            key=lambda work: (_ORDER[work[0].kind], work[1].attack.method.control, work[1].mode),
+        )
+
+    def _wanted(self, step: Step) -> bool:
+        record = self.store.record(*step.key)
+        if record is None or record["status"] == "ok":
+            return record is None
+        return self.settings.retry or record["blame"] == "infra"
+
+    def _start(
+        self,
+        waiting: list[tuple[Step, Cell]],
+        flying: dict[Path, tuple[Step, Cell]],
+        pool: Pool,
+    ) -> tuple[list[tuple[Step, Cell]], float]:
+        """Starts what can start; returns what still waits, and the weight of what never can."""
+        left: list[tuple[Step, Cell]] = []
+        dropped = 0.0
+        running = {step.key for step, _ in flying.values()}
+        pending = running | {step.key for step, _ in waiting}
+        for step, cell in waiting:
+            if any(need.key in pending for need in step.needs):
+                left.append((step, cell))
+            elif not all(self._ok(need) for need in step.needs):
+                dropped += _WEIGHT[step.kind]
+                pending.discard(step.key)
+            elif pool.free:
+                job = self._job(step, cell)
+                limits = Limits(cell.task.limits.seconds, cell.task.limits.memory_gb)
+                pool.submit(job, limits, trusted=step.kind == "score")
+                flying[job.out] = (step, cell)
+            else:
+                left.append((step, cell))
+        return left, dropped
+
+    def _ok(self, step: Step) -> bool:
+        record = self.store.record(*step.key)
+        return record is not None and record["status"] == "ok"
+
+    def _job(self, step: Step, cell: Cell) -> Job:
+        return Job(
+            kind=step.kind,
+            root=self.settings.root,
+            task=cell.task,
+            attack=_reference(cell.attack),
+            defense=_reference(cell.defense),
+            mode=cell.mode,
+            seed=cell.seed,
+            store=self.store.folder,
+            needs={need.kind: need.id for need in step.needs},
+            out=self.store.begin(),
+            device=self.settings.device,
+        )
+
+    def _finish(self, step: Step, cell: Cell, job: Job, answer: Answer, tally: Tally) -> None:
+        """Puts a step's record and artefacts into the store."""
+        record: Record = {
+            "kind": step.kind,
+            "id": step.id,
+            "parts": step.parts,
+            "coordinates": cell.coordinates,
+            "device": self.settings.device,
+            **self._provenance,
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **answer.record,
+        }
+        if step.kind == "judge":
+            record["forge_parts"] = cell.forge.parts
+        if record["blame"] == "method" and not record["culprit"] and step.kind in _CULPRIT:
+            record["culprit"] = getattr(cell, _CULPRIT[step.kind]).variant
+            record["reason"] = f"{record['culprit']}: {record['reason']}"
+        elif record["blame"] == "method" and step.kind == "score":
+            record["blame"] = "infra"  # no method runs in a score step
+        self.store.commit(job.out, step.kind, step.id, record)
+        tally.ran.add(step.key)
+        tally.seconds += record.get("seconds", 0.0)
+        tally.busy += record.get("total_seconds", 0.0)
+        if record["status"] not in ("ok", "skipped"):
+            self._say(f"{record['status']} ({record['blame']}), {cell.task.id}: {record['reason']}")
+
+    def _say(self, line: str) -> None:
+        if line not in self._reported:
+            self._reported.add(line)
+            self._report(line)
+
+
+@dataclass(frozen=True)
+class Count:
+    """Cells by how they ended; the four add up to the planned ones."""
+
+    run: int
+    cached: int
+    skipped: int
+    failed: int
+
+    def line(self) -> str:
+        """The last line of ``potemkin run``."""
+        return f"cells: {self.run} run, {self.cached} cached, {self.skipped} skipped, {self.failed} failed"
+
+
+def count_cells(cells: Iterable[Cell], store: Store, tally: Tally) -> Count:
+    """Counts the planned cells; those never finished count as failed."""
+    counts = {"run": 0, "cached": 0, "skipped": 0, "failed": 0}
+    known: dict[tuple[str, str], Record | None] = {}
+    for cell in cells:
+        outcome = outcome_of(cell, store, known)
+        counts[_state(cell, outcome, tally)] += 1
+    return Count(**counts)
+
+
+def _state(cell: Cell, outcome: Outcome, tally: Tally) -> str:
+    if outcome.status == "skipped":
+        return "skipped"
+    if outcome.status != "ok":
+        return "failed"
+    fresh = any(step.key in tally.ran for step in cell.steps() if step.kind != "score")
+    return "run" if fresh else "cached"
+
+
+def provenance(root: Path) -> dict[str, Any]:
+    """Commit of the project, whether its tree is dirty, and torch's release."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    status = git("status", "--porcelain")
+    return {
+        "commit": git("rev-parse", "HEAD") or "",
+        "dirty": status is None or bool(status),
+        "torch": release(),
+    }
+
+
+def _reference(entry: Entry) -> MethodRef:
+    return MethodRef(entry.module, entry.class_name, entry.settings)

@@ -1,0 +1,1 @@
+"""Track `saliency`: input attacks on attribution maps."""

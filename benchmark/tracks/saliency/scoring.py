@@ -1,0 +1,199 @@
+"""Turns a cell's artefacts into samples: every number is recomputed here, from tensors alone.
+
+Nothing that a method says is used: predictions and undefended maps are computed anew from the forged inputs,
+budgets are measured again, and of a defense only its maps or its suspicions are taken, which are its product.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.metrics.behaviour import accuracy_drop, prediction_kept, probability_change
+from benchmark.metrics.detection import detected, threshold_at
+from benchmark.metrics.perceptual import (
+    MetricUnavailable,
+    PerceptualDistance,
+    load_perceptual,
+    maps_as_pictures,
+)
+from benchmark.metrics.similarity import l2, linf, mse, pcc, ssim, top_k_intersection
+from benchmark.tracks.saliency.steps import TOLERANCE
+from benchmark.tracks.saliency.workbench import Workbench, predictions
+
+Columns = dict[str, list[Any]]
+_PERCEPTUAL = ("stlpips", "lpips")
+
+
+@dataclass
+class Scorer:
+    """Scores the cells of one task.
+
+    Args:
+        bench: the task, ready.
+        perceptual: perceptual distances at hand, by name.
+        missing: why the others are not, by name.
+    """
+
+    bench: Workbench
+    perceptual: dict[str, PerceptualDistance]
+    missing: dict[str, str]
+
+    @staticmethod
+    def of(bench: Workbench) -> Scorer:
+        """A scorer with whatever perceptual distances the task reports and the machine has weights for."""
+        perceptual: dict[str, PerceptualDistance] = {}
+        missing: dict[str, str] = {}
+        for name in _PERCEPTUAL:
+            if name not in bench.task.metrics.report:
+                continue
+            try:
+                perceptual[name] = load_perceptual(name)
+            except MetricUnavailable as error:
+                missing[name] = str(error)
+        return Scorer(bench, perceptual, missing)
+
+    def weights(self) -> dict[str, str]:
+        """For every perceptual metric of the task the SHA-256 of its weights, or why it is missing."""
+        found = {name: distance.weights_sha256 for name, distance in self.perceptual.items()}
+        return found | {name: f"missing: {reason}" for name, reason in self.missing.items()}
+
+    def sample_ids(self) -> list[str]:
+        """SHA-256 of each case: its clean image, its class and its target image."""
+        cases, targets = self.bench.cases, self.bench.targets
+        ids = []
+        for clean, label, target in zip(cases.inputs, cases.labels, targets.inputs, strict=True):
+            parts = [_bytes(clean), str(int(label)).encode(), _bytes(target)]
+            ids.append(hashlib.sha256(b"|".join(parts)).hexdigest()[:16])
+        return ids
+
+    def hardening(
+        self, forged: Tensor, reference: dict[str, Tensor], judged: dict[str, Tensor], seed: int
+    ) -> Columns:
+        """Samples of a hardening's cell."""
+        clean, target, maps = (
+            tensor.to(self.bench.cases.inputs)
+            for tensor in (reference["clean"], reference["target"], judged["maps"])
+        )
+        columns = self._maps(maps, clean, target) | self._inputs(forged)
+        columns["fidelity"] = _list(pcc(clean, self._undefended(self.bench.cases.inputs, seed)))
+        return self._judged(columns)
+
+    def detector(
+        self, forged: Tensor, reference: dict[str, Tensor], judged: dict[str, Tensor], seed: int
+    ) -> Columns:
+        """Samples of a detector's cell: the undefended maps, and how the detector took them."""
+        cases, targets = self.bench.cases, self.bench.targets
+        forged = forged.to(cases.inputs)
+        maps = self._undefended(forged, seed, predictions(self.bench.model, forged))
+        clean = self._undefended(cases.inputs, seed)
+        target = self._undefended(targets.inputs, seed, targets.labels)
+        columns = self._judged(self._maps(maps, clean, target) | self._inputs(forged))
+        suspicion = judged["suspicion"].double().cpu()
+        rate = self.bench.task.calibration.false_positive_rate
+        threshold = threshold_at(rate, reference["calibration"].double().cpu().numpy())
+        columns["suspicion"] = suspicion.tolist()
+        columns["threshold"] = [threshold] * len(suspicion)
+        columns["detected"] = [float(hit) for hit in detected(suspicion.numpy(), threshold)]
+        negatives = {kind: reference[f"negative_{kind}"].double().cpu() for kind in ("clean", "noised")}
+        negatives["all"] = torch.cat(list(negatives.values()))
+        for kind, scores in negatives.items():
+            suffix = "" if kind == "all" else f"_{kind}"
+            columns[f"auroc{suffix}"] = _list(_exceeded(suspicion, scores))
+            alarms = float((scores > threshold).double().mean())
+            columns[f"false_positive_rate{suffix}"] = [alarms] * len(suspicion)
+        return columns
+
+    def _maps(self, maps: Tensor, clean: Tensor, target: Tensor) -> Columns:
+        """Similarities of the forged maps to the target and to the original."""
+        columns: Columns = {}
+        for suffix, first, second in (
+            ("target", maps, target),
+            ("original", maps, clean),
+            ("target_before", clean, target),
+        ):
+            columns |= self._similarities(suffix, first, second)
+        columns["topk_original"] = _list(top_k_intersection(maps, clean))
+        return columns
+
+    def _similarities(self, suffix: str, first: Tensor, second: Tensor) -> Columns:
+        report = self.bench.task.metrics.report
+        columns: Columns = {}
+        for name, function in (("pcc", pcc), ("ssim", ssim), ("mse", mse)):
+            if name in report:
+                columns[f"{name}_{suffix}"] = _list(function(first, second))
+        for name, distance in self.perceptual.items():
+            pictures = maps_as_pictures(first), maps_as_pictures(second)
+            columns[f"{name}_{suffix}"] = _list(distance(*pictures))
+        return columns | {f"{name}_{suffix}": [None] * len(first) for name in self.missing}
+
+    def _inputs(self, forged: Tensor) -> Columns:
+        """How far the forged images are from the clean ones, and what the network makes of them."""
+        cases = self.bench.cases
+        forged = forged.to(cases.inputs)
+        with torch.no_grad():
+            before, after = self.bench.model(cases.inputs), self.bench.model(forged)
+        columns: Columns = {
+            "linf": _list(linf(forged, cases.inputs)),
+            "range_excess": _list((forged - forged.clamp(0, 1)).abs().flatten(1).amax(1)),
+            "l2": _list(l2(forged, cases.inputs)),
+            "pcc_input": _list(pcc(forged, cases.inputs)),
+            "ssim_input": _list(ssim(forged, cases.inputs, data_range=1.0)),
+            "mse_input": _list(mse(forged, cases.inputs)),
+            "prediction_kept": _list(prediction_kept(after, cases.labels).double()),
+            "probability_change": _list(probability_change(after, before)),
+            "accuracy_drop": _list(accuracy_drop(after, before, cases.labels)),
+        }
+        for name, distance in self.perceptual.items():
+            columns[f"{name}_input"] = _list(distance(forged, cases.inputs))
+        return columns | {f"{name}_input": [None] * len(forged) for name in self.missing}
+
+    def _judged(self, columns: Columns) -> Columns:
+        """Adds ``manipulation``, ``valid`` and ``violated``.
+
+        Manipulation is how far the primary similarity moved from its clean value to 1, within [0, 1]; it is 0
+        where a constraint is broken.
+        """
+        task = self.bench.task
+        now, before = columns[task.metrics.primary], columns[f"{task.metrics.primary}_before"]
+        columns["manipulation"], columns["valid"], columns["violated"] = [], [], []
+        for index, (similarity, start) in enumerate(zip(now, before, strict=True)):
+            violated = []
+            if columns["linf"][index] > task.budget.linf + TOLERANCE:
+                violated.append("linf")
+            if columns["range_excess"][index] > TOLERANCE:
+                violated.append("range")
+            if task.constraints.prediction_kept and not columns["prediction_kept"][index]:
+                violated.append("prediction")
+            moved = min(1.0, max(0.0, (similarity - start) / max(1 - start, 1e-9)))
+            columns["manipulation"].append(0.0 if violated else moved)
+            columns["valid"].append(not violated)
+            columns["violated"].append(",".join(violated))
+        return columns
+
+    def _undefended(self, inputs: Tensor, seed: int, labels: Tensor | None = None) -> Tensor:
+        """Maps of the undefended explainer under the judge's noise."""
+        bench = self.bench
+        query = bench.query(inputs, bench.cases.labels if labels is None else labels, seed, "judge")
+        with torch.no_grad():
+            return bench.explainer.explain(bench.model, query)
+
+
+def _exceeded(positives: Tensor, negatives: Tensor) -> Tensor:
+    """Share of negatives below each positive, ties counted half: its mean is the AUROC."""
+    if not len(negatives):
+        return torch.full((len(positives),), float("nan"), dtype=torch.double)
+    above = (positives[:, None] > negatives).double() + 0.5 * (positives[:, None] == negatives)
+    return above.mean(1)
+
+
+def _list(values: Tensor) -> list[float]:
+    return [float(value) for value in values.double().cpu()]
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().float().cpu().contiguous().numpy().tobytes()

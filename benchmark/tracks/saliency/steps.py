@@ -1,0 +1,241 @@
+"""The saliency track's steps that run a method: forge, reference and judge. Metrics are no part of them.
+
+* *forge*: an attack makes a forgery of every case.
+* *reference*: a defense sees natural images only: a hardening explains the clean and the target images, a
+  detector scores calibration images and negatives.
+* *judge*: a defense sees the forgery: a hardening explains it, a detector scores it.
+
+Each returns named tensors, which are stored as they are; scoring recomputes everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from benchmark.api import (
+    Attack,
+    Audit,
+    Budget,
+    Case,
+    Detector,
+    Explainer,
+    Forgery,
+    Hardening,
+    Method,
+    Mode,
+)
+from benchmark.explainers import UnsupportedLayer
+from benchmark.failures import StepFailed, invalid
+from benchmark.meter import BudgetExhausted, Meter, MeteredExplainer
+from benchmark.seeds import seed_of
+from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
+
+Tensors = dict[str, Tensor]
+Result = TypeVar("Result")
+
+TOLERANCE = 1e-6
+"""Rounding that a budget or a range forgives, in units of the input range."""
+_JUDGE_BATCH = 64
+
+
+def forge(
+    bench: Workbench,
+    attack: Attack,
+    defense: Hardening | Detector | None,
+    mode: Mode,
+    seed: int,
+    meter: Meter,
+) -> Tensors:
+    """``inputs`` ``[N, C, H, W]``: the attack's forgery, batch by batch.
+
+    In adaptive mode the attack is handed the hardened explainer, or the detector to evade; the targets are
+    then what the hardened explainer shows for the target images.
+    """
+    adaptive = mode == "adaptive"
+    explainer = bench.explainer
+    if adaptive and isinstance(defense, Hardening):
+        explainer = harden(defense, explainer)
+    detector = defense if adaptive and isinstance(defense, Detector) else None
+    model = bench.model.observed_by(meter)
+    budget = Budget(bench.task.budget.linf, bench.task.budget.explanations)
+    meter.samples, meter.explanation_limit = len(bench.cases), budget.explanations
+    forged = []
+    for start in range(0, len(bench.cases), bench.task.batch):
+        part = slice(start, start + bench.task.batch)
+        name = seed_of("forge", attack.variant, bench.task.id, bench.task.version, seed, start)
+        targets = Images(bench.targets.inputs[part], bench.targets.labels[part])
+        case = Case(
+            model=model,
+            explainer=MeteredExplainer(explainer, meter),
+            inputs=bench.cases.inputs[part].clone(),
+            labels=bench.cases.labels[part].clone(),
+            target=_explained(bench, explainer, targets, name % 2**31),
+            target_inputs=targets.inputs.clone(),
+            budget=budget,
+            data=bench.natural,
+            generator=torch.Generator().manual_seed(name),
+            detector=detector,
+        )
+        forgery = call(attack, lambda case=case: attack.forge(case))  # type: ignore[misc]
+        forged.append(check_forgery(forgery, case, attack))
+    return {"inputs": torch.cat(forged)}
+
+
+def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter: Meter) -> Tensors:
+    """What the defense makes of natural images.
+
+    Hardening: ``clean`` and ``target``, maps ``[N, H, W]``, and the clean ``inputs``. Detector: suspicions ``calibration`` (clean and
+    noised attacker images) and ``negative_clean``, ``negative_noised`` (evaluation images).
+    """
+    if isinstance(defense, Hardening):
+        explainer = MeteredExplainer(harden(defense, bench.explainer), meter)
+        return {
+            "inputs": bench.cases.inputs,
+            "clean": _maps(bench, explainer, bench.cases, seed, meter, defense),
+            "target": _maps(bench, explainer, bench.targets, seed, meter, defense),
+        }
+    noised = bench.noised(bench.calibration, "noise of calibration")
+    calibration = [_suspicions(bench, defense, images, seed, meter) for images in (bench.calibration, noised)]
+    noised_negatives = bench.noised(bench.negatives, "noise of negatives")
+    return {
+        "calibration": torch.cat(calibration),
+        "negative_clean": _suspicions(bench, defense, bench.negatives, seed, meter),
+        "negative_noised": _suspicions(bench, defense, noised_negatives, seed, meter),
+    }
+
+
+def judge(
+    bench: Workbench, defense: Hardening | Detector, forgery: Tensors, seed: int, meter: Meter
+) -> Tensors:
+    """What the defense makes of the forgery: ``maps`` ``[N, H, W]`` or ``suspicion`` ``[N]``.
+
+    An auditor sees the forged image alone, so the class explained is the one predicted for it.
+    """
+    inputs = forgery["inputs"].to(bench.cases.inputs)
+    forged = Images(inputs, predictions(bench.model, inputs))
+    if isinstance(defense, Hardening):
+        explainer = MeteredExplainer(harden(defense, bench.explainer), meter)
+        return {"maps": _maps(bench, explainer, forged, seed, meter, defense)}
+    return {"suspicion": _suspicions(bench, defense, forged, seed, meter)}
+
+
+def harden(defense: Hardening, explainer: Explainer) -> Explainer:
+    """The hardened explainer, checked to be one."""
+    hardened = call(defense, lambda: defense.harden(explainer))
+    if not isinstance(hardened, Explainer):
+        raise invalid(defense.variant, f"harden() must return an Explainer, not {_kind(hardened)}")
+    return hardened
+
+
+def call(method: Method, function: Callable[[], Result]) -> Result:
+    """Runs a method's code; whatever it raises is a failure that is blamed on the method.
+
+    What a network or explainer cannot do (``UnsupportedLayer``) is no failure: the cell is skipped.
+    """
+    try:
+        return function()
+    except StepFailed:
+        raise
+    except UnsupportedLayer as error:
+        raise StepFailed("skipped", "", str(error), method.variant) from error
+    except BudgetExhausted as error:
+        raise invalid(method.variant, str(error)) from error
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise StepFailed("oom", "method", "out of memory", method.variant) from error
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise StepFailed("crashed", "method", text, method.variant) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the host or on a device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def check_forgery(forgery: object, case: Case, attack: Attack) -> Tensor:
+    """The forged inputs, on no graph; raises a failure blamed on the attack for anything inadmissible."""
+    name = attack.variant
+    if not isinstance(forgery, Forgery) or not isinstance(forgery.inputs, Tensor):
+        raise invalid(name, f"forge() must return Forgery(inputs), not {_kind(forgery)}")
+    inputs = forgery.inputs.detach()
+    check_tensor(name, "forged inputs", inputs, case.inputs.shape)
+    low, high = float(inputs.min()), float(inputs.max())
+    if low < -TOLERANCE or high > 1 + TOLERANCE:
+        raise invalid(name, f"forged inputs lie in [{low:.3g}, {high:.3g}], outside [0, 1]")
+    change = (inputs.to(case.inputs) - case.inputs).abs().flatten(1).amax(1)
+    over = int((change > case.budget.linf + TOLERANCE).sum())
+    if over and "linf" not in attack.breaks:
+        raise invalid(
+            name,
+            f"{over} of {len(inputs)} forged inputs exceed the L-inf budget "
+            f"{case.budget.linf:.4g} (largest change {float(change.max()):.4g})",
+        )
+    return inputs.to(case.inputs)
+
+
+def check_tensor(name: str, what: str, value: object, shape: torch.Size | tuple[int, ...]) -> Tensor:
+    """The value, if it is a finite tensor of the given shape; else a failure blamed on the method."""
+    if not isinstance(value, Tensor):
+        raise invalid(name, f"{what} must be a tensor, not {_kind(value)}")
+    if tuple(value.shape) != tuple(shape):
+        raise invalid(name, f"{what} have shape {list(value.shape)} instead of {list(shape)}")
+    if not bool(torch.isfinite(value).all()):
+        bad = int((~torch.isfinite(value)).sum())
+        raise invalid(name, f"{what} hold {bad} values that are NaN or infinite")
+    return value
+
+
+def _explained(bench: Workbench, explainer: Explainer, images: Images, seed: int) -> Tensor:
+    with torch.no_grad():
+        return explainer.explain(bench.model, bench.query(images.inputs, images.labels, seed, "forge"))
+
+
+def _maps(
+    bench: Workbench,
+    explainer: Explainer,
+    images: Images,
+    seed: int,
+    meter: Meter,
+    defense: Hardening,
+) -> Tensor:
+    """Maps of all images, checked."""
+    model = bench.model.observed_by(meter)
+    parts = []
+    for inputs, labels in _batches(images):
+        query = bench.query(inputs, labels, seed, "judge")
+        with torch.no_grad():
+            maps = call(defense, lambda query=query: explainer.explain(model, query))  # type: ignore[misc]
+        height, width = inputs.shape[2:]
+        check_tensor(defense.variant, "maps", maps, (len(inputs), height, width))
+        parts.append(maps)
+    return torch.cat(parts)
+
+
+def _suspicions(bench: Workbench, detector: Detector, images: Images, seed: int, meter: Meter) -> Tensor:
+    """Suspicion of all images, checked."""
+    explainer = MeteredExplainer(bench.explainer, meter)
+    model = bench.model.observed_by(meter)
+    noise = seed_of("audit", bench.task.id, bench.task.version, seed)
+    parts = []
+    for inputs, labels in _batches(images):
+        audit = Audit(model, explainer, inputs, labels, bench.natural, noise)
+        with torch.no_grad():
+            scores = call(detector, lambda audit=audit: detector.suspicion(audit))  # type: ignore[misc]
+        check_tensor(detector.variant, "suspicions", scores, (len(inputs),))
+        parts.append(scores.double())
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.double)
+
+
+def _batches(images: Images) -> list[tuple[Tensor, Tensor]]:
+    return list(zip(images.inputs.split(_JUDGE_BATCH), images.labels.split(_JUDGE_BATCH), strict=True))
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

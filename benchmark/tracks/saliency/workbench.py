@@ -1,0 +1,181 @@
+"""Everything a saliency task fixes, loaded on a device: network, explainer, cases, natural images.
+
+Cases are chosen by the task alone, never by a method: correctly classified evaluation images, balanced over
+classes, each paired with an image of another class whose explanation is the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from benchmark.api import Budget, TaskFacts
+from benchmark.data import Data, load_data
+from benchmark.errors import TaskError
+from benchmark.explainers import Explainer, Query, build_explainer
+from benchmark.network import Network
+from benchmark.seeds import seed_of
+from benchmark.victims import load_victim
+
+if TYPE_CHECKING:
+    from benchmark.task import Task
+
+_POOL_PER_IMAGE = 8
+"""Candidates looked at for every image that a task needs."""
+_PREDICTION_BATCH = 250
+_CLASS_SHIFT = 3
+"""A target's class, counted from its case's class in the order of the classes at hand."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Correctly classified images ``[N, C, H, W]`` and their classes ``[N]``."""
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A task made ready.
+
+    Args:
+        task: the task.
+        device: where tensors live.
+        model: the victim, unmetered.
+        explainer: the undefended explainer.
+        cases: clean images under attack.
+        targets: image of another class for each case.
+        calibration: attacker-split images that detectors' thresholds are set on.
+        negatives: evaluation images, none of them a case, that detectors are tested on.
+        natural: attacker-split images handed to methods, ``[M, C, H, W]``.
+    """
+
+    task: Task
+    device: torch.device
+    model: Network
+    explainer: Explainer
+    cases: Images
+    targets: Images
+    calibration: Images
+    negatives: Images
+    natural: Tensor
+
+    @property
+    def facts(self) -> TaskFacts:
+        """What methods may know of the task."""
+        return task_facts(self.task)
+
+    def query(self, inputs: Tensor, labels: Tensor, seed: int, role: str) -> Query:
+        """The judge's query: its noise depends on the task and the seed, and on nothing a method sees."""
+        return Query(inputs, labels, seed_of(role, self.task.id, self.task.version, seed))
+
+    def noised(self, images: Images, role: str) -> Images:
+        """Copies under random sign noise of the budget's size, without those whose prediction it changed."""
+        generator = torch.Generator().manual_seed(seed_of(role, self.task.id, self.task.version))
+        sign = torch.randint(0, 2, images.inputs.shape, generator=generator) * 2.0 - 1.0
+        noise = self.task.budget.linf * sign.to(images.inputs)
+        inputs = (images.inputs + noise).clamp(0, 1)
+        kept = predictions(self.model, inputs) == images.labels
+        return Images(inputs[kept], images.labels[kept])
+
+
+def task_facts(task: Task) -> TaskFacts:
+    """What methods may know of a task."""
+    budget = Budget(task.budget.linf, task.budget.explanations)
+    return TaskFacts(task.id, task.track, task.explainer.name, task.victim, budget)
+
+
+def prepare(task: Task, root: Path, device: torch.device) -> Workbench:
+    """Loads and chooses everything.
+
+    Raises:
+        AssetError: weights or data are missing or not what they should be.
+        TaskError: there are not enough correctly classified images.
+    """
+    victim = load_victim(task.victim, root)
+    data = load_data(task.data, root)
+    dtype = torch.float64 if task.precision == "float64" else torch.float32
+    model = Network(victim.module, victim.mean, victim.deviation).to(device, dtype)
+    attacker = _correct(model, data, "attacker", task.calibration.images, task, device, dtype)
+    wanted = 2 * task.cases + task.calibration.negatives
+    evaluation = _correct(model, data, "evaluation", wanted, task, device, dtype)
+    cases, targets, negatives = _choose(evaluation, task)
+    natural = attacker.inputs
+    explainer = build_explainer(
+        task.explainer.name,
+        task.explainer.settings,
+        model,
+        lambda count: data.split("attacker", count).images.to(device, dtype),
+    )
+    calibration = Images(*(t[: task.calibration.images] for t in (attacker.inputs, attacker.labels)))
+    return Workbench(task, device, model, explainer, cases, targets, calibration, negatives, natural)
+
+
+def predictions(model: Network, inputs: Tensor) -> Tensor:
+    """Predicted classes ``[N]``."""
+    with torch.no_grad():
+        parts = [model(batch).argmax(1) for batch in inputs.split(_PREDICTION_BATCH)]
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long, device=inputs.device)
+
+
+def _correct(
+    model: Network,
+    data: Data,
+    split: str,
+    wanted: int,
+    task: Task,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Images:
+    """Correctly classified images of a split, in an order drawn from the task's name."""
+    images = data.split(split, wanted * _POOL_PER_IMAGE)
+    generator = torch.Generator().manual_seed(seed_of("order", split, task.id, task.version))
+    order = torch.randperm(len(images.images), generator=generator)
+    inputs = images.images[order].to(device, dtype)
+    labels = images.labels[order].to(device)
+    right = predictions(model, inputs) == labels
+    found = Images(inputs[right], labels[right])
+    if len(found) < wanted:
+        raise TaskError(
+            f"task {task.id}: {wanted} correctly classified images of split {split} are needed and "
+            f"{task.victim} has {len(found)} among those of {task.data}; lower cases or calibration"
+        )
+    return found
+
+
+def _choose(images: Images, task: Task) -> tuple[Images, Images, Images]:
+    """Cases in turn over the classes, a target of another class for each, and other images."""
+    classes = torch.unique(images.labels).tolist()
+    waiting = {c: (images.labels == c).nonzero().flatten().tolist() for c in classes}
+
+    def take(start: int) -> int:
+        for step in range(len(classes)):
+            queue = waiting[classes[(start + step) % len(classes)]]
+            if queue:
+                return int(queue.pop(0))
+        raise TaskError(f"task {task.id}: not enough evaluation images for {task.cases} cases")
+
+    chosen = [take(index) for index in range(task.cases)]
+    paired = [_target(images, take, index, case) for index, case in enumerate(chosen)]
+    rest = sorted(index for queue in waiting.values() for index in queue)
+    others = rest[: task.calibration.negatives]
+    picked = [torch.tensor(part, device=images.labels.device) for part in (chosen, paired, others)]
+    first, second, third = (Images(images.inputs[part], images.labels[part]) for part in picked)
+    return first, second, third
+
+
+def _target(images: Images, take: Callable[[int], int], index: int, case: int) -> int:
+    for shift in range(_CLASS_SHIFT, _CLASS_SHIFT + 8):
+        candidate = take(index + shift)
+        if images.labels[candidate] != images.labels[case]:
+            return candidate
+    raise TaskError("all evaluation images at hand are of one class")

@@ -1,0 +1,241 @@
+"""A worker process: runs one job after another, each in its own folder, and never brings the parent down.
+
+Jobs come and answers go through a pipe as plain data; tensors go through files. Whatever a method prints goes
+to the worker's log. A worker that runs methods never scores, and one that scores never runs a method.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.api import Attack, Detector, Hardening, Method, Mode
+from benchmark.errors import PotemkinError
+from benchmark.failures import StepFailed
+from benchmark.meter import Meter, Usage
+from benchmark.store import Store, write_samples, write_tensors
+from benchmark.task import Task
+from benchmark.tracks.saliency import scoring, steps
+from benchmark.tracks.saliency.workbench import Workbench, prepare
+
+_WORKBENCHES = 4
+"""Tasks that a worker keeps ready."""
+_PARENT_CHECK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class MethodRef:
+    """Where to find a method, and its settings."""
+
+    module: str
+    class_name: str
+    settings: dict[str, Any]
+
+    def create(self) -> Method:
+        """The method."""
+        method: Method = getattr(importlib.import_module(self.module), self.class_name)(**self.settings)
+        return method
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step to run.
+
+    Args:
+        kind: the step's kind.
+        root: the project's root.
+        task: the task.
+        attack: the attack to forge with.
+        defense: the defense to judge with, or to hand to an adaptive attack.
+        mode: of the forgery.
+        seed: of the cell.
+        store: the store's folder.
+        needs: ids of finished steps, by kind.
+        out: folder to write tensors or samples into.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+    """
+
+    kind: str
+    root: Path
+    task: Task
+    attack: MethodRef
+    defense: MethodRef
+    mode: Mode
+    seed: int
+    store: Path
+    needs: dict[str, str]
+    out: Path
+    device: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a job ended; ``record`` is merged into the step's record."""
+
+    record: dict[str, Any]
+
+
+def main(pipe: Connection, root: Path, log: Path, threads: int) -> None:
+    """Runs jobs until the pipe closes or the parent is gone."""
+    _redirect(log)
+    _die_with_parent()
+    torch.set_num_threads(threads)
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    shelf = Shelf()
+    while True:
+        try:
+            job: Job = pipe.recv()
+        except EOFError:
+            return
+        answer = run_job(job, shelf)
+        try:
+            pipe.send(answer)
+        except OSError:
+            return
+
+
+class Shelf:
+    """The workbenches and scorers that a worker has ready, the most recently used ones."""
+
+    def __init__(self) -> None:
+        self._benches: OrderedDict[str, tuple[Workbench, list[scoring.Scorer]]] = OrderedDict()
+
+    def bench(self, job: Job) -> Workbench:
+        """The job's task, made ready."""
+        return self._get(job)[0]
+
+    def scorer(self, job: Job) -> scoring.Scorer:
+        """The scorer of the job's task."""
+        bench, scorers = self._get(job)
+        if not scorers:
+            scorers.append(scoring.Scorer.of(bench))
+        return scorers[0]
+
+    def _get(self, job: Job) -> tuple[Workbench, list[scoring.Scorer]]:
+        name = job.task.model_dump_json() + job.device
+        if name not in self._benches:
+            bench = prepare(job.task, job.root, torch.device(job.device))
+            self._benches[name] = (bench, [])
+            if len(self._benches) > _WORKBENCHES:
+                self._benches.popitem(last=False)
+        self._benches.move_to_end(name)
+        return self._benches[name]
+
+
+def run_job(job: Job, shelf: Shelf) -> Answer:
+    """Runs a job; every failure becomes an answer."""
+    meter, usage = Meter(), Usage(torch.device(job.device))
+    started = time.perf_counter()
+    try:
+        bench = shelf.bench(job)
+        with usage:
+            extra = _run(job, bench, shelf, meter)
+        outcome = {"status": "ok", "blame": "", "reason": "", "culprit": "", **extra}
+    except StepFailed as failure:
+        outcome = {
+            "status": failure.status,
+            "blame": failure.blame,
+            "reason": failure.reason,
+            "culprit": failure.culprit,
+        }
+    except PotemkinError as error:
+        outcome = {"status": "invalid", "blame": "task", "reason": str(error), "culprit": ""}
+    except Exception as error:
+        outcome = _infrastructure(error)
+    _release(job.device)
+    return Answer(
+        {
+            **outcome,
+            **meter.counts(),
+            "seconds": usage.seconds,
+            "memory_mb": usage.memory_mb,
+            "total_seconds": time.perf_counter() - started,
+        }
+    )
+
+
+def _run(job: Job, bench: Workbench, shelf: Shelf, meter: Meter) -> dict[str, Any]:
+    """The step's own work; what it stores lies in ``job.out``."""
+    store = Store(job.store)
+    if job.kind == "score":
+        scorer = shelf.scorer(job)
+        write_samples(job.out, _score(job, scorer, store))
+        return {"weights": scorer.weights()}
+    defense = _create(job.defense)
+    assert isinstance(defense, Hardening | Detector)
+    if job.kind == "forge":
+        attack = _create(job.attack)
+        assert isinstance(attack, Attack)
+        tensors = steps.forge(bench, attack, defense, job.mode, job.seed, meter)
+    elif job.kind == "reference":
+        tensors = steps.reference(bench, defense, job.seed, meter)
+    else:
+        forgery = store.tensors("forge", job.needs["forge"])
+        tensors = steps.judge(bench, defense, forgery, job.seed, meter)
+    write_tensors(job.out, tensors)
+    return {}
+
+
+def _score(job: Job, scorer: scoring.Scorer, store: Store) -> dict[str, list[Any]]:
+    forged = store.tensors("forge", job.needs["forge"])["inputs"]
+    reference = store.tensors("reference", job.needs["reference"])
+    judged = store.tensors("judge", job.needs["judge"])
+    score = scorer.hardening if "maps" in judged else scorer.detector
+    columns = score(forged, reference, judged, job.seed)
+    return {"sample_id": scorer.sample_ids(), **columns}
+
+
+def _create(ref: MethodRef) -> Method:
+    try:
+        return ref.create()
+    except Exception as error:
+        name = f"{ref.module}.{ref.class_name}"
+        raise StepFailed("crashed", "method", f"{type(error).__name__}: {error}", name) from error
+
+
+def _infrastructure(error: Exception) -> dict[str, Any]:
+    status = "oom" if steps.is_out_of_memory(error) else "infra"
+    text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    import traceback
+
+    traceback.print_exc()
+    return {"status": status, "blame": "infra", "reason": text, "culprit": ""}
+
+
+def _release(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+
+
+def _redirect(log: Path) -> None:
+    """Standard output and error go to a file: a method's prints are nobody's result."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+
+
+def _die_with_parent() -> None:
+    """Ends the worker soon after its parent is gone, whatever it is doing."""
+    parent = parent_process()
+
+    def watch() -> None:
+        while parent is not None and parent.is_alive():
+            time.sleep(_PARENT_CHECK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
