@@ -180,7 +180,7 @@ def mean_table(tables: Tables, keys: list[str]) -> pd.DataFrame:
                 "score": float(scores(values[None], task)[0]),
                 "ci_low": float(low[0]),
                 "ci_high": float(high[0]),
-                **_means(group).to_dict(),
+                **{str(column): mean for column, mean in _means(group).items()},
             }
         )
     return pd.DataFrame(rows)
@@ -251,7 +251,7 @@ def _standings(
 ) -> pd.DataFrame:
     """Rows with score, interval and rank: ranked ones first, then incomplete ones, then controls."""
     task = case["task"].to_numpy()
-    complete = np.isfinite(values).all(1)
+    complete: npt.NDArray[np.bool_] = np.asarray(np.isfinite(values).all(1))
     control = tables.controls(names)
     ranked: list[int] = np.flatnonzero(complete & ~control).tolist()
     rows: dict[int, dict[str, object]] = {}
@@ -300,7 +300,9 @@ def _with_means(
     for counter in ("forwards", "backwards", "explanations"):
         per_sample = (ok[f"{step}_{counter}"] / ok["n"]).groupby(ok[key]).mean()
         raw[f"{counter}_per_sample"] = per_sample
-    return board.join(raw.dropna(axis=1, how="all"), on=key)
+    # What no method of the board has is no column of it; a metric whose weights are missing stays, empty.
+    empty = [c for c in raw if raw[c].isna().all() and not str(c).startswith("lpips_")]
+    return board.join(raw.drop(columns=empty), on=key)
 
 
 def cost_table(tables: Tables) -> pd.DataFrame:

@@ -187,6 +187,8 @@ def run(options: argparse.Namespace) -> int:
     tally = _execute(session, _RUN_STEPS, "running")
     written = _write(session)
     count = count_cells(session.cells, session.store, tally)
+    if tally.ran:
+        session.err.print(tally.line())
     print(count.line())
     return 0 if written and not count.failed and not session.problems else 1
 

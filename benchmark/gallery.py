@@ -1,6 +1,6 @@
 """Pictures of what happened: for every task and attack the worst, the median and the best forgery.
 
-A strip shows, from left to right: clean image, forged image, their difference times ten around grey, the
+A strip shows, from left to right: clean image, forged image, their difference times five around grey, the
 target map, the clean map, the forged map. Which cases are shown is a rule, not a choice: the smallest, the
 median and the largest manipulation without a defense.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from benchmark.board import Tables
@@ -23,6 +23,9 @@ from benchmark.store import Store
 
 _SIDE = 112
 _GAP = 4
+_CONTRAST = 5
+_CAPTIONS = ("clean image", "forged image", "difference x5", "target map", "clean map", "forged map")
+_CAPTION_HEIGHT = 16
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -50,12 +53,21 @@ def _picture(cell: Cell, samples: pd.DataFrame, store: Store) -> Pixels:
     order = np.argsort(samples["manipulation"].to_numpy(), kind="stable")
     rows = []
     for index in (order[0], order[len(order) // 2], order[-1]):
-        difference = (forged[index] - clean[index]) * 10 / 2 + 0.5
+        difference = (forged[index] - clean[index]) * _CONTRAST + 0.5
         images = [clean[index], forged[index], difference]
         panels = [_image(image) for image in images]
         panels += [_map(m[index]) for m in (reference["target"], reference["clean"], maps)]
         rows.append(_joined(panels, axis=1))
-    return _joined(rows, axis=0)
+    return np.concatenate([_captions(rows[0].shape[1]), _joined(rows, axis=0)])
+
+
+def _captions(width: int) -> Pixels:
+    """A line that names each panel."""
+    line = Image.new("RGB", (width, _CAPTION_HEIGHT), "white")
+    draw = ImageDraw.Draw(line)
+    for index, caption in enumerate(_CAPTIONS):
+        draw.text((index * (width + _GAP) // len(_CAPTIONS) + 2, 2), caption, fill="black")
+    return np.asarray(line)
 
 
 def _image(image: Tensor) -> Pixels:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import datetime
 import subprocess
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,13 +55,25 @@ class Tally:
 
     Args:
         ran: steps that ran, by kind and id.
-        seconds: time of the workers inside methods, explainers and models, summed over workers.
-        busy: time of the workers from job to answer, summed over workers.
+        seconds: workers' time inside steps, summed over workers, by the step's kind.
+        wall: seconds from start to end.
+        workers: jobs at once.
     """
 
     ran: set[tuple[str, str]] = field(default_factory=set)
-    seconds: float = 0.0
-    busy: float = 0.0
+    seconds: Counter[str] = field(default_factory=Counter)
+    wall: float = 0.0
+    workers: int = 1
+
+    def line(self) -> str:
+        """Where the workers' time went: methods (with explainers and models), metrics, the harness."""
+        total = max(self.wall * self.workers, 1e-9)
+        metrics = self.seconds["score"] / total
+        methods = (sum(self.seconds.values()) - self.seconds["score"]) / total
+        return (
+            f"{self.wall:.0f} s on {self.workers} workers: {methods:.1%} in methods, explainers and models, "
+            f"{metrics:.1%} in metrics, {1 - methods - metrics:.1%} in the harness and idle"
+        )
 
 
 class Runner:
@@ -83,7 +97,8 @@ class Runner:
     ) -> Tally:
         """Runs what is missing of the given kinds, and returns what has run."""
         self.store.sweep()
-        tally = Tally()
+        tally = Tally(workers=self.settings.workers)
+        started = time.perf_counter()
         waiting = self._missing([c for c in cells if not (c.skip or c.problem)], kinds)
         total = sum(_WEIGHT[step.kind] for step, _ in waiting)
         done = 0.0
@@ -102,6 +117,7 @@ class Runner:
                     self._finish(step, cell, job, answer, tally)
                     done += _WEIGHT[step.kind]
                 progress(done, total)
+        tally.wall = time.perf_counter() - started
         return tally
 
     def _missing(self, cells: list[Cell], kinds: frozenset[str]) -> list[tuple[Step, Cell]]:
@@ -188,8 +204,7 @@ class Runner:
             record["blame"] = "infra"  # no method runs in a score step
         self.store.commit(job.out, step.kind, step.id, record)
         tally.ran.add(step.key)
-        tally.seconds += record.get("seconds", 0.0)
-        tally.busy += record.get("total_seconds", 0.0)
+        tally.seconds[step.kind] += record.get("seconds", 0.0)
         if record["status"] not in ("ok", "skipped"):
             self._say(f"{record['status']} ({record['blame']}), {cell.task.id}: {record['reason']}")
 

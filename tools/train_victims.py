@@ -103,6 +103,7 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def main() -> None:
+    """Trains what the command line names and prints one line of JSON for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--out", type=Path, default=Path("tasks/assets/fashion-mnist"))

@@ -29,7 +29,7 @@ class Dombrowski(Attack):
     output_weight: float = 25.0
     surrogate: str = "gate"
     """``softplus`` smooths both passes (the paper's), ``gate`` the explanation's backward pass only."""
-    draws: int = 8
+    draws: int = 4
     """Draws or path steps per iteration of an explainer that averages; fresh noise every time."""
     suspicion_weight: float = 3.0
 

@@ -25,7 +25,7 @@ class GhorbaniTopK(Attack):
     share: float = 0.1
     """k, as a share of the pixels."""
     beta: float = 30.0
-    draws: int = 8
+    draws: int = 4
     check_every: int = 10
 
     def forge(self, case: Case) -> Forgery:

@@ -88,8 +88,9 @@ def forge(
 def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter: Meter) -> Tensors:
     """What the defense makes of natural images.
 
-    Hardening: ``clean`` and ``target``, maps ``[N, H, W]``, and the clean ``inputs``. Detector: suspicions ``calibration`` (clean and
-    noised attacker images) and ``negative_clean``, ``negative_noised`` (evaluation images).
+    Hardening: ``clean`` and ``target``, maps ``[N, H, W]``, and the clean ``inputs``. Detector:
+    suspicions ``calibration`` (clean and noised attacker images) and ``negative_clean``,
+    ``negative_noised`` (evaluation images).
     """
     if isinstance(defense, Hardening):
         explainer = MeteredExplainer(harden(defense, bench.explainer), meter)
