@@ -129,6 +129,13 @@ class Case:
         explainer = self.explainer if smoothing == EXACT else self.explainer.smoothed(smoothing)
         return explainer.explain(self.model, Query(inputs, self.labels, seed))
 
+    def explain_with_logits(
+        self, inputs: Tensor, smoothing: Smoothing = EXACT, seed: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Maps as of :meth:`explain`, and the network's logits ``[N, classes]``, for less than both apart."""
+        explainer = self.explainer if smoothing == EXACT else self.explainer.smoothed(smoothing)
+        return explainer.explain_with_logits(self.model, Query(inputs, self.labels, seed))
+
     def suspicion(self, inputs: Tensor, smoothing: Smoothing = EXACT, seed: int = 0) -> Tensor:
         """Suspicion ``[N]`` that the detector to evade has of ``inputs``; zeros where there is none."""
         if self.detector is None:

@@ -73,7 +73,7 @@ def residual_network(
     pooling, since it would leave nothing of a 28-pixel image and its max pooling would tie.
     """
     block: Any = BasicBlock  # timm annotates the class as if it were an instance
-    network = ResNet(
+    network: Any = ResNet(
         block,
         layers=tuple(blocks),
         channels=tuple(widths),
@@ -82,11 +82,12 @@ def residual_network(
         stem_width=widths[0],
         zero_init_last=False,
     )
-    stem = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
+    stem = nn.Conv2d(channels, network.conv1.out_channels, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
-    network.add_module("conv1", stem)
-    network.add_module("maxpool", nn.AvgPool2d(2))
-    return network
+    network.conv1 = stem
+    network.maxpool = nn.AvgPool2d(2)
+    residual: nn.Module = network
+    return residual
 
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {

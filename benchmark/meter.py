@@ -84,6 +84,11 @@ class MeteredExplainer(Explainer):
         """The explainer's maps, noted."""
         return self._noted(self.explainer.explain(model, query))
 
+    def explain_with_logits(self, model: Network, query: Query) -> tuple[Tensor, Tensor]:
+        """The explainer's maps, noted, and the logits."""
+        maps, logits = self.explainer.explain_with_logits(model, query)
+        return self._noted(maps), logits
+
     def _noted(self, maps: Tensor) -> Tensor:
         self.meter.explain(len(maps))
         if maps.requires_grad:

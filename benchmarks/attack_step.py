@@ -94,9 +94,9 @@ def _case(bench: Workbench, part: slice) -> Case:
 def _step(case: Case) -> None:
     """One step of a targeted attack: maps, logits, one gradient."""
     inputs = case.inputs.clone().requires_grad_()
-    error = (case.explain(inputs, Gate(30.0)) - case.target).square().sum()
-    change = case.model(inputs).softmax(1).square().sum()
-    torch.autograd.grad(error + change, inputs)
+    maps, logits = case.explain_with_logits(inputs, Gate(30.0))
+    error = (maps - case.target).square().sum()
+    torch.autograd.grad(error + logits.softmax(1).square().sum(), inputs)
 
 
 def _synchronize(device: torch.device) -> None:

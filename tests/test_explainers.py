@@ -52,7 +52,7 @@ from benchmark.explainers import (
 )
 from benchmark.explainers.base import correlation
 from benchmark.meter import BudgetExhausted, Meter, MeteredExplainer
-from benchmark.network import EXACT, Gate, Network, Softplus
+from benchmark.network import EXACT, Gate, Network, Smoothing, Softplus
 from benchmark.victims import load_victim
 
 torch.set_num_threads(1)
@@ -77,11 +77,10 @@ def _random(make: Callable[[], nn.Module], size: tuple[int, int, int], classes: 
 
 RANDOM: dict[str, Callable[[], Subject]] = {
     "convolutional": lambda: _random(
-        lambda: build("convolutional", stages=[[4], [6, 6]], hidden=(8,), size=12, channels=2), (2, 12, 12)
+        lambda: build("convolutional", stages=[[4], [6, 6]], hidden=(8,), size=12, channels=2),
+        (2, 12, 12),
     ),
-    "residual": lambda: _random(
-        lambda: build("residual", widths=(64, 6, 8, 8), channels=3), (3, 16, 16)
-    ),
+    "residual": lambda: _random(lambda: build("residual", widths=(64, 6, 8, 8), channels=3), (3, 16, 16)),
     "resnet18": lambda: _random(lambda: torchvision.models.resnet18(num_classes=10), (3, 32, 32)),
 }
 
@@ -127,7 +126,17 @@ def all_explainers(network: Network, query: Query) -> dict[str, Explainer]:
     }
 
 
-EXPLAINERS = ["gradient", "gradient_x_input", "integrated_gradients", "smoothgrad", "uniform", "guided_backprop", "lrp", "pattern_attribution", "aggregate"]
+EXPLAINERS = [
+    "gradient",
+    "gradient_x_input",
+    "integrated_gradients",
+    "smoothgrad",
+    "uniform",
+    "guided_backprop",
+    "lrp",
+    "pattern_attribution",
+    "aggregate",
+]
 
 
 def assert_equal(found: Tensor, expected: Tensor, tolerance: float = 1e-9) -> None:
@@ -211,7 +220,12 @@ def test_guided_backprop_rectifies_at_relu6_too() -> None:
     """Captum and zennit give the plain gradient there."""
     network, query = _random(
         lambda: nn.Sequential(
-            nn.Conv2d(1, 4, 3), nn.ReLU6(), nn.Conv2d(4, 4, 3), nn.ReLU6(), nn.Flatten(), nn.Linear(64, 10)
+            nn.Conv2d(1, 4, 3),
+            nn.ReLU6(),
+            nn.Conv2d(4, 4, 3),
+            nn.ReLU6(),
+            nn.Flatten(),
+            nn.Linear(64, 10),
         ),
         (1, 8, 8),
     )
@@ -299,16 +313,24 @@ def test_lrp_is_zennits(subject: Subject, stabilizer: float) -> None:
 
 
 def test_lrp_of_signed_inputs_is_zennits() -> None:
-    """A second layer that no ReLU precedes takes inputs of either sign."""
+    """An average and a second layer that no ReLU precedes take inputs of either sign."""
     network, query = _random(
         lambda: nn.Sequential(
-            nn.Conv2d(1, 4, 3, bias=False), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10)
+            nn.Conv2d(1, 4, 3, bias=False),
+            nn.AvgPool2d(2),
+            nn.Conv2d(4, 4, 2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(16, 10),
         ),
         (1, 8, 8),
     )
     assert not network.operations[1].non_negative_input
-    expected = zennit_lrp(network, query, 1e-3)
-    assert_equal(LayerwiseRelevancePropagation().relevance(network, query), expected, 1e-7)
+    assert not network.operations[2].non_negative_input
+    assert (network.propagate(network.normalize(query.inputs))[2] < 0).any()
+    expected = zennit_lrp(network, query, 0.1)
+    explainer = LayerwiseRelevancePropagation(stabilizer=0.1)
+    assert_equal(explainer.relevance(network, query), expected, 1e-7)
 
 
 def _sum_and_logit(subject: Subject) -> tuple[Tensor, Tensor]:
@@ -322,6 +344,7 @@ def test_lrp_conserves_the_logit_without_biases() -> None:
     for part in network.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
             part.bias.zero_()
+    query = replace(query, labels=network(query.inputs).argmax(1))
     torch.testing.assert_close(*_sum_and_logit((network, query)), rtol=1e-6, atol=1e-9)
 
 
@@ -405,7 +428,9 @@ def test_maps_are_distributions_and_samples_never_interact(
     assert (maps >= 0).all()
     torch.testing.assert_close(maps.sum((1, 2)), torch.ones(4))
     order = torch.tensor([2, 0, 3, 1])
-    permuted = explainer.explain(network, replace(query, inputs=query.inputs[order], labels=query.labels[order]))
+    permuted = explainer.explain(
+        network, replace(query, inputs=query.inputs[order], labels=query.labels[order])
+    )
     assert_equal(permuted, maps[order], 1e-5)
     for index in range(4):
         one = slice(index, index + 1)
@@ -572,7 +597,7 @@ def test_explainers_are_built_by_name() -> None:
 def test_wrong_names_and_settings_are_refused() -> None:
     with pytest.raises(TaskError, match="did you mean 'gradient'"):
         _build("gradiant")
-    with pytest.raises(TaskError, match="known: .*lrp"):
+    with pytest.raises(TaskError, match=r"known: .*lrp"):
         _build("zzz")
     with pytest.raises(TaskError, match=r"'step'.*did you mean 'steps'"):
         _build("integrated_gradients", step=4)
@@ -596,29 +621,51 @@ def _metered(explainer: Explainer, limit: int | None = None) -> tuple[Explainer,
 
 
 @pytest.mark.parametrize(
-    ("name", "passes"),
+    ("name", "forwards", "backwards"),
     [
-        ("gradient", 1),
-        ("gradient_x_input", 1),
-        ("integrated_gradients", 5),
-        ("smoothgrad", 5),
-        ("uniform", 3),
-        ("guided_backprop", 1),
-        ("lrp", 1),
-        ("pattern_attribution", 1),
-        ("aggregate", 2),
+        ("gradient", 1, 1),
+        ("gradient_x_input", 1, 1),
+        ("integrated_gradients", 5, 5),
+        ("smoothgrad", 5, 5),
+        ("uniform", 3, 3),
+        ("guided_backprop", 1, 1),
+        ("lrp", 1, 1),
+        ("pattern_attribution", 1, 1),
+        ("aggregate", 1, 2),
     ],
 )
-def test_passes_are_counted_exactly(name: str, passes: int) -> None:
+def test_passes_are_counted_exactly(name: str, forwards: int, backwards: int) -> None:
     explainer = all_explainers(*RANDOM["convolutional"]())[name]
     metered, network, query, meter = _metered(explainer)
     assert metered.name == explainer.name
     maps = metered.explain(network, query)
     assert torch.equal(maps, explainer.explain(network, query))
-    expected = {"forwards": 6 * passes, "backwards": 6 * passes, "explanations": 3}
+    expected = {"forwards": 6 * forwards, "backwards": 6 * backwards, "explanations": 3}
     assert meter.counts() == expected
     metered.smoothed(Gate(2.0)).subsampled(1).explain(network, query)
     assert meter.explanations == 6
+
+
+@pytest.mark.parametrize("smoothing", [EXACT, Gate(2.0), Softplus(2.0)])
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_maps_and_logits_from_one_pass(name: str, smoothing: Smoothing) -> None:
+    """They are those of two calls, and the exact network's logits whatever the smoothing."""
+    metered, network, query, meter = _metered(all_explainers(*RANDOM["convolutional"]())[name])
+    explainer = metered.smoothed(smoothing)
+    expected = explainer.explain(network, query)
+    apart = meter.counts()
+    maps, logits = explainer.explain_with_logits(network, query)
+    together = {key: value - apart[key] for key, value in meter.counts().items()}
+    assert_equal(maps, expected, 1e-12)
+    assert_equal(logits, network(query.inputs), 1e-12)
+    averages = ("integrated_gradients", "smoothgrad", "uniform")
+    shared = name not in averages and not isinstance(smoothing, Softplus)
+    assert together == {**apart, "forwards": apart["forwards"] + (0 if shared else 3)}
+    inputs = query.inputs.requires_grad_()
+    _, logits = explainer.explain_with_logits(network, replace(query, inputs=inputs))
+    (found,) = torch.autograd.grad(logits.square().sum(), inputs)
+    (expected,) = torch.autograd.grad(network(inputs).square().sum(), inputs)
+    assert_equal(found, expected)
 
 
 def test_an_attack_step_is_counted() -> None:

@@ -1,4 +1,4 @@
-"""The walk computes what the network computes, overwrites nothing, and refuses by name what it cannot walk."""
+"""The walk computes what the network computes, overwrites nothing, and refuses by name."""
 
 from __future__ import annotations
 
@@ -79,7 +79,10 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
     "resnet18": (lambda: torchvision.models.resnet18(num_classes=10), (3, 32, 32)),
     "vgg11_bn": (vgg11_bn, (3, 32, 32)),
     "mobilenet_v2": (lambda: torchvision.models.mobilenet_v2(num_classes=10), (3, 32, 32)),
-    "efficientnet_lite0": (lambda: timm.create_model("tf_efficientnet_lite0", num_classes=10), (3, 33, 33)),
+    "efficientnet_lite0": (
+        lambda: timm.create_model("tf_efficientnet_lite0", num_classes=10),
+        (3, 33, 33),
+    ),
     "densenet": (lambda: torchvision.models.DenseNet(8, (2, 2), 8, num_classes=10), (3, 32, 32)),
     "efficientnet_b0": (lambda: timm.create_model("efficientnet_b0", num_classes=10), (3, 32, 32)),
     "mobilenet_v3": (lambda: torchvision.models.mobilenet_v3_small(num_classes=10), (3, 32, 32)),
@@ -111,7 +114,7 @@ def test_walk_gives_the_modules_logits(walked: tuple[str, Network, Tensor]) -> N
 
 
 def test_walk_overwrites_no_value(walked: tuple[str, Network, Tensor]) -> None:
-    """In-place and shared activations, ``x += shortcut``: every value is still what its operation gives."""
+    """Whatever is in place or shared, values are as their operations gave them."""
     _, network, inputs = walked
     values = network.propagate(network.normalize(inputs))
     for step, value in zip(network.operations, values[1:], strict=True):
@@ -154,7 +157,16 @@ def test_operations_are_what_they_should_be(walked: tuple[str, Network, Tensor])
     name, network, _ = walked
     known = {
         kind.__name__
-        for kind in (Affine, Activation, Add, AveragePool, MaxPool, Reshape, Concatenation, Normalization)
+        for kind in (
+            Affine,
+            Activation,
+            Add,
+            AveragePool,
+            MaxPool,
+            Reshape,
+            Concatenation,
+            Normalization,
+        )
     }
     if name == "efficientnet_b0":
         known |= {SmoothActivation.__name__, Other.__name__}
@@ -303,7 +315,13 @@ class Calls(nn.Module):
 def test_functions_and_methods_are_recognized() -> None:
     network = Network(randomized(Calls())).double().requires_grad_(False)
     found = kinds(network)
-    for kind, count in {"Activation": 2, "MaxPool": 1, "Concatenation": 1, "AveragePool": 3, "Add": 2}.items():
+    for kind, count in {
+        "Activation": 2,
+        "MaxPool": 1,
+        "Concatenation": 1,
+        "AveragePool": 3,
+        "Add": 2,
+    }.items():
         assert found.count(kind) == count, kind
     assert found.count("Other") == 1
     assert found.count("Affine") == 2
@@ -321,16 +339,24 @@ def test_functions_and_methods_are_recognized() -> None:
     stride=st.integers(1, 3),
     padding=st.integers(0, 2),
     dilation=st.integers(1, 2),
-    groups=st.sampled_from([1, 2]),
+    channels=st.sampled_from([(1, 1), (2, 1), (2, 2)]),
     size=st.tuples(st.integers(8, 11), st.integers(8, 11)),
 )
-def test_transposed_convolution_of_any_geometry(
-    kernel: int, stride: int, padding: int, dilation: int, groups: int, size: tuple[int, int]
+def test_convolution_of_any_geometry(
+    kernel: int,
+    stride: int,
+    padding: int,
+    dilation: int,
+    channels: tuple[int, int],
+    size: tuple[int, int],
 ) -> None:
-    layer = nn.Conv2d(2, 4, kernel, stride, padding, dilation, groups).double()
+    """Forward and back."""
+    count, groups = channels
+    layer = nn.Conv2d(count, 4, kernel, stride, padding, dilation, groups).double()
     step = Affine("conv", (0,), layer)
-    inputs = torch.randn(2, 2, *size, dtype=torch.double, requires_grad=True)
-    output = step.forward(inputs)
+    inputs = torch.randn(2, count, *size, dtype=torch.double, requires_grad=True)
+    output = layer(inputs)
+    torch.testing.assert_close(step.forward(inputs), output)
     signal = torch.randn_like(output)
     (expected,) = torch.autograd.grad(output, inputs, signal)
     torch.testing.assert_close(step.pullback([inputs], signal)[0], expected)
@@ -541,7 +567,13 @@ def test_slope_is_the_derivative(smoothing: Smoothing, capped: bool) -> None:
 
 @pytest.mark.parametrize("smoothing", [Gate(5.0), Softplus(5.0)])
 def test_smooth_activations_are_left_alone(smoothing: Smoothing) -> None:
-    parts: Sequence[nn.Module] = (nn.Conv2d(1, 2, 3), nn.SiLU(), nn.Conv2d(2, 2, 3), nn.GELU(), nn.Softplus())
+    parts: Sequence[nn.Module] = (
+        nn.Conv2d(1, 2, 3),
+        nn.SiLU(),
+        nn.Conv2d(2, 2, 3),
+        nn.GELU(),
+        nn.Softplus(),
+    )
     network = Network(nn.Sequential(*parts, nn.Flatten(), nn.Linear(8, 2)))
     inputs = torch.rand(2, 1, 6, 6)
     exact, smooth = network.propagate(inputs), network.propagate(inputs, smoothing)

@@ -58,10 +58,10 @@ class Dombrowski(Attack):
 
     def loss(self, case: Case, inputs: Tensor, smoothing: Smoothing, reference: Tensor, seed: int) -> Tensor:
         """Loss of each sample, ``[N]``."""
-        maps = case.explain(inputs, smoothing, seed)
+        maps, logits = case.explain_with_logits(inputs, smoothing, seed)
         pixels = maps[0].numel()
         error = (pixels * (maps - case.target)).square().mean((1, 2))
-        change = (case.model(inputs).softmax(1) - reference).square().sum(1)
+        change = (logits.softmax(1) - reference).square().sum(1)
         loss: Tensor = error + self.output_weight * change
         if case.detector is not None:
             loss = loss + self.suspicion_weight * case.suspicion(inputs, smoothing, seed)

@@ -58,6 +58,13 @@ class Explainer(ABC):
         """Maps ``[N, H, W]``: absolute relevance, summed over channels, normalized to sum 1."""
         return to_maps(self.relevance(model, query))
 
+    def explain_with_logits(self, model: Network, query: Query) -> tuple[Tensor, Tensor]:
+        """The maps, and the exact network's logits ``[N, classes]`` at the query's inputs.
+
+        Explainers that go through the network at those very inputs share the forward pass.
+        """
+        return self.explain(model, query), model(query.inputs)
+
     def smoothed(self, smoothing: Smoothing) -> Self:
         """The same explainer on a network with smooth activations.
 

@@ -137,8 +137,8 @@ class RelevanceRule:
         raise _refusal("LRP", operation)
 
     def _stabilized(self, denominator: Tensor) -> Tensor:
-        distance = self.stabilizer
-        return torch.where(denominator >= 0, denominator + distance, denominator - distance)
+        distance = denominator.new_full((), self.stabilizer)
+        return denominator + torch.where(denominator >= 0, distance, -distance)
 
     def _positive(self, layer: Affine, inputs: Tensor, signal: Tensor) -> Tensor:
         """Rule z+: ``R_i = sum_j (x_i w_ij)^+ / sum_i (x_i w_ij)^+ R_j``, for any sign of x."""

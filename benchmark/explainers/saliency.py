@@ -27,7 +27,7 @@ from benchmark.explainers.rules import (
 from benchmark.network import EXACT, Network, Smoothing
 from benchmark.network.graph import BackwardRule
 
-_ELEMENTS_PER_PASS = {"cpu": 2**14}
+_ELEMENTS_PER_PASS = {"cpu": 2**16}
 """Input values that an average sends through the network at once, by type of device. What is larger
 is split, which changes no result; on a CPU it is faster as long as it stays in the caches."""
 
@@ -54,9 +54,19 @@ class Backpropagation(Explainer):
         """Signed relevance ``[N, C, H, W]``."""
         return self.walk(model, model.normalize(query.inputs), query)
 
+    def explain_with_logits(self, model: Network, query: Query) -> tuple[Tensor, Tensor]:
+        """Maps and logits from one forward pass, unless the smoothing changes the outputs."""
+        if not self.smoothing.keeps_outputs:
+            return super().explain_with_logits(model, query)
+        values = model.propagate(model.normalize(query.inputs), self.smoothing)
+        return to_maps(self.walk_back(model, values, query)), values[-1]
+
     def walk(self, model: Network, normalized: Tensor, query: Query) -> Tensor:
         """Relevance at already normalized inputs."""
-        values = model.propagate(normalized, self.smoothing)
+        return self.walk_back(model, model.propagate(normalized, self.smoothing), query)
+
+    def walk_back(self, model: Network, values: list[Tensor], query: Query) -> Tensor:
+        """Relevance from the values of the forward walk, the normalized inputs first."""
         signal = self.signal(values[-1], query)
         return model.backpropagate(values, signal, self.rule(model), self.smoothing)
 
@@ -78,9 +88,9 @@ class GradientTimesInput(Gradient):
 
     name = "gradient_x_input"
 
-    def walk(self, model: Network, normalized: Tensor, query: Query) -> Tensor:
+    def walk_back(self, model: Network, values: list[Tensor], query: Query) -> Tensor:
         """Gradient times the normalized input."""
-        return super().walk(model, normalized, query) * normalized
+        return super().walk_back(model, values, query) * values[0]
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,10 @@ class IntegratedGradients(Backpropagation):
     def __post_init__(self) -> None:
         """Refuses a path without steps."""
         _at_least_one(self.name, "steps", self.steps)
+
+    def explain_with_logits(self, model: Network, query: Query) -> tuple[Tensor, Tensor]:
+        """Maps and logits; the path does not go through the input itself, so nothing is shared."""
+        return self.explain(model, query), model(query.inputs)
 
     def walk(self, model: Network, normalized: Tensor, query: Query) -> Tensor:
         """Mean gradient along the path times the normalized input."""
@@ -230,20 +244,41 @@ class Aggregate(Explainer):
 
     def relevance(self, model: Network, query: Query) -> Tensor:
         """The mean map as a single channel, ``[N, 1, H, W]``; it sums to 1."""
-        maps = [to_maps(member.relevance(model, query)) for member in self.members]
-        return torch.stack(maps).mean(0).unsqueeze(1)
+        return self._mean(model, query)[0].unsqueeze(1)
+
+    def explain_with_logits(self, model: Network, query: Query) -> tuple[Tensor, Tensor]:
+        """Maps and logits, from one forward pass where a member keeps the network's outputs."""
+        mean, logits = self._mean(model, query)
+        return to_maps(mean.unsqueeze(1)), model(query.inputs) if logits is None else logits
+
+    def _mean(self, model: Network, query: Query) -> tuple[Tensor, Tensor | None]:
+        """The mean map, and the logits if a member has computed them.
+
+        Members that walk the same network share one forward pass.
+        """
+        maps: list[Tensor] = []
+        logits: Tensor | None = None
+        walks: dict[Smoothing, list[Tensor]] = {}
+        for member in self.members:
+            if not isinstance(member, Backpropagation) or isinstance(member, IntegratedGradients):
+                maps.append(member.explain(model, query))
+                continue
+            if member.smoothing not in walks:
+                normalized = model.normalize(query.inputs)
+                walks[member.smoothing] = model.propagate(normalized, member.smoothing)
+            values = walks[member.smoothing]
+            maps.append(to_maps(member.walk_back(model, values, query)))
+            if member.smoothing.keeps_outputs:
+                logits = values[-1]
+        return torch.stack(maps).mean(0), logits
 
     def smoothed(self, smoothing: Smoothing) -> Self:
         """With smoothed members."""
-        return dataclasses.replace(
-            self, members=tuple(member.smoothed(smoothing) for member in self.members)
-        )
+        return dataclasses.replace(self, members=tuple(member.smoothed(smoothing) for member in self.members))
 
     def subsampled(self, samples: int) -> Self:
         """With subsampled members."""
-        return dataclasses.replace(
-            self, members=tuple(member.subsampled(samples) for member in self.members)
-        )
+        return dataclasses.replace(self, members=tuple(member.subsampled(samples) for member in self.members))
 
 
 def _per_pass(inputs: Tensor) -> int:

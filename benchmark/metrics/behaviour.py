@@ -75,6 +75,4 @@ def _check_logits(logits: Tensor) -> None:
 def _check_pair(logits: Tensor, reference_logits: Tensor) -> None:
     _check_logits(logits)
     if logits.shape != reference_logits.shape:
-        raise ValueError(
-            f"shapes differ: {tuple(logits.shape)} and {tuple(reference_logits.shape)}"
-        )
+        raise ValueError(f"shapes differ: {tuple(logits.shape)} and {tuple(reference_logits.shape)}")

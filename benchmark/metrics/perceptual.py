@@ -217,9 +217,11 @@ def load_lpips(sha256_prefix: str = ALEXNET_SHA256_PREFIX) -> PerceptualDistance
     """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / ALEXNET_FILE
+    # The reason is published beside the results, which a user's home folder has no place in.
+    shown = str(folder).replace(str(Path.home()), "~")
     if not path.is_file():
         raise MetricUnavailable(
-            f"LPIPS needs the file {ALEXNET_FILE} in the folder {folder}, where "
+            f"LPIPS needs the file {ALEXNET_FILE} in the folder {shown}, where "
             "torchvision's own download of AlexNet_Weights.IMAGENET1K_V1 puts it."
         )
     with path.open("rb") as file:
@@ -306,9 +308,7 @@ def _enlarged(pictures: Tensor) -> Tensor:
     if shorter >= MINIMUM_SIDE:
         return pictures
     size = (round(height * MINIMUM_SIDE / shorter), round(width * MINIMUM_SIDE / shorter))
-    return functional.interpolate(
-        pictures, size=size, mode="bilinear", align_corners=False, antialias=False
-    )
+    return functional.interpolate(pictures, size=size, mode="bilinear", align_corners=False, antialias=False)
 
 
 def _unit_length(layer: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ class Network(nn.Module):
         if self.listener is not None:
             self.listener.forward(len(inputs))
             if logits.requires_grad:
-                logits.register_hook(self._count_backward)  # type: ignore[no-untyped-call]
+                logits.register_hook(self._count_backward)
         return logits
 
     def _count_backward(self, gradient: Tensor) -> None:

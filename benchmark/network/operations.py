@@ -97,9 +97,7 @@ class Affine(Operation):
         if isinstance(layer, Conv2dSame):
             kernel, stride = list(layer.kernel_size), list(layer.stride)
             inputs, padding = pad_same(inputs, kernel, stride, list(layer.dilation)), (0, 0)
-        return functional.conv2d(
-            inputs, weight, bias, layer.stride, padding, layer.dilation, layer.groups
-        )
+        return functional.conv2d(inputs, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
 
     def transpose(self, inputs: Tensor, signal: Tensor, weight: Tensor) -> Tensor:
         """The transposed layer: maps ``signal`` back to the shape of ``inputs``."""
@@ -283,11 +281,7 @@ class AveragePool(Wrapped):
         ]
         channels = signal.shape[1]
         weight = signal.new_full((channels, 1, *kernel), 1 / (kernel[0] * kernel[1]))
-        return (
-            functional.conv_transpose2d(
-                signal, weight, None, stride, 0, left_over, groups=channels
-            ),
-        )
+        return (functional.conv_transpose2d(signal, weight, None, stride, 0, left_over, groups=channels),)
 
 
 def activation(name: str, sources: tuple[int, ...], module: nn.Module) -> Operation | None:
@@ -302,9 +296,7 @@ def activation(name: str, sources: tuple[int, ...], module: nn.Module) -> Operat
     return None
 
 
-def pullback(
-    function: Callable[..., Tensor], inputs: Sequence[Tensor], signal: Tensor
-) -> tuple[Tensor, ...]:
+def pullback(function: Callable[..., Tensor], inputs: Sequence[Tensor], signal: Tensor) -> tuple[Tensor, ...]:
     """Vector-Jacobian product of ``function`` at ``inputs`` with ``signal``, differentiable."""
     pull: Callable[[Tensor], tuple[Tensor, ...]] = torch.func.vjp(function, *inputs)[1]
     return pull(signal)

@@ -24,6 +24,11 @@ CAP = 6.0
 class Smoothing:
     """How piecewise linear activations are computed; this base class is the exact network."""
 
+    @property
+    def keeps_outputs(self) -> bool:
+        """Whether the forward pass, and with it every prediction, is that of the exact network."""
+        return True
+
     def value(self, inputs: Tensor, capped: bool) -> Tensor:
         """Activation of pre-activations of any shape; ``capped`` is True for ReLU6."""
         return functional.relu6(inputs) if capped else functional.relu(inputs)
@@ -56,6 +61,11 @@ class Softplus(Gate):
 
     The ReLU6 becomes ``softplus_beta(x) - softplus_beta(x - 6)``.
     """
+
+    @property
+    def keeps_outputs(self) -> bool:
+        """Never: the forward pass is smoothed too."""
+        return False
 
     def value(self, inputs: Tensor, capped: bool) -> Tensor:
         """Smoothed activation."""

@@ -102,9 +102,7 @@ class _Compilation:
                 if not isinstance(result, fx.Node) or self.position[result] != len(self.operations):
                     raise TaskError("a victim must return the logits, which it computes last")
             case "call_module":
-                self.position[node] = self._module(
-                    node, self.module.get_submodule(str(node.target))
-                )
+                self.position[node] = self._module(node, self.module.get_submodule(str(node.target)))
             case "get_attr":
                 raise TaskError(f"a victim must not use a bare parameter ({node.target})")
             case _:
@@ -220,9 +218,7 @@ def _check_in_place(graph: fx.Graph, module: nn.Module) -> None:
         if not (_changes_input(called) or node.kwargs.get("inplace")):
             continue
         if any(order[reader] > order[node] for reader in node.all_input_nodes[0].users):
-            raise TaskError(
-                f"a victim must not use a tensor that it changed in place ({node.name})"
-            )
+            raise TaskError(f"a victim must not use a tensor that it changed in place ({node.name})")
 
 
 def _mark_non_negative(operations: Sequence[Operation]) -> None:

@@ -66,9 +66,7 @@ def _torchvision_url(entry: TorchvisionEntry) -> str:
     try:
         weights = torchvision.models.get_model_weights(entry.name)[entry.weights]
     except (KeyError, ValueError) as error:
-        raise TaskError(
-            f"torchvision has no weights {entry.weights!r} of a model {entry.name!r}"
-        ) from error
+        raise TaskError(f"torchvision has no weights {entry.weights!r} of a model {entry.name!r}") from error
     return str(weights.url)
 
 

@@ -105,6 +105,8 @@ def prepare(task: Task, root: Path, device: torch.device) -> Workbench:
     data = load_data(task.data, root)
     dtype = torch.float64 if task.precision == "float64" else torch.float32
     model = Network(victim.module, victim.mean, victim.deviation).to(device, dtype)
+    if device.type == "cpu":  # convolutions in this layout take about a third less time there
+        model = model.to(memory_format=torch.channels_last)
     attacker = _correct(model, data, "attacker", task.calibration.images, task, device, dtype)
     wanted = 2 * task.cases + task.calibration.negatives
     evaluation = _correct(model, data, "evaluation", wanted, task, device, dtype)
