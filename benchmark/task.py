@@ -7,18 +7,15 @@ import json
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from benchmark.data import dataset_names
 from benchmark.errors import PotemkinError, TaskError, unknown
 from benchmark.explainers import explainer_names
 from benchmark.victims import victim_names
-
-METRICS = ("pcc", "ssim", "lpips", "stlpips", "mse")
-"""Similarities that a task may report and, but for the unbounded ones, rank by."""
 
 
 def _fraction(value: object) -> object:
@@ -69,6 +66,13 @@ class MetricSpec(_Part):
 
     primary: Literal["pcc_target", "ssim_target"] = "pcc_target"
     report: list[Literal["pcc", "ssim", "lpips", "stlpips", "mse"]] = ["pcc", "ssim", "mse"]
+
+    @model_validator(mode="after")
+    def _primary_is_reported(self) -> Self:
+        name = self.primary.removesuffix("_target")
+        if name not in self.report:
+            raise ValueError(f"report must name {name}, which primary is made of")
+        return self
 
 
 class CalibrationSpec(_Part):

@@ -134,9 +134,7 @@ def test_unknown_names_suggest_the_closest(tmp_path: Path) -> None:
         ({"attacker": [0, 2], "test": [2, 4]}, r"splits\.test"),
     ],
 )
-def test_wrong_splits_are_refused(
-    tmp_path: Path, splits: dict[str, list[int]], message: str
-) -> None:
+def test_wrong_splits_are_refused(tmp_path: Path, splits: dict[str, list[int]], message: str) -> None:
     with pytest.raises(TaskError, match=message):
         load_data("tiny", write_embedded(tmp_path, splits=splits))
 
@@ -302,9 +300,7 @@ def write_cifar(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset, "meta", meta)
 
 
-def test_torchvision_data_come_from_the_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_torchvision_data_come_from_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cifar(tmp_path / "cifar", monkeypatch)
     root = write_manifest(tmp_path, **TORCHVISION)
     data = load_data("tiny", root)

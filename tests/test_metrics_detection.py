@@ -69,9 +69,7 @@ def test_auroc_equals_brute_force(positives: list[float], negatives: list[float]
 
 @quickly
 @given(scores, scores)
-def test_auroc_of_swapped_sides_is_the_complement(
-    positives: list[float], negatives: list[float]
-) -> None:
+def test_auroc_of_swapped_sides_is_the_complement(positives: list[float], negatives: list[float]) -> None:
     assert auroc(negatives, positives) == pytest.approx(1 - auroc(positives, negatives))
 
 

@@ -161,9 +161,7 @@ def test_state_hash_sees_values_and_names_only() -> None:
     assert state_sha256(network) != before
 
 
-def test_lpips_without_weights_says_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lpips_without_weights_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(MetricUnavailable) as caught:
@@ -176,9 +174,7 @@ def test_lpips_without_weights_says_what_is_missing(
 
 
 def test_lpips_refuses_other_weights(hub_with_alexnet: Path) -> None:
-    with pytest.raises(
-        MetricUnavailable, match=f"7be5be79, not with {prefix_of(hub_with_alexnet)}"
-    ):
+    with pytest.raises(MetricUnavailable, match=f"7be5be79, not with {prefix_of(hub_with_alexnet)}"):
         load_lpips()
 
 
@@ -250,9 +246,7 @@ def test_a_target_is_embedded_once() -> None:
     assert sum(network.batches) == 41
     assert max(network.batches) <= 16
     # One target's features also stand against all maps' features.
-    torch.testing.assert_close(
-        distance.distance(distance.features(maps), distance.features(target)), result
-    )
+    torch.testing.assert_close(distance.distance(distance.features(maps), distance.features(target)), result)
     assert sum(network.batches) == 41
 
 
@@ -271,9 +265,7 @@ def test_no_cache_gives_the_same_numbers() -> None:
     network = CountingNetwork()
     first, second = pictures(20, 3, 64, 64, seed=12), pictures(20, 3, 64, 64, seed=13)
     cached = PerceptualDistance("counting", network)(first, second)
-    assert torch.equal(
-        PerceptualDistance("counting", network, cache_bytes=0)(first, second), cached
-    )
+    assert torch.equal(PerceptualDistance("counting", network, cache_bytes=0)(first, second), cached)
 
 
 def test_pictures_of_equal_bytes_but_other_shape_are_told_apart() -> None:

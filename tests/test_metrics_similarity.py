@@ -57,8 +57,7 @@ def test_ssim_equals_skimage_on_maps(size: tuple[int, int], data_range: float) -
 def test_ssim_of_pictures_is_the_mean_over_channels() -> None:
     image, reference = pair(1, 2, 3, 20, 24)
     expected = [
-        np.mean([skimage_ssim(image[n, c], reference[n, c], 1.0) for c in range(3)])
-        for n in range(2)
+        np.mean([skimage_ssim(image[n, c], reference[n, c], 1.0) for c in range(3)]) for n in range(2)
     ]
     assert ssim(image, reference, 1.0).tolist() == pytest.approx(expected, abs=1e-12)
 
@@ -122,9 +121,7 @@ def test_pcc_of_a_constant_is_zero() -> None:
 @given(seeds, st.floats(1e-6, 1e6), st.floats(-10, 10))
 def test_pcc_ignores_scale_and_offset(seed: int, scale: float, offset: float) -> None:
     first, second = (part.double() for part in pair(seed, 3, 8, 8))
-    torch.testing.assert_close(
-        pcc(first * scale + offset, second), pcc(first, second), atol=1e-6, rtol=0
-    )
+    torch.testing.assert_close(pcc(first * scale + offset, second), pcc(first, second), atol=1e-6, rtol=0)
     torch.testing.assert_close(pcc(-first, second), -pcc(first, second))
 
 
@@ -192,9 +189,7 @@ def test_symmetry(seed: int) -> None:
 def test_samples_do_not_interact(seed: int, order: list[int]) -> None:
     first, second = pair(seed, 5, 12, 12)
     for similarity in ALL:
-        torch.testing.assert_close(
-            similarity(first[order], second[order]), similarity(first, second)[order]
-        )
+        torch.testing.assert_close(similarity(first[order], second[order]), similarity(first, second)[order])
 
 
 @pytest.mark.parametrize("similarity", ALL)

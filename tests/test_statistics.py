@@ -108,9 +108,7 @@ def test_draws_agree_with_a_loop_that_resamples() -> None:
     spread = float(np.std(looped))
     assert drawn.mean() == pytest.approx(np.mean(looped), abs=0.07 * spread)
     assert drawn.std() == pytest.approx(spread, rel=0.05)
-    np.testing.assert_allclose(
-        np.quantile(drawn, levels), np.quantile(looped, levels), atol=0.15 * spread
-    )
+    np.testing.assert_allclose(np.quantile(drawn, levels), np.quantile(looped, levels), atol=0.15 * spread)
 
 
 def test_strata_remove_the_spread_between_tasks() -> None:

@@ -26,9 +26,7 @@ from benchmark.victims.files import weights_file
 from benchmark.victims.manifest import CheckpointEntry, victim_entries, victim_entry
 
 ROOT = Path(__file__).resolve().parents[1]
-SHIPPED = [
-    name for name, entry in victim_entries(ROOT).items() if isinstance(entry, CheckpointEntry)
-]
+SHIPPED = [name for name, entry in victim_entries(ROOT).items() if isinstance(entry, CheckpointEntry)]
 FLOORS = {"fashion-base": 0.92, "fashion-base-max": 0.92}
 LEAST_ACCURACY = 0.91
 
@@ -358,9 +356,7 @@ def test_update_manifest_fills_in_hashes_and_keeps_everything_else(tmp_path: Pat
         "four:\n  file: assets/a\n  sha256: 22\n"
     )
     after, remarks = updated(before, tmp_path)
-    expected = before.replace("pending", digest, 1).replace(
-        "images_sha256: 00", f"images_sha256: {digest}"
-    )
+    expected = before.replace("pending", digest, 1).replace("images_sha256: 00", f"images_sha256: {digest}")
     assert after == expected
     assert [remark.split(":")[0] for remark in remarks] == ["one", "two", "three", "three"]
 
@@ -373,9 +369,7 @@ def test_the_manifests_hashes_are_those_of_the_files_on_disk() -> None:
             assert weights_file(entry, ROOT, download=False).suffix == ".safetensors"
 
 
-def test_the_root_is_found_above_and_by_the_variable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_root_is_found_above_and_by_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "clone"
     below = root / "deep" / "down"
     below.mkdir(parents=True)

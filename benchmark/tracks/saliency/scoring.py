@@ -7,7 +7,9 @@ budgets are measured again, and of a defense only its maps or its suspicions are
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,6 +28,7 @@ from benchmark.tracks.saliency.steps import TOLERANCE
 from benchmark.tracks.saliency.workbench import Workbench, predictions
 
 Columns = dict[str, list[Any]]
+_REMEMBERED = 64
 _PERCEPTUAL = ("stlpips", "lpips")
 
 
@@ -42,6 +45,7 @@ class Scorer:
     bench: Workbench
     perceptual: dict[str, PerceptualDistance]
     missing: dict[str, str]
+    _memory: OrderedDict[str, Columns] = field(default_factory=OrderedDict)
 
     @staticmethod
     def of(bench: Workbench) -> Scorer:
@@ -79,7 +83,7 @@ class Scorer:
             tensor.to(self.bench.cases.inputs)
             for tensor in (reference["clean"], reference["target"], judged["maps"])
         )
-        columns = self._maps(maps, clean, target) | self._inputs(forged)
+        columns = self._maps(maps, clean, target) | self._remembered("inputs", forged, self._inputs)
         columns["fidelity"] = _list(pcc(clean, self._undefended(self.bench.cases.inputs, seed)))
         return self._judged(columns)
 
@@ -87,12 +91,8 @@ class Scorer:
         self, forged: Tensor, reference: dict[str, Tensor], judged: dict[str, Tensor], seed: int
     ) -> Columns:
         """Samples of a detector's cell: the undefended maps, and how the detector took them."""
-        cases, targets = self.bench.cases, self.bench.targets
-        forged = forged.to(cases.inputs)
-        maps = self._undefended(forged, seed, predictions(self.bench.model, forged))
-        clean = self._undefended(cases.inputs, seed)
-        target = self._undefended(targets.inputs, seed, targets.labels)
-        columns = self._judged(self._maps(maps, clean, target) | self._inputs(forged))
+        undefended = self._remembered(f"maps {seed}", forged, lambda inputs: self._exact_maps(inputs, seed))
+        columns = self._judged(undefended | self._remembered("inputs", forged, self._inputs))
         suspicion = judged["suspicion"].double().cpu()
         rate = self.bench.task.calibration.false_positive_rate
         threshold = threshold_at(rate, reference["calibration"].double().cpu().numpy())
@@ -107,6 +107,23 @@ class Scorer:
             alarms = float((scores > threshold).double().mean())
             columns[f"false_positive_rate{suffix}"] = [alarms] * len(suspicion)
         return columns
+
+    def _remembered(self, what: str, forged: Tensor, compute: Callable[[Tensor], Columns]) -> Columns:
+        """What does not depend on the defense is computed once for all that judge the same forgery."""
+        key = f"{what} {hashlib.sha256(_bytes(forged)).hexdigest()}"
+        if key not in self._memory:
+            self._memory[key] = compute(forged.to(self.bench.cases.inputs))
+            if len(self._memory) > _REMEMBERED:
+                self._memory.popitem(last=False)
+        return dict(self._memory[key])
+
+    def _exact_maps(self, forged: Tensor, seed: int) -> Columns:
+        """Similarities of the undefended explainer's maps."""
+        cases, targets = self.bench.cases, self.bench.targets
+        maps = self._undefended(forged, seed, predictions(self.bench.model, forged))
+        clean = self._undefended(cases.inputs, seed)
+        target = self._undefended(targets.inputs, seed, targets.labels)
+        return self._maps(maps, clean, target)
 
     def _maps(self, maps: Tensor, clean: Tensor, target: Tensor) -> Columns:
         """Similarities of the forged maps to the target and to the original."""
@@ -134,7 +151,6 @@ class Scorer:
     def _inputs(self, forged: Tensor) -> Columns:
         """How far the forged images are from the clean ones, and what the network makes of them."""
         cases = self.bench.cases
-        forged = forged.to(cases.inputs)
         with torch.no_grad():
             before, after = self.bench.model(cases.inputs), self.bench.model(forged)
         columns: Columns = {

@@ -1,0 +1,370 @@
+"""Helpers of the tests of the harness: a small copy of the project, and its command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]
+SUITE = "tiny"
+TASKS = ("saliency/tiny-gradient", "saliency/tiny-product")
+BOARDS = ("attacks", "hardenings", "detectors", "matrix", "tasks")
+STEPS = ("forge", "reference", "judge", "score")
+CASES = 2
+
+_TASK = """\
+version: 1
+title: two images
+track: saliency
+victim: fashion-small
+data: fashion-mnist
+explainer: {{name: {explainer}}}
+cases: 2
+batch: 2
+budget: {{linf: 32/255}}
+metrics: {{primary: pcc_target, report: [pcc, ssim, mse]}}
+calibration: {{images: 8, negatives: 4}}
+limits: {{seconds: 60, memory_gb: 4}}
+"""
+
+_SUITES = """\
+tiny:
+  title: two images each
+  tasks:
+    - saliency/tiny-gradient
+    - saliency/tiny-product
+"""
+
+METHODS = {
+    "push/descent.py": '''\
+"""What push does."""
+
+import torch
+
+from benchmark.api import Gate
+
+WIDTH = 30.0
+
+
+def descend(case, share):
+    """One step down the distance to the target."""
+    inputs = case.inputs.clone().requires_grad_()
+    maps = case.explain(inputs, Gate(WIDTH))
+    loss = (28 * 28 * (maps - case.target)).square().sum()
+    loss = loss + case.suspicion(inputs, Gate(WIDTH)).sum()
+    (gradient,) = torch.autograd.grad(loss, inputs)
+    return case.inputs - share * case.budget.linf * gradient.sign()
+''',
+    "push/method.py": '''\
+"""An attack that imports a module of its own and evades detectors."""
+
+from benchmark.api import Attack, Case, Forgery
+
+from .descent import descend
+
+
+class Push(Attack):
+    """One step."""
+
+    name = "push"
+    paper = "made for a test"
+    evades = True
+    share = 0.9
+
+    def forge(self, case: Case) -> Forgery:
+        """One step."""
+        return Forgery(case.project(descend(case, self.share)))
+''',
+    "pull/method.py": '''\
+"""An attack that does not apply to one of the tasks."""
+
+import torch
+
+from benchmark.api import Attack, Case, Forgery, Gate
+
+
+class Pull(Attack):
+    """One step away from the clean map."""
+
+    name = "pull"
+    paper = "made for a test"
+    share = 0.5
+
+    def forge(self, case: Case) -> Forgery:
+        """One step."""
+        inputs = case.inputs.clone().requires_grad_()
+        maps = case.explain(inputs, Gate(30.0))
+        (gradient,) = torch.autograd.grad((maps * maps.detach()).sum(), inputs)
+        step = self.share * case.budget.linf * gradient / gradient.abs().amax()
+        return Forgery(case.project(case.inputs - step))
+
+    def skip(self, task):
+        """Products are not for it."""
+        return "gradients only" if task.explainer != "gradient" else None
+''',
+    "soft/method.py": '''\
+"""A hardening with two variants."""
+
+from benchmark.api import Explainer, Hardening, Softplus
+
+
+class Soft(Hardening):
+    """Softplus."""
+
+    name = "soft"
+    paper = "made for a test"
+    params = {"beta": [2.0, 8.0]}
+    beta: float = 2.0
+    factor: float = 1.0
+
+    def harden(self, explainer: Explainer) -> Explainer:
+        """Smoothed."""
+        return explainer.smoothed(Softplus(self.factor * self.beta))
+''',
+    "gap/method.py": '''\
+"""A detector that attacks can evade."""
+
+from benchmark.api import Audit, Detector, Softplus, correlation
+
+
+class Gap(Detector):
+    """How far smoothing moves the map."""
+
+    name = "gap"
+    paper = "made for a test"
+    differentiable = True
+    beta = 30.0
+
+    def suspicion(self, audit: Audit):
+        """The gap."""
+        return 1 - correlation(audit.explain(), audit.explain(smoothing=Softplus(self.beta)))
+''',
+}
+"""Files below ``submissions/``: two attacks, a hardening of two variants and a detector, all fast."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last_line(self) -> str:
+        """The last line on standard output."""
+        return self.out.splitlines()[-1] if self.out else ""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """``run``, ``cached``, ``skipped`` and ``failed`` of the last line of ``run``."""
+        words = self.last_line.removeprefix("cells: ").split(", ")
+        return {word.split()[1]: int(word.split()[0]) for word in words}
+
+    def messages_with(self, word: str) -> list[str]:
+        """Lines on standard error that hold a word."""
+        return [line for line in self.err.splitlines() if word in line]
+
+    def assert_no_traceback(self) -> None:
+        """A user never sees Python's insides."""
+        assert "Traceback" not in self.out + self.err, f"a traceback on the terminal:\n{self.err}"
+
+
+_SERVER = """
+import json, os, runpy, sys
+import huggingface_hub, lpips, pandas, PIL.Image, psutil, pyarrow, pydantic, rich.progress, rich.table
+import safetensors.torch, timm, torch, torchvision, yaml
+
+for line in sys.stdin:
+    order = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os.chdir(order["folder"])
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for name, descriptor in (("out", 1), ("err", 2)):
+            os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+        os.environ.update(order["environment"])
+        sys.path.insert(0, order["folder"])
+        sys.argv = ["benchmark.cli", *order["arguments"]]
+        runpy.run_module("benchmark.cli", run_name="__main__", alter_sys=True)
+        sys.exit("the command line returned without an exit code")
+    print(pid, flush=True)
+    _, status = os.waitpid(pid, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
+"""
+
+
+class CommandLine:
+    """``python -m benchmark.cli`` in processes of their own, forked from one that has torch loaded.
+
+    Nothing of the project is imported before the fork, so that every command imports its own folder's code;
+    only the seconds that torch and its companions take to load are saved.
+    """
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment.pop("POTEMKIN_ROOT", None)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd="/",
+            env=environment,
+        )
+        self._logs: tuple[Path, Path] | None = None
+
+    def start(self, folder: Path, arguments: Sequence[str], **environment: str) -> int:
+        """Starts a command in a folder and a session of its own; returns its process id."""
+        self._logs = folder / ".stdout", folder / ".stderr"
+        order = {
+            "folder": str(folder),
+            "arguments": list(arguments),
+            "out": str(self._logs[0]),
+            "err": str(self._logs[1]),
+            "environment": environment,
+        }
+        self._pipe("stdin").write(json.dumps(order) + "\n")
+        self._pipe("stdin").flush()
+        return int(self._pipe("stdout").readline())
+
+    def wait(self) -> Result:
+        """How the started command ended."""
+        assert self._logs is not None
+        code = int(self._pipe("stdout").readline())
+        out, err = (path.read_text(encoding="utf-8") for path in self._logs)
+        return Result(code, out, err)
+
+    def run(self, folder: Path, arguments: Sequence[str], **environment: str) -> Result:
+        """Runs a command to its end."""
+        self.start(folder, arguments, **environment)
+        return self.wait()
+
+    def close(self) -> None:
+        """Ends the process that commands are forked from."""
+        self._pipe("stdin").close()
+        self._process.wait(30)
+
+    def _pipe(self, name: str) -> IO[str]:
+        pipe: IO[str] | None = getattr(self._process, name)
+        assert pipe is not None
+        return pipe
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of the project with the suite ``tiny``; store and results lie at their default places."""
+
+    root: Path
+    command_line: CommandLine
+
+    @staticmethod
+    def create(root: Path, command_line: CommandLine) -> Project:
+        """A project of the harness as it is now, its controls and this module's methods."""
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "benchmark", root / "benchmark", ignore=ignored)
+        for folder in ("attacks", "defenses"):
+            (root / "baselines" / folder).mkdir(parents=True)
+        shutil.copy(ROOT / "baselines" / "__init__.py", root / "baselines")
+        shutil.copytree(ROOT / "baselines" / "controls", root / "baselines" / "controls", ignore=ignored)
+        (root / "tasks" / "saliency").mkdir(parents=True)
+        (root / "tasks" / "assets").symlink_to(ROOT / "tasks" / "assets", target_is_directory=True)
+        for name in ("victims.yaml", "datasets.yaml"):
+            shutil.copy(ROOT / "tasks" / name, root / "tasks")
+        project = Project(root, command_line)
+        project.write("tasks/suites.yaml", _SUITES)
+        for task, explainer in zip(TASKS, ("gradient", "gradient_x_input"), strict=True):
+            project.write(f"tasks/{task}.yaml", _TASK.format(explainer=explainer))
+        for file, code in METHODS.items():
+            project.write(f"submissions/{file}", code)
+        return project
+
+    def copy(self, root: Path) -> Project:
+        """The same project elsewhere, with all that its store and results hold."""
+        shutil.copytree(self.root, root, symlinks=True)
+        return Project(root, self.command_line)
+
+    def run(self, command: str, *options: str, **environment: str) -> Result:
+        """Runs a command of the suite, given as ``run``, ``plan``, ``score`` or ``board``."""
+        return self.call(command, SUITE, *options, **environment)
+
+    def call(self, *arguments: str, **environment: str) -> Result:
+        """Runs any command."""
+        return self.command_line.run(self.root, arguments, **environment)
+
+    def write(self, file: str, text: str) -> Path:
+        """Writes a file of the project."""
+        path = self.root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = path.stat().st_mtime if path.exists() else None
+        path.write_text(text, encoding="utf-8")
+        if before is not None:  # bytecode is kept for whole seconds: an edit within one must show
+            os.utime(path, (before + 10, before + 10))
+        return path
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replaces the only place of a file that reads ``old``."""
+        text = (self.root / file).read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{file} holds {text.count(old)} times {old!r}"
+        self.write(file, text.replace(old, new))
+
+    def method(self, name: str, code: str) -> Path:
+        """Adds a submission."""
+        return self.write(f"submissions/{name}/method.py", code)
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """``cells.csv`` of the suite."""
+        return pd.read_csv(self.root / "results" / SUITE / "cells.csv", keep_default_na=False)
+
+    @property
+    def samples(self) -> pd.DataFrame:
+        """``samples.parquet`` of the suite."""
+        return pd.read_parquet(self.root / "results" / SUITE / "samples.parquet")
+
+    @property
+    def boards_folder(self) -> Path:
+        """Folder of the suite's boards."""
+        return self.root / "results" / SUITE / "boards"
+
+    def boards(self) -> dict[str, bytes]:
+        """Every board but that of costs, which holds times, byte by byte."""
+        return {name: (self.boards_folder / f"{name}.csv").read_bytes() for name in BOARDS}
+
+    def steps(self, kind: str) -> set[str]:
+        """Ids of the finished steps of a kind."""
+        folder = self.root / ".potemkin" / kind
+        return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+    def records(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Records of the finished steps of a kind, by id."""
+        folder = self.root / ".potemkin" / kind
+        return {step: json.loads((folder / step / "record.json").read_text()) for step in self.steps(kind)}
+
+    def planned(self, *options: str) -> tuple[dict[str, tuple[str, str]], Result]:
+        """State and reason of every cell by ``task x attack x defense x mode x seed``, as ``plan`` says."""
+        result = self.run("plan", "--why", *options)
+        states = {}
+        for line in result.out.splitlines():
+            fields = line.split(None, 2)
+            if len(fields) == 3 and " x " in fields[2]:
+                name, _, reason = fields[2].partition("  ")
+                states[name] = (fields[1], reason.strip())
+        return states, result
+
+
+def cell_names(cells: pd.DataFrame) -> set[str]:
+    """Rows of ``cells.csv`` as ``plan --why`` calls them."""
+    keys = ["task", "attack", "defense", "mode", "seed"]
+    return {" x ".join(str(part) for part in row) for row in cells[keys].itertuples(index=False)}
