@@ -127,14 +127,22 @@ class Case:
         The judge's ``seed`` is not known; draw several.
         """
         explainer = self.explainer if smoothing == EXACT else self.explainer.smoothed(smoothing)
-        return explainer.explain(self.model, Query(inputs, self.labels, seed))
+        return explainer.explain(self.model, self._query(inputs, seed))
 
     def explain_with_logits(
         self, inputs: Tensor, smoothing: Smoothing = EXACT, seed: int = 0
     ) -> tuple[Tensor, Tensor]:
         """Maps as of :meth:`explain`, and the network's logits ``[N, classes]``, for less than both apart."""
         explainer = self.explainer if smoothing == EXACT else self.explainer.smoothed(smoothing)
-        return explainer.explain_with_logits(self.model, Query(inputs, self.labels, seed))
+        return explainer.explain_with_logits(self.model, self._query(inputs, seed))
+
+    def _query(self, inputs: Tensor, seed: int) -> Query:
+        if inputs.shape != self.inputs.shape:
+            raise ValueError(
+                f"explain the whole batch {list(self.inputs.shape)}, not {list(inputs.shape)}: the labels "
+                "are the batch's; for a part of it ask case.explainer with a Query of your own"
+            )
+        return Query(inputs, self.labels, seed)
 
     def suspicion(self, inputs: Tensor, smoothing: Smoothing = EXACT, seed: int = 0) -> Tensor:
         """Suspicion ``[N]`` that the detector to evade has of ``inputs``; zeros where there is none."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from timm.models.resnet import BasicBlock, ResNet
 from torch import nn
 
 _POOLING: dict[str, Callable[[int], nn.Module]] = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
@@ -72,6 +71,8 @@ def residual_network(
     The ImageNet stem (stride 2, 3x3 max pooling) is replaced by a 3x3 convolution and a 2x2 average
     pooling, since it would leave nothing of a 28-pixel image and its max pooling would tie.
     """
+    from timm.models.resnet import BasicBlock, ResNet  # takes seconds, and few victims need it
+
     block: Any = BasicBlock  # timm annotates the class as if it were an instance
     network: Any = ResNet(
         block,

@@ -149,13 +149,14 @@ def detector_board(tables: Tables) -> pd.DataFrame:
     attacks = [name for name in tables.chosen("attack") if not tables.methods[name].method.control]
     if not names or case.empty or not attacks:
         return pd.DataFrame()
-    samples = tables.samples.assign(
-        manipulation=tables.samples["manipulation"] * (1 - tables.samples["detected"].fillna(0))
-    )
+    found = tables.samples
+    if "detected" not in found:  # no detector's cell has ended ok
+        found = found.assign(detected=np.nan)
+    samples = found.assign(manipulation=found["manipulation"] * (1 - found["detected"].fillna(0)))
     missed = Tables(tables.cells, samples, tables.methods)
     worst = np.stack([_worst(missed, attacks, name, case) for name in names])
     board = _standings(names, 1 - worst, case, tables, "detector")
-    rows = tables.samples[tables.samples["attack"].isin(attacks)]
+    rows = found[found["attack"].isin(attacks)]
     rows = rows.assign(detection_rate=rows["detected"], evasion=1 - rows["detected"])
     board = board.rename(columns={"detector": "defense"})
     board = _with_means(board, "defense", rows, tables.cells)

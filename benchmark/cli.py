@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.errors import PotemkinError
+from benchmark.warmup import warm_up
 
 _EPILOG = "example:\n  {}"
 
@@ -21,10 +22,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = _parser().parse_args(arguments)
     try:
+        if parsed.command == "run":
+            warm_up()
         from benchmark import commands
 
         return int(getattr(commands, parsed.command)(parsed))
     except PotemkinError as error:
+        print(f"potemkin: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
         print(f"potemkin: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -32,6 +32,7 @@ class Session:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.root = locate_root()
+        _check_harness(self.root)
         self.options = options
         self.out = make_console()
         self.err = make_console(stderr=True)
@@ -62,7 +63,8 @@ class Session:
     def problems(self) -> list[str]:
         """What could not be read: one line per task or method file."""
         methods = [f"{p.file} could not be loaded: {p.reason}" for p in self.registry.problems]
-        return [*self.suite.problems, *methods]
+        cells = sorted({cell.problem for cell in self.cells if cell.culprit})
+        return [*self.suite.problems, *methods, *cells]
 
     def complain(self) -> None:
         """Shows the problems."""
@@ -72,10 +74,11 @@ class Session:
     def tables(self) -> Tables:
         """Cells and samples of everything in the store that belongs to the suite as it is now."""
         known: dict[tuple[str, str], Record | None] = {}
+        asked = {cell.id for cell in self.cells}
         at_hand = [
             cell
             for cell in self.everything
-            if outcome_of(cell, self.store, known).status != "missing" or cell in self.cells
+            if cell.id in asked or "judge" in outcome_of(cell, self.store, known).records
         ]
         at_hand = self._relevant(at_hand)
         methods = {entry.variant: entry for entry in self.registry.entries}
@@ -88,11 +91,25 @@ class Session:
         seen = {
             (cell.attack.variant, cell.defense.variant)
             for cell in cells
-            if outcome_of(cell, self.store, known).status not in ("missing", "skipped")
+            if "judge" in outcome_of(cell, self.store, known).records
         }
         attacks = {a for a, _ in seen} | {c.attack.variant for c in self.cells}
         defenses = {d for _, d in seen} | {c.defense.variant for c in self.cells}
         return [c for c in cells if c.attack.variant in attacks and c.defense.variant in defenses]
+
+
+def _check_harness(root: Path) -> None:
+    """Refuses to run code that the project's fingerprints are not of: a package installed from elsewhere."""
+    running, own = Path(__file__).resolve().parent, root / "benchmark"
+    if running != own and _code(running) != _code(own):
+        raise PotemkinError(
+            f"the harness in {running.parent} runs, and differs from that of the project {root}; "
+            f"install the project's own: pip install -e {root}"
+        )
+
+
+def _code(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.py")}
 
 
 def list_things(options: argparse.Namespace) -> int:
@@ -182,15 +199,30 @@ def run(options: argparse.Namespace) -> int:
         f"store {options.store}, results in {options.out}",
         highlight=False,
     )
-    for problem in sorted({cell.problem for cell in session.cells if cell.problem}):
+    for problem in sorted({cell.problem for cell in session.cells if cell.problem and not cell.culprit}):
         session.err.print(f"failed (task): {problem}", style="red", markup=False, soft_wrap=True)
     tally = _execute(session, _RUN_STEPS, "running")
+    _recall_failures(session, tally)
     written = _write(session)
     count = count_cells(session.cells, session.store, tally)
     if tally.ran:
         session.err.print(tally.line())
     print(count.line())
     return 0 if written and not count.failed and not session.problems else 1
+
+
+def _recall_failures(session: Session, tally: Tally) -> None:
+    """Says again, once each, what failed in an earlier run and has not run in this one."""
+    known: dict[tuple[str, str], Record | None] = {}
+    lines = {}
+    for cell in session.cells:
+        outcome = outcome_of(cell, session.store, known)
+        if outcome.failed and outcome.records and not any(s.key in tally.ran for s in cell.steps()):
+            lines[cell.task.id, outcome.culprit] = f"{cell.task.id}: {outcome.reason}"
+    for line in lines.values():
+        session.err.print(
+            f"failed before, {line} (--retry-failed runs it again)", style="red", markup=False, soft_wrap=True
+        )
 
 
 def score(options: argparse.Namespace) -> int:

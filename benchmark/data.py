@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-import torchvision
 from torch import Tensor
 
 from benchmark.assets import network_timeout, sha256_of, verified
@@ -29,6 +29,9 @@ from benchmark.data_manifest import (
 )
 from benchmark.errors import AssetError, unknown
 from benchmark.images import halve, imagenet_classes, pictures_by_class, read_idx, read_pictures
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 __all__ = ["Data", "Split", "data_sha256", "dataset_names", "load_data"]
 
@@ -225,8 +228,10 @@ def _folder(name: str, entry: FolderEntry, root: Path) -> Data:
     return _pictures(name, splits, entry.resize, entry.crop)
 
 
-def _torchvision_dataset(entry: TorchvisionDataEntry, root: Path) -> torchvision.datasets.CIFAR10:
+def _torchvision_dataset(entry: TorchvisionDataEntry, root: Path) -> CIFAR10:
     """The library's own data set, which checks its files; they are downloaded where missing."""
+    import torchvision
+
     factory = {
         "CIFAR10": torchvision.datasets.CIFAR10,
         "CIFAR100": torchvision.datasets.CIFAR100,

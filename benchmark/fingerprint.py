@@ -33,7 +33,11 @@ def code_fingerprints(files: Iterable[Path], root: Path) -> dict[str, str]:
 @functools.cache
 def _read(path: Path, root: Path, changed: int, size: int) -> tuple[str, tuple[Path, ...]]:
     """Fingerprint of a file and the project files that it imports (cached while the file stays as it is)."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    source = path.read_bytes()
+    try:
+        tree = ast.parse(source, str(path))
+    except SyntaxError:  # it fails when it is imported; until then it is what it reads
+        return hashlib.sha256(source).hexdigest(), ()
     digest = hashlib.sha256("".join(_normalized(tree)).encode()).hexdigest()
     return digest, tuple(_imported_files(tree, path, root))
 
@@ -95,10 +99,17 @@ def _imported_files(tree: ast.Module, path: Path, root: Path) -> Iterator[Path]:
 def _runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
     """All nodes but those under ``if TYPE_CHECKING``, which never run."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+        if isinstance(node, ast.If) and _is_type_checking(node.test):
+            for statement in node.orelse:
+                yield statement
+                yield from _runtime_nodes(statement)
             continue
         yield node
         yield from _runtime_nodes(node)
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
 
 
 def _resolve(module: str, root: Path, or_nothing: bool = False) -> Iterator[Path]:

@@ -12,10 +12,7 @@ from pathlib import Path
 import numpy
 import torch
 from PIL import Image, UnidentifiedImageError
-from timm.data.imagenet_info import ImageNetInfo
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as transforms
 
 from benchmark.errors import AssetError
 
@@ -61,6 +58,9 @@ def read_pictures(paths: Sequence[Path], resize: int, crop: int) -> Tensor:
     Raises:
         AssetError: a file is not a readable picture.
     """
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms import functional as transforms
+
     images = torch.empty(len(paths), 3, crop, crop)
     for image, path in zip(images, paths, strict=True):
         try:
@@ -76,6 +76,8 @@ def read_pictures(paths: Sequence[Path], resize: int, crop: int) -> Tensor:
 
 def imagenet_classes() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """ImageNet's 1,000 WordNet ids and their descriptions, both by class index."""
+    from timm.data.imagenet_info import ImageNetInfo
+
     information = ImageNetInfo("imagenet-1k")
     ids = tuple(information.label_names())  # type: ignore[no-untyped-call]
     return ids, tuple(information.index_to_description(index) for index in range(len(ids)))

@@ -42,6 +42,8 @@ class Outcome:
 
 def outcome_of(cell: Cell, store: Store, known: dict[tuple[str, str], Record | None]) -> Outcome:
     """The outcome of a cell; ``known`` caches records, since cells share steps."""
+    if cell.culprit:
+        return Outcome("crashed", "method", cell.problem, cell.culprit, {})
     if cell.problem:
         return Outcome("invalid", "task", cell.problem, "", {})
     if cell.skip:

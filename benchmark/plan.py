@@ -11,8 +11,10 @@ A cell's id is that of its judge step, so it does not depend on metrics: those o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,8 @@ from typing import Any
 
 from benchmark.api import Attack, Detector, Mode
 from benchmark.data import data_sha256
-from benchmark.errors import MethodError, PotemkinError
+from benchmark.errors import PotemkinError
+from benchmark.failures import StepFailed
 from benchmark.fingerprint import code_fingerprints
 from benchmark.metrics.perceptual import weights_at_hand
 from benchmark.registry import Entry
@@ -71,7 +74,8 @@ class Cell:
         judge: the cell's own.
         score: turns the three into samples.
         skip: why the cell does not apply, or the empty string.
-        problem: why the task cannot be run, or the empty string.
+        problem: why the cell cannot be run, or the empty string.
+        culprit: variant of the method that ``problem`` is about, if it is not about the task.
     """
 
     task: Task
@@ -85,6 +89,7 @@ class Cell:
     score: Step
     skip: str = ""
     problem: str = ""
+    culprit: str = ""
 
     @property
     def id(self) -> str:
@@ -179,8 +184,12 @@ class Planner:
             },
             (forge, reference, judge),
         )
-        skip = _skip(task, attack, defense)
-        return Cell(task, attack, defense, mode, seed, forge, reference, judge, score, skip, problem)
+        skip, culprit = "", ""
+        try:
+            skip = _skip(task, attack, defense)
+        except StepFailed as failure:
+            problem, culprit = problem or failure.reason, "" if problem else failure.culprit
+        return Cell(task, attack, defense, mode, seed, forge, reference, judge, score, skip, problem, culprit)
 
     def _code(self, module: str, files: list[Path], task: Task) -> dict[str, str]:
         track = self.root / "benchmark" / "tracks" / task.track / f"{module}.py"
@@ -260,9 +269,11 @@ def _skip(task: Task, attack: Entry, defense: Entry) -> str:
         if task.track not in entry.method.tracks:
             return f"{entry.variant} is not for track {task.track}"
         try:
-            reason = entry.create().skip(task_facts(task))
-        except Exception as error:  # a stranger's code
-            raise MethodError(f"{entry.variant}: skip() raised {type(error).__name__}: {error}") from error
+            with contextlib.redirect_stdout(sys.stderr):
+                reason = entry.create().skip(task_facts(task))
+        except (Exception, SystemExit) as error:  # a stranger's code
+            text = f"skip() raised {type(error).__name__}: {error}"
+            raise StepFailed("crashed", "method", text, entry.variant) from error
         if reason:
             return f"{entry.variant}: {reason}"
     return ""

@@ -7,7 +7,6 @@ so that a new worker costs a fraction of a second. Workers for methods and worke
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import time
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from benchmark.warmup import context
 from benchmark.worker import Answer, Job, main
 
 _POLL_SECONDS = 0.1
@@ -56,11 +56,7 @@ class Pool:
         self.size = size
         self._root, self._logs, self._threads = root, logs, threads
         self._workers: list[_Worker] = []
-        methods = multiprocessing.get_all_start_methods()
-        kind = "forkserver" if "forkserver" in methods else "spawn"
-        self._context: Any = multiprocessing.get_context(kind)
-        if kind == "forkserver":
-            self._context.set_forkserver_preload(["benchmark.worker", "benchmark.metrics.perceptual"])
+        self._context = context()
         self._started = 0
 
     def __enter__(self) -> Pool:
@@ -101,6 +97,9 @@ class Pool:
             if worker.pipe.poll():
                 answer: Answer = worker.pipe.recv()
                 worker.job = None
+                if answer.retire:
+                    self._end(worker, kill=True)
+                    self._workers.remove(worker)
                 return job, answer
         except (EOFError, OSError):
             pass

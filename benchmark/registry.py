@@ -6,6 +6,7 @@ an error, since nobody could tell their results apart.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import itertools
@@ -84,7 +85,7 @@ class Registry:
         wanted = list(names)
         for name in wanted:
             if not any(name in (entry.name, entry.variant) for entry in known):
-                broken = [p for p in self.problems if Path(p.file).stem == name]
+                broken = [p for p in self.problems if name in Path(p.file).with_suffix("").parts]
                 if broken:
                     raise MethodError(f"{broken[0].file} could not be loaded: {broken[0].reason}")
                 raise MethodError(f"unknown {noun} {name!r}; {_suggestion(name, known)}")
@@ -108,8 +109,9 @@ def find_methods(root: Path) -> Registry:
     for file in _method_files(root):
         name = file.relative_to(root).as_posix()
         try:
-            entries.extend(_entries_of(file, root))
-        except Exception as error:  # whatever a stranger's file raises when imported
+            with contextlib.redirect_stdout(sys.stderr):  # a method's prints are nobody's result
+                entries.extend(_entries_of(file, root))
+        except (Exception, SystemExit) as error:  # whatever a stranger's file raises when imported
             problems.append(Problem(name, f"{type(error).__name__}: {error}"))
     _check_unique(entries, root)
     return Registry(tuple(sorted(entries, key=lambda e: (e.kind, e.variant))), tuple(problems))
@@ -123,7 +125,7 @@ def _method_files(root: Path) -> list[Path]:
 def _entries_of(file: Path, root: Path) -> list[Entry]:
     module_name = ".".join(file.relative_to(root).with_suffix("").parts)
     module = importlib.import_module(module_name)
-    entries = []
+    entries: list[Entry] = []
     for class_name, value in vars(module).items():
         if not (isinstance(value, type) and issubclass(value, Attack | Hardening | Detector)):
             continue
@@ -133,6 +135,8 @@ def _entries_of(file: Path, root: Path) -> list[Entry]:
         for values in itertools.product(*value.params.values()):
             settings = dict(zip(value.params, values, strict=True))
             variant = value(**settings).variant
+            if any(variant == entry.variant for entry in entries):
+                raise MethodError(f"two variants read {variant!r}: give settings that differ when shown")
             entries.append(Entry(value.name, variant, module_name, class_name, settings, file, value))
     return entries
 

@@ -136,7 +136,7 @@ class Runner:
         record = self.store.record(*step.key)
         if record is None or record["status"] == "ok":
             return record is None
-        return self.settings.retry or record["blame"] == "infra"
+        return self.settings.retry or record["blame"] in ("infra", "task")
 
     def _start(
         self,
@@ -206,11 +206,13 @@ class Runner:
         tally.ran.add(step.key)
         tally.seconds[step.kind] += record.get("seconds", 0.0)
         if record["status"] not in ("ok", "skipped"):
-            self._say(f"{record['status']} ({record['blame']}), {cell.task.id}: {record['reason']}")
+            about = f"{record['status']} ({record['blame']}), {cell.task.id}: "
+            self._say(about + (record["culprit"] or record["reason"]), about + record["reason"])
 
-    def _say(self, line: str) -> None:
-        if line not in self._reported:
-            self._reported.add(line)
+    def _say(self, fault: str, line: str) -> None:
+        """Reports a fault of a method on a task once, in the words that it was first seen with."""
+        if fault not in self._reported:
+            self._reported.add(fault)
             self._report(line)
 
 

@@ -7,14 +7,14 @@ import json
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from benchmark.data import dataset_names
 from benchmark.errors import PotemkinError, TaskError, unknown
-from benchmark.explainers import explainer_names
+from benchmark.explainers import explainer_names, explainer_settings
 from benchmark.victims import victim_names
 
 
@@ -66,13 +66,6 @@ class MetricSpec(_Part):
 
     primary: Literal["pcc_target", "ssim_target"] = "pcc_target"
     report: list[Literal["pcc", "ssim", "lpips", "stlpips", "mse"]] = ["pcc", "ssim", "mse"]
-
-    @model_validator(mode="after")
-    def _primary_is_reported(self) -> Self:
-        name = self.primary.removesuffix("_target")
-        if name not in self.report:
-            raise ValueError(f"report must name {name}, which primary is made of")
-        return self
 
 
 class CalibrationSpec(_Part):
@@ -211,6 +204,15 @@ def _check_names(task: Task, file: Path, root: Path) -> None:
     for field, value, known in checks:
         if value not in known:
             raise TaskError(f"{_shown(file, root)}: field {field}: {unknown('name', value, known)}")
+    settings = explainer_settings(task.explainer.name)
+    for setting in task.explainer.settings:
+        if setting not in settings:
+            raise TaskError(
+                f"{_shown(file, root)}: field explainer.settings: {unknown('setting', setting, settings)}"
+            )
+    primary = task.metrics.primary.removesuffix("_target")
+    if primary not in task.metrics.report:
+        raise TaskError(f"{_shown(file, root)}: field metrics.report: add {primary}, the primary metric")
     if task.id.split("/")[0] != task.track:
         raise TaskError(
             f"{_shown(file, root)}: field track: the file lies in tasks/{task.id.split('/')[0]}/, "
@@ -237,10 +239,15 @@ def _read(file: Path, root: Path) -> dict[str, Any]:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise TaskError(f"cannot read {_shown(file, root)}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise TaskError(f"{_shown(file, root)} is not UTF-8 text: {error}") from None
     except yaml.YAMLError as error:
         raise TaskError(f"{_shown(file, root)} is not valid YAML: {error}") from None
     if not isinstance(content, dict):
         raise TaskError(f"{_shown(file, root)} must be a mapping of fields")
+    for name in content:
+        if not isinstance(name, str):
+            raise TaskError(f"{_shown(file, root)}: {name!r} is no name of a field; put quotes around it")
     return content
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -81,9 +82,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Answer:
-    """How a job ended; ``record`` is merged into the step's record."""
+    """How a job ended.
+
+    Args:
+        record: is merged into the step's record.
+        retire: the method has left its worker in a state that could change what the next one gets.
+    """
 
     record: dict[str, Any]
+    retire: bool = False
 
 
 def main(pipe: Connection, root: Path, log: Path, threads: int) -> None:
@@ -111,6 +118,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self._benches: OrderedDict[str, tuple[Workbench, list[scoring.Scorer]]] = OrderedDict()
+        self._checksums: dict[int, int] = {}
 
     def bench(self, job: Job) -> Workbench:
         """The job's task, made ready."""
@@ -123,13 +131,19 @@ class Shelf:
             scorers.append(scoring.Scorer.of(bench))
         return scorers[0]
 
+    def intact(self, bench: Workbench) -> bool:
+        """Whether the network and the images are those that were loaded."""
+        return bench.checksum() == self._checksums[id(bench)]
+
     def _get(self, job: Job) -> tuple[Workbench, list[scoring.Scorer]]:
         name = job.task.model_dump_json() + job.device
         if name not in self._benches:
             bench = prepare(job.task, job.root, torch.device(job.device))
             self._benches[name] = (bench, [])
+            self._checksums[id(bench)] = bench.checksum()
             if len(self._benches) > _WORKBENCHES:
-                self._benches.popitem(last=False)
+                _, (old, _) = self._benches.popitem(last=False)
+                del self._checksums[id(old)]
         self._benches.move_to_end(name)
         return self._benches[name]
 
@@ -138,6 +152,7 @@ def run_job(job: Job, shelf: Shelf) -> Answer:
     """Runs a job; every failure becomes an answer."""
     meter, usage = Meter(), Usage(torch.device(job.device))
     started = time.perf_counter()
+    surroundings, bench = _surroundings(), None
     try:
         bench = shelf.bench(job)
         with usage:
@@ -155,6 +170,10 @@ def run_job(job: Job, shelf: Shelf) -> Answer:
     except Exception as error:
         outcome = _infrastructure(error)
     _release(job.device)
+    intact = job.kind == "score" or bench is None or shelf.intact(bench)
+    if not intact and outcome["status"] == "ok":
+        reason = "changed the network or the data in place"
+        outcome = {"status": "invalid", "blame": "method", "reason": reason, "culprit": ""}
     return Answer(
         {
             **outcome,
@@ -162,7 +181,26 @@ def run_job(job: Job, shelf: Shelf) -> Answer:
             "seconds": usage.seconds,
             "memory_mb": usage.memory_mb,
             "total_seconds": time.perf_counter() - started,
-        }
+        },
+        retire=not intact or _surroundings() != surroundings,
+    )
+
+
+def _surroundings() -> tuple[Any, ...]:
+    """Settings of the process that a method can leave changed."""
+    return (
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.enabled,
+        torch.get_float32_matmul_precision(),
+        os.getcwd(),
+        dict(os.environ),
+        list(sys.path),
+        signal.getsignal(signal.SIGTERM),
+        signal.getsignal(signal.SIGINT),
     )
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "UnsupportedLayer",
     "build_explainer",
     "explainer_names",
+    "explainer_settings",
     "learn_patterns",
     "to_maps",
 ]
@@ -56,6 +57,11 @@ _BUILDERS: dict[str, tuple[Callable[..., Explainer], tuple[str, ...]]] = {
 def explainer_names() -> list[str]:
     """Names that a task may give."""
     return sorted(_BUILDERS)
+
+
+def explainer_settings(name: str) -> tuple[str, ...]:
+    """Settings that a task may give to an explainer."""
+    return _BUILDERS[name][1]
 
 
 def build_explainer(

@@ -10,14 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
 import torch
-from timm.layers.conv2d_same import Conv2dSame
-from timm.layers.norm_act import BatchNormAct2d
-from timm.layers.padding import pad_same
 from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.errors import TaskError
 from benchmark.network.smoothing import EXACT, Smoothing
+from benchmark.network.timm_layers import is_activated_norm, is_same_convolution, pad_same
 
 
 class Operation:
@@ -70,7 +68,7 @@ class Affine(Operation):
             return type(module).forward is nn.Linear.forward
         if not isinstance(module, nn.Conv2d):
             return False
-        plain = isinstance(module, Conv2dSame) or type(module).forward is nn.Conv2d.forward
+        plain = is_same_convolution(module) or type(module).forward is nn.Conv2d.forward
         return plain and module.padding_mode == "zeros" and not isinstance(module.padding, str)
 
     def weight(self) -> Tensor:
@@ -94,9 +92,8 @@ class Affine(Operation):
         if isinstance(layer, nn.Linear):
             return functional.linear(inputs, weight, bias)
         padding = _pair(layer.padding)
-        if isinstance(layer, Conv2dSame):
-            kernel, stride = list(layer.kernel_size), list(layer.stride)
-            inputs, padding = pad_same(inputs, kernel, stride, list(layer.dilation)), (0, 0)
+        if is_same_convolution(layer):
+            inputs, padding = pad_same(inputs, layer), (0, 0)
         return functional.conv2d(inputs, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
 
     def transpose(self, inputs: Tensor, signal: Tensor, weight: Tensor) -> Tensor:
@@ -104,7 +101,7 @@ class Affine(Operation):
         layer = self.layer
         if isinstance(layer, nn.Linear):
             return signal @ weight
-        if isinstance(layer, Conv2dSame):
+        if is_same_convolution(layer):
             return pullback(lambda value: self.apply(value, weight), [inputs], signal)[0]
         padding = _pair(layer.padding)
         left_over = [
@@ -149,7 +146,7 @@ class Normalization(Operation):
         if module.running_mean is None or module.running_var is None:
             raise TaskError("a victim's batch norm must have running statistics")
         own = type(module).forward is nn.BatchNorm2d.forward
-        return own or isinstance(module, BatchNormAct2d)
+        return own or is_activated_norm(module)
 
     def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
         """Scaled and shifted inputs."""

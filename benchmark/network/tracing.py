@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
@@ -26,6 +25,7 @@ from benchmark.network.operations import (
     Wrapped,
     activation,
 )
+from benchmark.network.timm_layers import is_activated_norm
 
 _IN_PLACE_OPERATORS: dict[Any, Callable[..., Any]] = {
     operator.iadd: operator.add,
@@ -134,8 +134,9 @@ class _Compilation:
             before.norm = norm
         else:
             source = self._append(Normalization(name, (source,), norm))
-        if isinstance(norm, BatchNormAct2d) and not isinstance(norm.act, nn.Identity):
-            source = self._append(_operation(f"{name}.act", (source,), norm.act))
+        activation = getattr(norm, "act", None) if is_activated_norm(norm) else None
+        if activation is not None and not isinstance(activation, nn.Identity):
+            source = self._append(_operation(f"{name}.act", (source,), activation))
         return source
 
     def _call(self, node: fx.Node) -> int:

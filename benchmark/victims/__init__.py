@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import timm
 import torch
-import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -111,17 +109,20 @@ def load_victim(name: str, root: Path) -> Victim:
 
 
 def _architecture(name: str, entry: AnyEntry) -> nn.Module:
-    """The network of an entry, with random weights."""
+    """The network of an entry, with random weights; libraries that take seconds are imported here."""
     try:
         match entry:
             case CheckpointEntry():
                 return build(entry.architecture, **entry.settings)
-            case PackageEntry():
-                module: nn.Module = timm.create_model(entry.architecture, pretrained=False)
             case TorchvisionEntry():
-                module = torchvision.models.get_model(entry.name, weights=None)
-            case TimmEntry():
-                module = timm.create_model(entry.name, pretrained=False)
+                import torchvision
+
+                module: nn.Module = torchvision.models.get_model(entry.name, weights=None)
+            case PackageEntry() | TimmEntry():
+                import timm
+
+                known = entry.architecture if isinstance(entry, PackageEntry) else entry.name
+                module = timm.create_model(known, pretrained=False)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TaskError(f"tasks/victims.yaml: entry {name!r}: cannot build it: {error}") from error
     return module

@@ -11,9 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 import huggingface_hub
-import timm
 import torch
-import torchvision
 from huggingface_hub import constants as hub_constants
 
 from benchmark.assets import network_timeout, sha256_of, verified
@@ -63,6 +61,8 @@ def _package_file(entry: PackageEntry) -> Path:
 
 def _torchvision_url(entry: TorchvisionEntry) -> str:
     """Where torchvision says that the weights are."""
+    import torchvision
+
     try:
         weights = torchvision.models.get_model_weights(entry.name)[entry.weights]
     except (KeyError, ValueError) as error:
@@ -100,6 +100,8 @@ def _torchvision_file(entry: TorchvisionEntry, download: bool) -> Path:
 
 def _timm_repository(entry: TimmEntry) -> str:
     """The Hugging Face repository of timm's weights, such as ``timm/resnet18.a1_in1k``."""
+    import timm
+
     try:
         config = timm.get_pretrained_cfg(entry.name)
     except RuntimeError:  # the architecture is known, the tag of its weights is not

@@ -11,7 +11,8 @@ Each returns named tensors, which are stored as they are; scoring recomputes eve
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,9 @@ from benchmark.api import (
     Hardening,
     Method,
     Mode,
+    Network,
+    Query,
+    Smoothing,
 )
 from benchmark.explainers import UnsupportedLayer
 from benchmark.failures import StepFailed, invalid
@@ -58,7 +62,7 @@ def forge(
     adaptive = mode == "adaptive"
     explainer = bench.explainer
     if adaptive and isinstance(defense, Hardening):
-        explainer = harden(defense, explainer)
+        explainer = _Attributed(harden(defense, explainer), defense)
     detector = defense if adaptive and isinstance(defense, Detector) else None
     model = bench.model.observed_by(meter)
     budget = Budget(bench.task.budget.linf, bench.task.budget.explanations)
@@ -73,7 +77,7 @@ def forge(
             explainer=MeteredExplainer(explainer, meter),
             inputs=bench.cases.inputs[part].clone(),
             labels=bench.cases.labels[part].clone(),
-            target=_explained(bench, explainer, targets, name % 2**31),
+            target=_targets(bench, explainer, targets, name % 2**31, defense if adaptive else None),
             target_inputs=targets.inputs.clone(),
             budget=budget,
             data=bench.natural,
@@ -160,6 +164,34 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
 
 
+@dataclass(frozen=True)
+class _Attributed(Explainer):
+    """A hardened explainer whose failures are the hardening's, also while an attack asks it."""
+
+    explainer: Explainer
+    defense: Hardening
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The explainer's own name."""
+        return self.explainer.name
+
+    def relevance(self, model: Network, query: Query) -> Tensor:
+        return call(self.defense, lambda: self.explainer.relevance(model, query))
+
+    def explain(self, model: Network, query: Query) -> Tensor:
+        return call(self.defense, lambda: self.explainer.explain(model, query))
+
+    def explain_with_logits(self, model: Network, query: Query) -> tuple[Tensor, Tensor]:
+        return call(self.defense, lambda: self.explainer.explain_with_logits(model, query))
+
+    def smoothed(self, smoothing: Smoothing) -> Self:
+        return replace(self, explainer=call(self.defense, lambda: self.explainer.smoothed(smoothing)))
+
+    def subsampled(self, samples: int) -> Self:
+        return replace(self, explainer=call(self.defense, lambda: self.explainer.subsampled(samples)))
+
+
 def check_forgery(forgery: object, case: Case, attack: Attack) -> Tensor:
     """The forged inputs, on no graph; raises a failure blamed on the attack for anything inadmissible."""
     name = attack.variant
@@ -193,9 +225,17 @@ def check_tensor(name: str, what: str, value: object, shape: torch.Size | tuple[
     return value
 
 
-def _explained(bench: Workbench, explainer: Explainer, images: Images, seed: int) -> Tensor:
+def _targets(
+    bench: Workbench, explainer: Explainer, images: Images, seed: int, defense: Method | None
+) -> Tensor:
+    """Maps that an attack is to imitate; what is wrong with those of a hardened explainer is its fault."""
+    query = bench.query(images.inputs, images.labels, seed, "forge")
     with torch.no_grad():
-        return explainer.explain(bench.model, bench.query(images.inputs, images.labels, seed, "forge"))
+        if not isinstance(defense, Hardening):
+            return explainer.explain(bench.model, query)
+        maps = call(defense, lambda: explainer.explain(bench.model, query))
+    height, width = images.inputs.shape[2:]
+    return check_tensor(defense.variant, "maps", maps, (len(images), height, width))
 
 
 def _maps(

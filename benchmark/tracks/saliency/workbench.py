@@ -6,6 +6,7 @@ classes, each paired with an image of another class whose explanation is the tar
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,15 @@ class Workbench:
     def facts(self) -> TaskFacts:
         """What methods may know of the task."""
         return task_facts(self.task)
+
+    def checksum(self) -> int:
+        """Changes when a method has changed the network or the images in place."""
+        pools = (self.cases, self.targets, self.calibration, self.negatives)
+        images = [tensor for pool in pools for tensor in (pool.inputs, pool.labels)]
+        found = 0
+        for tensor in (*self.model.state_dict().values(), *images, self.natural):
+            found = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).numpy(), found)
+        return found
 
     def query(self, inputs: Tensor, labels: Tensor, seed: int, role: str) -> Query:
         """The judge's query: its noise depends on the task and the seed, and on nothing a method sees."""
