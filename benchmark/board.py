@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.registry import Entry
-from benchmark.statistics import bootstrap_weights, interval, rank, scores
+from benchmark.statistics import Standing, bootstrap_weights, interval, rank, scores
 
 CASE = ["task", "seed", "sample_id"]
 STANDING = ["score", "ci_low", "ci_high", "rank", "rank_low", "rank_high", "tie_group", "coverage"]
@@ -98,7 +98,7 @@ def build_boards(tables: Tables) -> dict[str, pd.DataFrame]:
     boards["attacks"] = attack_board(tables, hardenings)
     boards["hardenings"] = hardenings
     boards["detectors"] = detector_board(tables)
-    boards["matrix"] = mean_table(tables, ["attack", "defense", "mode"])
+    boards["matrix"] = matrix_board(tables)
     boards["tasks"] = mean_table(tables, ["task", "attack", "defense", "mode"])
     return {name: board for name, board in boards.items() if not board.empty}
 
@@ -163,11 +163,41 @@ def detector_board(tables: Tables) -> pd.DataFrame:
     return board.rename(columns={"defense": "detector"})
 
 
+def matrix_board(tables: Tables) -> pd.DataFrame:
+    """Attacks under every defense and mode, ranked among the attacks in the same defense and mode."""
+    keys = ["attack", "defense", "mode"]
+    board = mean_table(tables, keys)
+    if board.empty:
+        return board
+    ok = (tables.cells["status"] == "ok").groupby([tables.cells[key] for key in keys]).mean()
+    board["coverage"] = ok.reindex(pd.MultiIndex.from_frame(board[keys])).to_numpy(float)
+    for rank_column in _RANKS:
+        board[rank_column] = pd.array([pd.NA] * len(board), dtype="Int64")
+    for _, rows in board.groupby(keys[1:]):
+        for index, standing in _rank_rows(tables, rows):
+            board.loc[index, _RANKS] = [asdict(standing)[column] for column in _RANKS]
+    front = [*keys, "n", *STANDING]
+    return board[[*front, *(column for column in board if column not in front)]]
+
+
+def _rank_rows(tables: Tables, rows: pd.DataFrame) -> list[tuple[int, Standing]]:
+    """Standings of the attacks of one defense and mode that no control is and that miss no case."""
+    defense, mode = rows["defense"].iloc[0], rows["mode"].iloc[0]
+    here = tables.samples[(tables.samples["defense"] == defense) & (tables.samples["mode"] == mode)]
+    values = here.pivot_table("manipulation", CASE, "attack").dropna(axis=1)
+    ranked = rows[rows["attack"].isin(values.columns) & ~tables.controls(rows["attack"])]
+    if ranked.empty:
+        return []
+    standings = rank(values[ranked["attack"]].to_numpy(float).T, values.index.get_level_values("task"))
+    return list(zip(ranked.index, standings, strict=True))
+
+
 def mean_table(tables: Tables, keys: list[str]) -> pd.DataFrame:
     """Mean of every column per group, the manipulation as ``score`` with its interval."""
     rows = []
     weights: dict[tuple[str, ...], Floats] = {}
-    for _, group in tables.samples.groupby(keys, sort=True):
+    raw = _means_by(tables.samples, keys)
+    for index, (_, group) in enumerate(tables.samples.groupby(keys, sort=True)):
         group = group.sort_values(CASE)
         values, task = group["manipulation"].to_numpy(float), group["task"].to_numpy()
         strata = tuple(task)
@@ -181,7 +211,7 @@ def mean_table(tables: Tables, keys: list[str]) -> pd.DataFrame:
                 "score": float(scores(values[None], task)[0]),
                 "ci_low": float(low[0]),
                 "ci_high": float(high[0]),
-                **{str(column): mean for column, mean in _means(group).items()},
+                **{str(column): mean for column, mean in raw.iloc[index].items()},
             }
         )
     return pd.DataFrame(rows)
@@ -279,10 +309,11 @@ def _coverage(tables: Tables, name: str, column: str) -> float:
     return float((tables.cells.loc[tables.cells[key] == name, "status"] == "ok").mean())
 
 
-def _means(group: pd.DataFrame) -> pd.Series:
-    """Mean over tasks of the mean over cases of every numeric column."""
-    names = [c for c in group if c not in _NOT_AVERAGED and pd.api.types.is_numeric_dtype(group[c])]
-    return group.groupby("task")[names].mean().mean()
+def _means_by(samples: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Mean over tasks of the mean over cases of every numeric column, one row per group."""
+    names = [c for c in samples if c not in _NOT_AVERAGED and pd.api.types.is_numeric_dtype(samples[c])]
+    by_task = samples.groupby([*keys, *(["task"] if "task" not in keys else [])])[names].mean()
+    return by_task.groupby(level=keys).mean()
 
 
 def _with_means(
@@ -293,8 +324,7 @@ def _with_means(
     without: tuple[str, ...] = (),
 ) -> pd.DataFrame:
     """The board with the mean of every raw column beside it, and the counted cost per sample."""
-    means = {name: _means(group) for name, group in samples.groupby(key)}
-    raw = pd.DataFrame(means).T
+    raw = _means_by(samples, [key])
     raw = raw.drop(columns=[c for c in (*without, *board.columns) if c in raw])
     step = "forge" if key == "attack" else "judge"
     ok = cells[(cells["status"] == "ok") & (cells["n"] > 0)]

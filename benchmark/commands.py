@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -192,12 +193,14 @@ def run(options: argparse.Namespace) -> int:
     """Runs what is missing, scores it and writes the boards."""
     session = Session(options)
     session.complain()
-    skipped = sum(bool(cell.skip) for cell in session.cells)
+    known: dict[tuple[str, str], Record | None] = {}
+    ends = Counter(outcome_of(cell, session.store, known).status for cell in session.cells)
+    tasks = len({cell.task.id for cell in session.cells})
     session.err.print(
         f"suite {session.suite.name}: {session.suite.title}\n"
-        f"{len(session.suite.tasks)} tasks, {len(session.cells)} cells, {skipped} skipped; "
-        f"store {options.store}, results in {options.out}",
-        highlight=False,
+        f"{tasks} tasks, {len(session.cells)} cells: {ends['missing']} to run, {ends['ok']} at hand, "
+        f"{ends['skipped']} skipped; store {options.store}, results in {options.out}",
+        soft_wrap=True,
     )
     for problem in sorted({cell.problem for cell in session.cells if cell.problem and not cell.culprit}):
         session.err.print(f"failed (task): {problem}", style="red", markup=False, soft_wrap=True)

@@ -77,23 +77,28 @@ def _code(file: Path) -> str:
 def samples_table(cells: Iterable[Cell], store: Store) -> pd.DataFrame:
     """One row per case of every cell that ended ok: identity, metrics, then the verdict."""
     known: dict[tuple[str, str], Record | None] = {}
-    parts = []
+    columns: dict[str, list[Any]] = {name: [] for name in IDENTITY}
+    rows = 0
     for cell in cells:
         if outcome_of(cell, store, known).status != "ok":
             continue
-        frame = pd.DataFrame(store.samples(cell.score.id))
-        frame = frame.assign(
-            cell_id=cell.id,
-            track=cell.task.track,
-            explainer=cell.task.explainer.name,
+        scored = store.samples(cell.score.id)
+        count = len(scored["sample_id"])
+        name = {
+            "cell_id": cell.id,
+            "track": cell.task.track,
+            "explainer": cell.task.explainer.name,
             **cell.coordinates,
-        )
-        parts.append(frame.astype({c: float for c in frame if frame[c].isna().all()}))
-    if not parts:
-        return pd.DataFrame(columns=[*IDENTITY, *VERDICT])
-    samples = pd.concat(parts, ignore_index=True)
-    metrics = [column for column in samples if column not in (*IDENTITY, *VERDICT)]
-    return samples[[*IDENTITY, *metrics, *VERDICT]]
+        }
+        scored |= {column: [value] * count for column, value in name.items()}
+        for column in scored.keys() | columns.keys():
+            values = columns.setdefault(column, [None] * rows)
+            values.extend(scored.get(column, [None] * count))
+        rows += count
+    metrics = sorted(column for column in columns if column not in (*IDENTITY, *VERDICT))
+    samples = pd.DataFrame(columns, columns=[*IDENTITY, *metrics, *VERDICT])
+    # A metric without any value (its weights are missing) is a column of numbers all the same.
+    return samples.astype({name: float for name in metrics if samples[name].isna().all()})
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

@@ -90,6 +90,7 @@ class Runner:
         self.settings = settings
         self._report = report
         self._reported: set[str] = set()
+        self._statuses: dict[tuple[str, str], str] = {}
         self._provenance = provenance(settings.root)
 
     def run(
@@ -121,7 +122,7 @@ class Runner:
         return tally
 
     def _missing(self, cells: list[Cell], kinds: frozenset[str]) -> list[tuple[Step, Cell]]:
-        """Steps to run, each once, with a cell that needs it: forgeries of adaptive attacks first."""
+        """Steps to run, each once, with a cell that needs it: forgeries first, then task by task."""
         found: dict[tuple[str, str], tuple[Step, Cell]] = {}
         for cell in cells:
             for step in cell.steps():
@@ -129,7 +130,7 @@ class Runner:
                     found[step.key] = (step, cell)
         return sorted(
             found.values(),
-            key=lambda work: (_ORDER[work[0].kind], work[1].attack.method.control, work[1].mode),
+            key=lambda work: _ORDER[work[0].kind],  # stable: cells come task by task
         )
 
     def _wanted(self, step: Step) -> bool:
@@ -150,23 +151,23 @@ class Runner:
         running = {step.key for step, _ in flying.values()}
         pending = running | {step.key for step, _ in waiting}
         for step, cell in waiting:
-            if any(need.key in pending for need in step.needs):
+            if not pool.free or any(need.key in pending for need in step.needs):
                 left.append((step, cell))
             elif not all(self._ok(need) for need in step.needs):
                 dropped += _WEIGHT[step.kind]
                 pending.discard(step.key)
-            elif pool.free:
+            else:
                 job = self._job(step, cell)
                 limits = Limits(cell.task.limits.seconds, cell.task.limits.memory_gb)
                 pool.submit(job, limits, trusted=step.kind == "score")
                 flying[job.out] = (step, cell)
-            else:
-                left.append((step, cell))
         return left, dropped
 
     def _ok(self, step: Step) -> bool:
-        record = self.store.record(*step.key)
-        return record is not None and record["status"] == "ok"
+        if step.key not in self._statuses:
+            record = self.store.record(*step.key)
+            self._statuses[step.key] = "" if record is None else record["status"]
+        return self._statuses[step.key] == "ok"
 
     def _job(self, step: Step, cell: Cell) -> Job:
         return Job(
@@ -203,6 +204,7 @@ class Runner:
         elif record["blame"] == "method" and step.kind == "score":
             record["blame"] = "infra"  # no method runs in a score step
         self.store.commit(job.out, step.kind, step.id, record)
+        self._statuses[step.key] = record["status"]
         tally.ran.add(step.key)
         tally.seconds[step.kind] += record.get("seconds", 0.0)
         if record["status"] not in ("ok", "skipped"):

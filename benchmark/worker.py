@@ -30,8 +30,8 @@ from benchmark.task import Task
 from benchmark.tracks.saliency import scoring, steps
 from benchmark.tracks.saliency.workbench import Workbench, prepare
 
-_WORKBENCHES = 4
-"""Tasks that a worker keeps ready."""
+_KEPT_BYTES = 2**30
+"""Networks and images that a worker keeps ready, besides the task at hand."""
 _PARENT_CHECK_SECONDS = 1.0
 
 
@@ -135,13 +135,16 @@ class Shelf:
         """Whether the network and the images are those that were loaded."""
         return bench.checksum() == self._checksums[id(bench)]
 
+    def _bytes(self) -> int:
+        return sum(bench.bytes() for bench, _ in self._benches.values())
+
     def _get(self, job: Job) -> tuple[Workbench, list[scoring.Scorer]]:
         name = job.task.model_dump_json() + job.device
         if name not in self._benches:
             bench = prepare(job.task, job.root, torch.device(job.device))
             self._benches[name] = (bench, [])
             self._checksums[id(bench)] = bench.checksum()
-            if len(self._benches) > _WORKBENCHES:
+            while len(self._benches) > 1 and self._bytes() > _KEPT_BYTES:
                 _, (old, _) = self._benches.popitem(last=False)
                 del self._checksums[id(old)]
         self._benches.move_to_end(name)

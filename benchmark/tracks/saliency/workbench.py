@@ -75,12 +75,20 @@ class Workbench:
         """What methods may know of the task."""
         return task_facts(self.task)
 
-    def checksum(self) -> int:
-        """Changes when a method has changed the network or the images in place."""
+    def tensors(self) -> list[Tensor]:
+        """The network's weights and all images."""
         pools = (self.cases, self.targets, self.calibration, self.negatives)
         images = [tensor for pool in pools for tensor in (pool.inputs, pool.labels)]
+        return [*self.model.state_dict().values(), *images, self.natural]
+
+    def bytes(self) -> int:
+        """Memory that the workbench takes."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors())
+
+    def checksum(self) -> int:
+        """Changes when a method has changed the network or the images in place."""
         found = 0
-        for tensor in (*self.model.state_dict().values(), *images, self.natural):
+        for tensor in self.tensors():
             found = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).numpy(), found)
         return found
 
