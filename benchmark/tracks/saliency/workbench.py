@@ -89,7 +89,7 @@ class Workbench:
         """Changes when a method has changed the network or the images in place."""
         found = 0
         for tensor in self.tensors():
-            found = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).numpy(), found)
+            found = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).numpy().data, found)
         return found
 
     def query(self, inputs: Tensor, labels: Tensor, seed: int, role: str) -> Query:
