@@ -55,7 +55,7 @@ class Tally:
 
     Args:
         ran: steps that ran, by kind and id.
-        seconds: workers' time inside steps, summed over workers, by the step's kind.
+        seconds: workers' time inside steps, summed over workers, by the step's kind, and ``loading``.
         wall: seconds from start to end.
         workers: jobs at once.
     """
@@ -66,13 +66,14 @@ class Tally:
     workers: int = 1
 
     def line(self) -> str:
-        """Where the workers' time went: methods (with explainers and models), metrics, the harness."""
+        """Where the workers' time went, as shares of all that they had."""
         total = max(self.wall * self.workers, 1e-9)
-        metrics = self.seconds["score"] / total
-        methods = (sum(self.seconds.values()) - self.seconds["score"]) / total
+        metrics, loading = self.seconds["score"] / total, self.seconds["loading"] / total
+        methods = sum(self.seconds.values()) / total - metrics - loading
         return (
             f"{self.wall:.0f} s on {self.workers} workers: {methods:.1%} in methods, explainers and models, "
-            f"{metrics:.1%} in metrics, {1 - methods - metrics:.1%} in the harness and idle"
+            f"{metrics:.1%} in metrics, {loading:.1%} loading networks, data and patterns, "
+            f"{1 - methods - metrics - loading:.1%} in the harness and idle"
         )
 
 
@@ -206,7 +207,9 @@ class Runner:
         self.store.commit(job.out, step.kind, step.id, record)
         self._statuses[step.key] = record["status"]
         tally.ran.add(step.key)
-        tally.seconds[step.kind] += record.get("seconds", 0.0)
+        inside = record.get("seconds", 0.0)
+        tally.seconds[step.kind] += inside
+        tally.seconds["loading"] += max(0.0, record.get("total_seconds", 0.0) - inside)
         if record["status"] not in ("ok", "skipped"):
             about = f"{record['status']} ({record['blame']}), {cell.task.id}: "
             self._say(about + (record["culprit"] or record["reason"]), about + record["reason"])
