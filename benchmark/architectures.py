@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 _POOLING: dict[str, Callable[[int], nn.Module]] = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
 
@@ -55,9 +55,10 @@ class ConvolutionalNetwork(nn.Module):
         self.features = nn.Sequential(*features)
         self.classifier = nn.Sequential(*classifier)
 
-    def forward(self, inputs):  # type: ignore[no-untyped-def]  # traced by torch.fx
-        """Logits ``[N, classes]`` of normalised inputs ``[N, channels, size, size]``."""
-        return self.classifier(self.features(inputs).flatten(1))
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits ``[N, classes]`` of normalized inputs ``[N, channels, size, size]``."""
+        logits: Tensor = self.classifier(self.features(inputs).flatten(1))
+        return logits
 
 
 def residual_network(

@@ -70,7 +70,7 @@ def read_labels(folder: Path, split: str) -> Tensor:
 
 
 def train(recipe: Recipe, images: Tensor, labels: Tensor) -> nn.Module:
-    """A trained network in half-precision-representable float32 weights; ``images`` are normalised."""
+    """A trained network in half-precision-representable float32 weights; ``images`` are normalized."""
     torch.manual_seed(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
     network = build(recipe.architecture, **recipe.settings).to(memory_format=torch.channels_last)

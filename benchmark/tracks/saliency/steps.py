@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self, TypeVar
 
 import torch
@@ -84,7 +85,7 @@ def forge(
             generator=torch.Generator().manual_seed(name),
             detector=detector,
         )
-        forgery = call(attack, lambda case=case: attack.forge(case))  # type: ignore[misc]
+        forgery = call(attack, partial(attack.forge, case))
         forged.append(check_forgery(forgery, case, attack))
     return {"inputs": torch.cat(forged)}
 
@@ -252,7 +253,7 @@ def _maps(
     for inputs, labels in _batches(images):
         query = bench.query(inputs, labels, seed, "judge")
         with torch.no_grad():
-            maps = call(defense, lambda query=query: explainer.explain(model, query))  # type: ignore[misc]
+            maps = call(defense, partial(explainer.explain, model, query))
         height, width = inputs.shape[2:]
         check_tensor(defense.variant, "maps", maps, (len(inputs), height, width))
         parts.append(maps)
@@ -268,7 +269,7 @@ def _suspicions(bench: Workbench, detector: Detector, images: Images, seed: int,
     for inputs, labels in _batches(images):
         audit = Audit(model, explainer, inputs, labels, bench.natural, noise)
         with torch.no_grad():
-            scores = call(detector, lambda audit=audit: detector.suspicion(audit))  # type: ignore[misc]
+            scores = call(detector, partial(detector.suspicion, audit))
         check_tensor(detector.variant, "suspicions", scores, (len(inputs),))
         parts.append(scores.double())
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.double)
