@@ -40,7 +40,10 @@ class Session:
         self.suite: Suite = load_suite(options.suite, self.root)
         self.registry: Registry = find_methods(self.root)
         self.store = Store(options.store.resolve())
-        planner = Planner(self.root)
+        wanted = set(options.task)
+        planner = Planner(
+            self.root, lambda task: options.command == "run" and (not wanted or task.id in wanted)
+        )
         self.everything = planner.cells(self.suite.tasks, self.registry.attacks(), self.registry.defenses())
         self.cells = self._chosen()
 

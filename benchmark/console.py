@@ -71,13 +71,15 @@ def show_boards(console: Console, boards: dict[str, pd.DataFrame]) -> None:
     """Attacks, hardenings and detectors as tables, and the matrix of attacks and defenses."""
     for name, columns in _SHOWN.items():
         if name in boards:
+            console.print(RULES[name], soft_wrap=True)
             console.print(_ranked(name, boards[name], columns))
     if "matrix" in boards:
+        console.print(f"{RULES['matrix']} Fields: oblivious / adaptive.", soft_wrap=True)
         console.print(_matrix(boards["matrix"]))
 
 
 def _ranked(name: str, board: pd.DataFrame, columns: tuple[tuple[str, str], ...]) -> Table:
-    table = Table(title=RULES[name], title_justify="left", title_style="")
+    table = Table()
     table.add_column("rank", justify="right")
     table.add_column(name.removesuffix("s"))
     table.add_column("score [95 % interval]")
@@ -116,9 +118,7 @@ def _number(value: float) -> str:
 
 def _matrix(board: pd.DataFrame) -> Table:
     """Attacks down, defenses across; oblivious / adaptive in a field."""
-    table = Table(
-        title=f"{RULES['matrix']} Fields: oblivious / adaptive.", title_justify="left", title_style=""
-    )
+    table = Table()
     hardenings = [d for d in board["defense"].unique() if "auroc" not in board or _is_map(board, d)]
     table.add_column("attack")
     for defense in hardenings:

@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,10 +117,12 @@ class Planner:
 
     Args:
         root: the project's root.
+        download: tells of a task whether weights that are not at hand may be downloaded for it.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, download: Callable[[Task], bool] = lambda task: False) -> None:
         self.root = root
+        self._download = download
         self._known_assets: dict[str, tuple[dict[str, str], str]] = {}
         self._known_code: dict[tuple[Path, ...], dict[str, str]] = {}
 
@@ -214,7 +216,7 @@ class Planner:
             )
             return {
                 "victim": _digest(entry),
-                "weights": victim_sha256(task.victim, self.root, download=False),
+                "weights": victim_sha256(task.victim, self.root, download=self._download(task)),
                 "data": data_sha256(task.data, self.root),
             }, ""
         except PotemkinError as error:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from harness import TASKS, Project, Result, cell_names
+from harness import ROOT, TASKS, Project, Result, cell_names
+
+from benchmark.plan import Planner
+from benchmark.registry import find_methods
+from benchmark.task import load_task
 
 Rows = Callable[[pd.DataFrame], "pd.Series[bool]"]
 """Which rows of ``cells.csv`` an edit concerns."""
@@ -202,3 +207,22 @@ def test_one_seed_more_runs_that_seed_only(finished: Project) -> None:
     stale = {cell for cell, (state, _) in states.items() if state == "run"}
     mine = cell_names(cells[cells["task"] == TASKS[0]])
     assert stale == {f"{cell.removesuffix(' x 0')} x 1" for cell in mine}
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_weights_that_are_not_at_hand_are_downloaded_only_where_allowed(
+    allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``run`` may download what a hub has; a plan or a board never does."""
+    asked: list[bool] = []
+
+    def sha256(name: str, root: Path, *, download: bool = True) -> str:
+        asked.append(download)
+        return "0" * 64
+
+    monkeypatch.setattr("benchmark.plan.victim_sha256", sha256)
+    registry = find_methods(ROOT)
+    planner = Planner(ROOT, lambda task: allowed)
+    task = load_task("saliency/smoke-gradient", ROOT)
+    planner.cells([task], registry.attacks(["identity"]), registry.defenses(["none"]))
+    assert asked == [allowed]
