@@ -20,13 +20,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from benchmark.explainers.base import Explainer, Query, correlation
+from benchmark.explainers.visualization import (
+    LOGITS,
+    FeatureVisualization,
+    Unit,
+    Visualizations,
+    Visualizer,
+    layer_activations,
+)
 from benchmark.network import EXACT, Gate, Network, Smoothing, Softplus
 
 __all__ = [
@@ -38,16 +46,23 @@ __all__ = [
     "Defense",
     "Detector",
     "Explainer",
+    "FeatureVisualization",
     "Forgery",
     "Gate",
     "Hardening",
     "Method",
     "Mode",
+    "ModelBudget",
     "Network",
     "Query",
     "Smoothing",
     "Softplus",
     "TaskFacts",
+    "Unit",
+    "VisualizationAudit",
+    "VisualizationCase",
+    "Visualizations",
+    "Visualizer",
     "correlation",
 ]
 
@@ -69,6 +84,18 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class ModelBudget:
+    """What an attack on a network's weights may spend.
+
+    Args:
+        accuracy_drop: accuracy that the network may lose, as a share of all images (0.015 is 1.5 points).
+            It is measured on images that the attacker does not have.
+    """
+
+    accuracy_drop: float
+
+
+@dataclass(frozen=True)
 class TaskFacts:
     """What a method may know of a task when it decides whether it applies.
 
@@ -84,7 +111,7 @@ class TaskFacts:
     track: str
     explainer: str
     victim: str
-    budget: Budget
+    budget: Budget | ModelBudget
 
 
 @dataclass(frozen=True)
@@ -159,14 +186,48 @@ class Case:
 
 
 @dataclass(frozen=True)
+class VisualizationCase:
+    """A unit whose visualization should show another picture, by other weights (track ``visualization``).
+
+    Args:
+        model: the clean network, metered and frozen: ``model(images) -> logits [N, classes]``.
+        explainer: the visualization under attack; in adaptive mode the hardened one.
+        unit: the unit under attack.
+        target: the picture that it should show, ``[C, H, W]`` in [0, 1].
+        budget: what may be spent.
+        data: the attacker's own natural images, ``[M, C, H, W]``; never the evaluation's.
+        labels: their classes ``[M]``.
+        generator: the only source of randomness to use; it lives on the CPU.
+        detector: detector to evade, in adaptive mode against one; else None.
+    """
+
+    model: Network
+    explainer: Visualizer
+    unit: Unit
+    target: Tensor
+    budget: ModelBudget
+    data: Tensor
+    labels: Tensor
+    generator: torch.Generator
+    detector: Detector | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of every tensor of the case."""
+        return self.data.device
+
+
+@dataclass(frozen=True)
 class Forgery:
-    """What an attack returns.
+    """What an attack returns: inputs on track ``saliency``, weights on track ``visualization``.
 
     Args:
         inputs: changed images ``[N, C, H, W]`` in [0, 1], within the budget of the clean ones.
+        weights: every tensor of ``model.module.state_dict()``, changed, by its name.
     """
 
-    inputs: Tensor
+    inputs: Tensor | None = None
+    weights: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -189,6 +250,11 @@ class Audit:
     data: Tensor
     seed: int = 0
 
+    @property
+    def samples(self) -> int:
+        """Number of suspicions asked for."""
+        return len(self.inputs)
+
     def explain(
         self, inputs: Tensor | None = None, smoothing: Smoothing | None = None, seed: int | None = None
     ) -> Tensor:
@@ -200,6 +266,73 @@ class Audit:
             self.seed if seed is None else seed,
         )
         return explainer.explain(self.model, query)
+
+
+@dataclass(frozen=True)
+class VisualizationAudit:
+    """What an auditor of a network has (track ``visualization``): never the clean network, never the target.
+
+    Args:
+        model: the network under suspicion, metered and frozen.
+        explainer: the task's visualization.
+        units: units under suspicion, N of them.
+        data: natural images of the auditor's own, ``[M, C, H, W]``.
+        labels: their classes ``[M]``.
+        seed: source of the detector's randomness.
+    """
+
+    model: Network
+    explainer: FeatureVisualization
+    units: tuple[Unit, ...]
+    data: Tensor
+    labels: Tensor
+    seed: int = 0
+
+    @property
+    def samples(self) -> int:
+        """Number of suspicions asked for."""
+        return len(self.units)
+
+    def visualize(self, seeds: int, units: Sequence[Unit] | None = None, **changes: Any) -> Visualizations:
+        """Visualizations of the suspicious units (or of others) from as many seeds of the audit's own.
+
+        ``changes`` are fields of :class:`FeatureVisualization` that differ from the task's.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = torch.randint(2**31, (seeds,), generator=generator).tolist()
+        procedure = replace(self.explainer, **changes)
+        return procedure.optimize(self.model, self.units if units is None else units, drawn)
+
+    def siblings(self) -> tuple[Unit, ...]:
+        """All units of the layer of the units under suspicion."""
+        layer = self.units[0].layer
+        with torch.no_grad():
+            channels = layer_activations(self.model, self.data[:1], layer).shape[1]
+        return tuple(Unit(layer, index) for index in range(channels))
+
+    def among_siblings(self, values: Tensor) -> Tensor:
+        """Distance of each suspicious unit's value from the median of all siblings' ``values``, ``[N]``."""
+        distance = (values - values.median()).abs()
+        return distance[[unit.index for unit in self.units]]
+
+    def natural_activations(self, layer: str) -> Tensor:
+        """Activations ``[M, channels]`` of a layer on the natural images."""
+        with torch.no_grad():
+            parts = [layer_activations(self.model, images, layer) for images in self.data.split(500)]
+        return torch.cat(parts)
+
+    def layer_before(self, layer: str) -> str:
+        """Name of the activation, convolution or linear layer that comes before a layer."""
+        kinds = (torch.nn.Conv2d, torch.nn.Linear, torch.nn.ReLU)
+        named = [name for name, part in self.model.module.named_modules() if isinstance(part, kinds)]
+        end = len(named) - 1 if layer == LOGITS else named.index(layer)
+        return str(named[max(0, end - 1)])
+
+    @staticmethod
+    def agreement(first: Tensor, second: Tensor) -> Tensor:
+        """Mean correlation ``[U]`` between two stacks of pictures ``[U, S, C, H, W]``, seed by seed."""
+        pairs = correlation(first.flatten(0, 1).mean(1), second.flatten(0, 1).mean(1))
+        return pairs.view(first.shape[:2]).mean(1)
 
 
 class Method(ABC):
@@ -255,16 +388,25 @@ class Attack(Method):
     """Constraints that a control breaks on purpose (``linf``), which is then no failure."""
 
     @abstractmethod
-    def forge(self, case: Case) -> Forgery:
-        """Changed inputs for the whole batch."""
+    def forge(self, case: Any) -> Forgery:
+        """A forgery.
+
+        ``case`` is a :class:`Case` on track ``saliency`` (changed inputs for the whole batch) and a
+        :class:`VisualizationCase` on track ``visualization`` (changed weights for one unit).
+        """
 
 
 class Hardening(Method):
     """Makes an explainer harder to fool."""
 
     @abstractmethod
-    def harden(self, explainer: Explainer) -> Explainer:
-        """The hardened explainer, differentiable wherever ``explainer`` is, so that attacks can adapt."""
+    def harden(self, explainer: Any) -> Any:
+        """The hardened explainer.
+
+        Track ``saliency``: an :class:`Explainer`, differentiable wherever the given one is, so that attacks
+        can adapt. Track ``visualization``: a :class:`Visualizer`; the given one is the task's
+        :class:`FeatureVisualization`.
+        """
 
 
 class Detector(Method):
@@ -274,8 +416,12 @@ class Detector(Method):
     """Whether an attack can follow the gradient of the suspicion (through a smoothed explainer)."""
 
     @abstractmethod
-    def suspicion(self, audit: Audit) -> Tensor:
-        """Suspicion of each sample, ``[N]``; higher is more suspicious. Any finite scale will do."""
+    def suspicion(self, audit: Any) -> Tensor:
+        """Suspicion of each sample, ``[N]``; higher is more suspicious. Any finite scale will do.
+
+        ``audit`` is an :class:`Audit` on track ``saliency`` (samples are images) and a
+        :class:`VisualizationAudit` on track ``visualization`` (samples are units).
+        """
 
 
 Defense = Hardening | Detector

@@ -2,6 +2,8 @@
 
 Scores are means over tasks of means over cases, all between 0 and 1, higher is better:
 
+Every track has boards of its own.
+
 * attacks: manipulation of the undefended explanation.
 * hardenings: one minus the worst case, over all ranked attacks and both modes, of each case's manipulation.
 * detectors: one minus the worst case of what is manipulated *and* not detected.
@@ -48,6 +50,14 @@ class Tables:
     samples: pd.DataFrame
     methods: dict[str, Entry]
 
+    def of_track(self, track: str) -> Tables:
+        """The tables of one track, without columns that only others have."""
+        cells = self.cells[self.cells["track"] == track]
+        samples = self.samples[self.samples["track"] == track]
+        others = self.samples[self.samples["track"] != track]
+        foreign = [c for c in samples if samples[c].isna().all() and not others[c].isna().all()]
+        return Tables(cells, samples.drop(columns=foreign), self.methods)
+
     def chosen(self, kind: str) -> list[str]:
         """Variants of a kind that have cells, ranked ones first."""
         column = "attack" if kind == "attack" else "defense"
@@ -92,15 +102,28 @@ def _scope(entry: Entry) -> tuple[str, list[str]]:
 
 
 def build_boards(tables: Tables) -> dict[str, pd.DataFrame]:
-    """The four boards by name, and ``tasks``, the same per task; empty ones are left out."""
-    boards = {}
+    """The four boards by name, and ``tasks``, the same per task; empty ones are left out.
+
+    Every track is ranked by itself; its rows are told by the column ``track``.
+    """
+    found: dict[str, list[pd.DataFrame]] = {}
+    for track in tables.cells["track"].unique():
+        for name, board in _track_boards(tables.of_track(track)).items():
+            if not board.empty:
+                board.insert(0, "track", track)
+                found.setdefault(name, []).append(board)
+    return {name: pd.concat(boards, ignore_index=True) for name, boards in found.items()}
+
+
+def _track_boards(tables: Tables) -> dict[str, pd.DataFrame]:
     hardenings = hardening_board(tables)
-    boards["attacks"] = attack_board(tables, hardenings)
-    boards["hardenings"] = hardenings
-    boards["detectors"] = detector_board(tables)
-    boards["matrix"] = matrix_board(tables)
-    boards["tasks"] = mean_table(tables, ["task", "attack", "defense", "mode"])
-    return {name: board for name, board in boards.items() if not board.empty}
+    return {
+        "attacks": attack_board(tables, hardenings),
+        "hardenings": hardenings,
+        "detectors": detector_board(tables),
+        "matrix": matrix_board(tables),
+        "tasks": mean_table(tables, ["task", "attack", "defense", "mode"]),
+    }
 
 
 def attack_board(tables: Tables, hardenings: pd.DataFrame) -> pd.DataFrame:
@@ -113,10 +136,13 @@ def attack_board(tables: Tables, hardenings: pd.DataFrame) -> pd.DataFrame:
     board = _standings(names, values, case, tables, "attack")
     ranked = hardenings[hardenings["rank"].notna()] if not hardenings.empty else hardenings
     best = str(ranked.iloc[0]["hardening"]) if len(ranked) else "none"
-    defended = [_attack_values(tables, name, best, case) for name in board["attack"]]
+    judged = _cases(tables, "hardening")
+    defended = [_attack_values(tables, name, best, judged) for name in board["attack"]]
     board["best_defense"] = best
     board["score_best_defense"] = [
-        float(scores(row[None], case["task"].to_numpy())[0]) if np.isfinite(row).all() else np.nan
+        float(scores(row[None], judged["task"].to_numpy())[0])
+        if len(row) and np.isfinite(row).all()
+        else np.nan
         for row in defended
     ]
     undefended = tables.samples[tables.samples["defense"] == "none"]
@@ -126,7 +152,7 @@ def attack_board(tables: Tables, hardenings: pd.DataFrame) -> pd.DataFrame:
 def hardening_board(tables: Tables) -> pd.DataFrame:
     """Hardenings by their worst case over all ranked attacks and modes, with fidelity."""
     names = tables.chosen("hardening")
-    case = _cases(tables)
+    case = _cases(tables, "hardening")
     attacks = [name for name in tables.chosen("attack") if not tables.methods[name].method.control]
     if not names or case.empty or not attacks:
         return pd.DataFrame()
@@ -145,7 +171,7 @@ def hardening_board(tables: Tables) -> pd.DataFrame:
 def detector_board(tables: Tables) -> pd.DataFrame:
     """Detectors by the worst undetected manipulation, with detection rate, evasion and AUROC."""
     names = tables.chosen("detector")
-    case = _cases(tables)
+    case = _cases(tables, "detector")
     attacks = [name for name in tables.chosen("attack") if not tables.methods[name].method.control]
     if not names or case.empty or not attacks:
         return pd.DataFrame()
@@ -217,9 +243,19 @@ def mean_table(tables: Tables, keys: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _cases(tables: Tables) -> pd.DataFrame:
-    """Every case that any cell has samples of, in a fixed order."""
-    return tables.samples[CASE].drop_duplicates().sort_values(CASE).reset_index(drop=True)
+def _cases(tables: Tables, kind: str = "attack") -> pd.DataFrame:
+    """Every case that any cell has samples of, in a fixed order.
+
+    For a kind of defense, those of the tasks that are for this kind: where others than controls have cells,
+    if any have.
+    """
+    samples = tables.samples
+    if kind != "attack":
+        of_kind = tables.cells[tables.cells["defense_kind"] == kind]
+        ranked = of_kind[~tables.controls(of_kind["defense"])]
+        kept = set((of_kind if ranked.empty else ranked)["task"])
+        samples = samples[samples["task"].isin(kept)]
+    return samples[CASE].drop_duplicates().sort_values(CASE).reset_index(drop=True)
 
 
 def _attack_values(tables: Tables, attack: str, hardening: str, case: pd.DataFrame) -> Floats:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from benchmark.board import RULES
+from benchmark.board import RULES, STANDING
 from benchmark.run import Progress as Report
 
 _SHOWN = {
@@ -23,7 +23,9 @@ _SHOWN = {
         ("ST-LPIPS to target", "stlpips_target"),
         ("PCC to original", "pcc_original"),
         ("prediction kept", "prediction_kept"),
-        ("explanations", "explanations_per_sample"),
+        ("accuracy drop", "accuracy_drop"),
+        ("Jaccard top", "jaccard_top"),
+        ("others moved", "others_moved"),
     ),
     "hardenings": (
         ("oblivious", "manipulation_oblivious"),
@@ -68,14 +70,24 @@ def progress_bar(console: Console, title: str) -> Iterator[Report]:
 
 
 def show_boards(console: Console, boards: dict[str, pd.DataFrame]) -> None:
-    """Attacks, hardenings and detectors as tables, and the matrix of attacks and defenses."""
-    for name, columns in _SHOWN.items():
-        if name in boards:
-            console.print(RULES[name], soft_wrap=True)
-            console.print(_ranked(name, boards[name], columns))
-    if "matrix" in boards:
-        console.print(f"{RULES['matrix']} Fields: oblivious / adaptive.", soft_wrap=True)
-        console.print(_matrix(boards["matrix"]))
+    """Attacks, hardenings and detectors as tables, and the matrix of attacks and defenses, track by track."""
+    tracks = dict.fromkeys(track for board in boards.values() for track in board["track"])
+    for track in tracks:
+        own = {name: board[board["track"] == track] for name, board in boards.items()}
+        own = {name: _filled(board) for name, board in own.items() if not board.empty}
+        console.print(f"[bold]Track {track}[/bold]")
+        for name, columns in _SHOWN.items():
+            if name in own:
+                console.print(RULES[name], soft_wrap=True)
+                console.print(_ranked(name, own[name], columns))
+        if "matrix" in own:
+            console.print(f"{RULES['matrix']} Fields: oblivious / adaptive.", soft_wrap=True)
+            console.print(_matrix(own["matrix"]))
+
+
+def _filled(board: pd.DataFrame) -> pd.DataFrame:
+    """Without the columns that only other tracks have."""
+    return board[[c for c in board if c in STANDING or board[c].notna().any()]]
 
 
 def _ranked(name: str, board: pd.DataFrame, columns: tuple[tuple[str, str], ...]) -> Table:

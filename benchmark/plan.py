@@ -28,8 +28,9 @@ from benchmark.fingerprint import code_fingerprints
 from benchmark.metrics.perceptual import weights_at_hand
 from benchmark.registry import Entry
 from benchmark.store import Record, Store, release
-from benchmark.task import Task
-from benchmark.tracks.saliency.workbench import task_facts
+from benchmark.targets import target_sha256
+from benchmark.task_parts import Task
+from benchmark.tracks import workbench_of
 from benchmark.victims import victim_sha256
 from benchmark.victims.manifest import victim_entry
 
@@ -132,9 +133,9 @@ class Planner:
         for task in tasks:
             assets, problem = self._assets(task)
             for seed in task.seeds:
-                for attack in attacks:
-                    for defense in defenses:
-                        for mode in _modes(attack, defense):
+                for attack in _of_track(attacks, task):
+                    for defense in _of_track(defenses, task):
+                        for mode in _modes(attack, defense, task):
                             found.append(self._cell(task, attack, defense, mode, seed, assets, problem))
         return found
 
@@ -211,13 +212,19 @@ class Planner:
 
     def _look_up(self, task: Task) -> tuple[dict[str, str], str]:
         try:
-            entry = victim_entry(task.victim, self.root).model_dump(
-                mode="json", exclude={"licence", "origin"}
-            )
+            entries = {
+                name: victim_entry(name, self.root).model_dump(mode="json", exclude={"licence", "origin"})
+                for name in task.victims()
+            }
+            weights = {
+                name: victim_sha256(name, self.root, download=self._download(task)) for name in entries
+            }
+            targets = {name: target_sha256(name, self.root) for name in task.targets()}
             return {
-                "victim": _digest(entry),
-                "weights": victim_sha256(task.victim, self.root, download=self._download(task)),
+                "victim": _digest(_only(entries)),
+                "weights": _only(weights) if len(weights) == 1 else _digest(weights),
                 "data": data_sha256(task.data, self.root),
+                **({"targets": _digest(targets)} if targets else {}),
             }, ""
         except PotemkinError as error:
             return {}, str(error)
@@ -255,24 +262,41 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _modes(attack: Entry, defense: Entry) -> list[Mode]:
-    """Oblivious always; adaptive where the attack has something to adapt to."""
+def _only(values: dict[str, Any]) -> Any:
+    """The only value of a mapping, or the mapping."""
+    return next(iter(values.values())) if len(values) == 1 else values
+
+
+def _of_track(entries: list[Entry], task: Task) -> list[Entry]:
+    """Methods of the task's track, of the kinds that the task is for; controls are there always."""
+    return [
+        entry
+        for entry in entries
+        if task.track in entry.method.tracks
+        and (
+            entry.kind in ("attack", *task.defense_kinds())
+            or (entry.kind == "hardening" and entry.method.control)
+        )
+    ]
+
+
+def _modes(attack: Entry, defense: Entry, task: Task) -> list[Mode]:
+    """Oblivious and, where the attack has something to adapt to, adaptive, as far as the task has them."""
     method, other = attack.method, defense.method
     assert issubclass(method, Attack)
     if issubclass(other, Detector):
         adapts = method.evades and other.differentiable
     else:
         adapts = method.adaptive and not other.control
-    return ["oblivious", "adaptive"] if adapts else ["oblivious"]
+    modes: list[Mode] = ["oblivious", "adaptive"] if adapts else ["oblivious"]
+    return [mode for mode in modes if mode in task.modes]
 
 
 def _skip(task: Task, attack: Entry, defense: Entry) -> str:
     for entry in (attack, defense):
-        if task.track not in entry.method.tracks:
-            return f"{entry.variant} is not for track {task.track}"
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                reason = entry.create().skip(task_facts(task))
+                reason = entry.create().skip(workbench_of(task.track).task_facts(task))
         except (Exception, SystemExit) as error:  # a stranger's code
             text = f"skip() raised {type(error).__name__}: {error}"
             raise StepFailed("crashed", "method", text, entry.variant) from error

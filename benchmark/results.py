@@ -56,7 +56,7 @@ def _cell_row(suite: str, cell: Cell, outcome: Outcome) -> dict[str, Any]:
         "blame": outcome.blame,
         "reason": outcome.reason,
         "culprit": outcome.culprit,
-        "n": cell.task.cases if outcome.status == "ok" else 0,
+        "n": cell.task.case_count if outcome.status == "ok" else 0,
         **outcome.costs("forge"),
         **outcome.costs("judge"),
         "reference_seconds": outcome.records.get("reference", {}).get("seconds"),

@@ -2,119 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from benchmark.data import dataset_names
 from benchmark.errors import PotemkinError, TaskError, unknown
-from benchmark.explainers import explainer_names, explainer_settings
-from benchmark.victims import victim_names
+from benchmark.task_parts import Task
+from benchmark.tracks import TASK_CLASSES, task_class
 
-
-def _fraction(value: object) -> object:
-    """``16/255`` as well as ``0.0627``."""
-    if isinstance(value, str):
-        try:
-            return float(Fraction(value.replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
-            raise ValueError(f"write a number or a fraction such as 16/255, not {value!r}") from None
-    return value
-
-
-Share = Annotated[float, BeforeValidator(_fraction), Field(gt=0, le=1)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-
-class ExplainerSpec(_Part):
-    """The explanation method under attack and its settings."""
-
-    name: str
-    settings: dict[str, Any] = {}
-
-
-class TargetSpec(_Part):
-    """What the forged explanation should show: the explanation of an image of another class."""
-
-    kind: Literal["other_image"] = "other_image"
-
-
-class BudgetSpec(_Part):
-    """What an attack may spend: largest change of an input value, explanations per sample."""
-
-    linf: Share
-    explanations: int | None = Field(default=None, gt=0)
-
-
-class ConstraintSpec(_Part):
-    """What a forgery must keep, besides the budget and the range, to count."""
-
-    prediction_kept: bool = True
-
-
-class MetricSpec(_Part):
-    """Similarities to report and the one that ``manipulation`` is made of."""
-
-    primary: Literal["pcc_target", "ssim_target"] = "pcc_target"
-    report: list[Literal["pcc", "ssim", "lpips", "stlpips", "mse"]] = ["pcc", "ssim", "mse"]
-
-
-class CalibrationSpec(_Part):
-    """Natural images that a detector's threshold is set on, and others that it is tested on."""
-
-    images: int = Field(default=128, gt=0)
-    negatives: int = Field(default=64, gt=0)
-    false_positive_rate: float = Field(default=0.05, gt=0, lt=1)
-
-
-class LimitSpec(_Part):
-    """What one step of a cell may take before it is stopped."""
-
-    seconds: float = Field(default=300, gt=0)
-    memory_gb: float = Field(default=8, gt=0)
-
-
-class Task(_Part):
-    """Everything that is fixed about a task; ``tasks/<track>/<name>.yaml`` has the id ``<track>/<name>``."""
-
-    id: str
-    version: int = Field(ge=1)
-    title: str
-    track: Literal["saliency"]
-    victim: str
-    data: str
-    explainer: ExplainerSpec
-    target: TargetSpec = TargetSpec()
-    cases: int = Field(gt=0)
-    batch: int = Field(default=16, gt=0)
-    budget: BudgetSpec
-    constraints: ConstraintSpec = ConstraintSpec()
-    metrics: MetricSpec = MetricSpec()
-    calibration: CalibrationSpec = CalibrationSpec()
-    seeds: list[int] = Field(default=[0], min_length=1)
-    precision: Literal["float32", "float64"] = "float32"
-    limits: LimitSpec = LimitSpec()
-
-    def run_identity(self) -> str:
-        """Hash of what a forgery or an explanation depends on; titles, metrics and limits are not in it."""
-        kept = self.model_dump(exclude={"title", "metrics", "constraints", "limits", "seeds"}, mode="json")
-        kept["calibration"].pop("false_positive_rate")
-        return _hash(kept)
-
-    def score_identity(self) -> str:
-        """Hash of what turns artefacts into samples."""
-        return _hash(
-            self.model_dump(include={"metrics", "constraints", "budget", "calibration"}, mode="json")
-        )
+__all__ = ["Suite", "Task", "load_suite", "load_suites", "load_task", "task_ids"]
 
 
 @dataclass(frozen=True)
@@ -186,52 +85,46 @@ def load_task(task_id: str, root: Path) -> Task:
     fields = _read(file, root)
     if "id" in fields:
         raise TaskError(f"{_shown(file, root)}: field id: remove it, the id is the file's name")
+    track = fields.get("track", task_id.split("/")[0])
+    if track not in TASK_CLASSES:
+        hint = unknown("track", str(track), TASK_CLASSES)
+        raise TaskError(f"{_shown(file, root)}: field track: {hint}; it is {track!r}")
+    kind = task_class(track)
     try:
-        task = Task(id=task_id, **fields)
+        task = kind(id=task_id, **fields)
     except ValidationError as error:
-        complaints = "; ".join(_complaint(detail, fields) for detail in error.errors())
+        complaints = "; ".join(_complaint(detail, kind) for detail in error.errors())
         raise TaskError(f"{_shown(file, root)}: {complaints}") from None
-    _check_names(task, file, root)
-    return task
-
-
-def _check_names(task: Task, file: Path, root: Path) -> None:
-    checks = (
-        ("victim", task.victim, victim_names(root)),
-        ("data", task.data, dataset_names(root)),
-        ("explainer.name", task.explainer.name, explainer_names()),
-    )
-    for field, value, known in checks:
-        if value not in known:
-            raise TaskError(f"{_shown(file, root)}: field {field}: {unknown('name', value, known)}")
-    settings = explainer_settings(task.explainer.name)
-    for setting in task.explainer.settings:
-        if setting not in settings:
-            raise TaskError(
-                f"{_shown(file, root)}: field explainer.settings: {unknown('setting', setting, settings)}"
-            )
-    primary = task.metrics.primary.removesuffix("_target")
-    if primary not in task.metrics.report:
-        raise TaskError(f"{_shown(file, root)}: field metrics.report: add {primary}, the primary metric")
+    for problem in task.problems(root):
+        raise TaskError(f"{_shown(file, root)}: {problem}")
     if task.id.split("/")[0] != task.track:
         raise TaskError(
             f"{_shown(file, root)}: field track: the file lies in tasks/{task.id.split('/')[0]}/, "
             f"not in tasks/{task.track}/"
         )
+    return task
 
 
-def _complaint(detail: Any, fields: dict[str, Any]) -> str:
+def _complaint(detail: Any, kind: type[BaseModel]) -> str:
     place = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        siblings: Any = Task.model_fields
-        model: Any = Task
-        for part in detail["loc"][:-1]:
-            model = model.model_fields[part].annotation
-            siblings = model.model_fields
-        return f"field {place}: {unknown('field', str(detail['loc'][-1]), set(siblings) - {'id'})}"
+        siblings = set(_model_at(kind, detail["loc"][:-1]).model_fields) - {"id"}
+        return f"field {place}: {unknown('field', str(detail['loc'][-1]), siblings)}"
     if detail["type"] == "missing":
         return f"field {place}: missing; add it"
     return f"field {place}: {detail['msg']}; it is {detail['input']!r}"
+
+
+def _model_at(kind: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel]:
+    """The model of the part that a path of fields and list indices leads to."""
+    for part in path:
+        if isinstance(part, int):
+            continue
+        annotation: Any = kind.model_fields[part].annotation
+        while not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            annotation = get_args(annotation)[0]  # list[Part], Part | None
+        kind = annotation
+    return kind
 
 
 def _read(file: Path, root: Path) -> dict[str, Any]:
@@ -253,7 +146,3 @@ def _read(file: Path, root: Path) -> dict[str, Any]:
 
 def _shown(file: Path, root: Path) -> str:
     return file.relative_to(root).as_posix()
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -26,9 +26,9 @@ from benchmark.errors import PotemkinError
 from benchmark.failures import StepFailed
 from benchmark.meter import Meter, Usage
 from benchmark.store import Store, write_samples, write_tensors
-from benchmark.task import Task
-from benchmark.tracks.saliency import scoring, steps
-from benchmark.tracks.saliency.workbench import Workbench, prepare
+from benchmark.task_parts import Task
+from benchmark.tracks import Bench, TrackScorer, scoring_of, steps_of, workbench_of
+from benchmark.tracks.calls import is_out_of_memory
 
 _KEPT_BYTES = 2**30
 """Networks and images that a worker keeps ready, besides the task at hand."""
@@ -117,30 +117,31 @@ class Shelf:
     """The workbenches and scorers that a worker has ready, the most recently used ones."""
 
     def __init__(self) -> None:
-        self._benches: OrderedDict[str, tuple[Workbench, list[scoring.Scorer]]] = OrderedDict()
+        self._benches: OrderedDict[str, tuple[Bench, list[TrackScorer]]] = OrderedDict()
         self._checksums: dict[int, int] = {}
 
-    def bench(self, job: Job) -> Workbench:
+    def bench(self, job: Job) -> Bench:
         """The job's task, made ready."""
         return self._get(job)[0]
 
-    def scorer(self, job: Job) -> scoring.Scorer:
+    def scorer(self, job: Job) -> TrackScorer:
         """The scorer of the job's task."""
         bench, scorers = self._get(job)
         if not scorers:
-            scorers.append(scoring.Scorer.of(bench))
+            scorers.append(scoring_of(job.task.track).make_scorer(bench))
         return scorers[0]
 
-    def intact(self, bench: Workbench) -> bool:
+    def intact(self, bench: Bench) -> bool:
         """Whether the network and the images are those that were loaded."""
         return bench.checksum() == self._checksums[id(bench)]
 
     def _bytes(self) -> int:
         return sum(bench.bytes() for bench, _ in self._benches.values())
 
-    def _get(self, job: Job) -> tuple[Workbench, list[scoring.Scorer]]:
+    def _get(self, job: Job) -> tuple[Bench, list[TrackScorer]]:
         name = job.task.model_dump_json() + job.device
         if name not in self._benches:
+            prepare = workbench_of(job.task.track).prepare
             bench = prepare(job.task, job.root, torch.device(job.device))
             self._benches[name] = (bench, [])
             self._checksums[id(bench)] = bench.checksum()
@@ -207,13 +208,14 @@ def _surroundings() -> tuple[Any, ...]:
     )
 
 
-def _run(job: Job, bench: Workbench, shelf: Shelf, meter: Meter) -> dict[str, Any]:
+def _run(job: Job, bench: Bench, shelf: Shelf, meter: Meter) -> dict[str, Any]:
     """The step's own work; what it stores lies in ``job.out``."""
     store = Store(job.store)
     if job.kind == "score":
         scorer = shelf.scorer(job)
         write_samples(job.out, _score(job, scorer, store))
         return {"weights": scorer.weights()}
+    steps = steps_of(job.task.track)
     defense = _create(job.defense)
     assert isinstance(defense, Hardening | Detector)
     if job.kind == "forge":
@@ -229,13 +231,11 @@ def _run(job: Job, bench: Workbench, shelf: Shelf, meter: Meter) -> dict[str, An
     return {}
 
 
-def _score(job: Job, scorer: scoring.Scorer, store: Store) -> dict[str, list[Any]]:
-    forged = store.tensors("forge", job.needs["forge"])["inputs"]
-    reference = store.tensors("reference", job.needs["reference"])
-    judged = store.tensors("judge", job.needs["judge"])
-    score = scorer.hardening if "maps" in judged else scorer.detector
-    columns = score(forged, reference, judged, job.seed)
-    return {"sample_id": scorer.sample_ids(), **columns}
+def _score(job: Job, scorer: TrackScorer, store: Store) -> dict[str, list[Any]]:
+    forgery, reference, judged = (
+        store.tensors(kind, job.needs[kind]) for kind in ("forge", "reference", "judge")
+    )
+    return scorer.score(forgery, reference, judged, job.seed)
 
 
 def _create(ref: MethodRef) -> Method:
@@ -247,7 +247,7 @@ def _create(ref: MethodRef) -> Method:
 
 
 def _infrastructure(error: Exception) -> dict[str, Any]:
-    status = "oom" if steps.is_out_of_memory(error) else "infra"
+    status = "oom" if is_out_of_memory(error) else "infra"
     text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     import traceback
 

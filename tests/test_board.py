@@ -63,7 +63,8 @@ def tables(
             for name in ("forwards", "backwards", "explanations", "seconds", "memory_mb")
         }
         cell_id = "-".join((task, *key))
-        cells.append({"cell_id": cell_id, **where, **end, "n": n, "forge_id": f"f{cell_id}", **counters})
+        about = {"cell_id": cell_id, "track": "saliency", "defense_kind": METHODS[defense].kind}
+        cells.append({**about, **where, **end, "n": n, "forge_id": f"f{cell_id}", **counters})
         for index, case in enumerate(CASES if key in values else ()):
             extra = {name: column[index] for name, column in (columns or {}).get(key, {}).items()}
             row = {
@@ -378,7 +379,7 @@ def test_a_value_that_is_not_a_number_is_outside_of_every_bound() -> None:
 
 def test_boards_are_withheld_and_the_control_is_named(finished: Project) -> None:
     assert finished.boards_folder.is_dir()
-    finished.edit("benchmark/tracks/saliency/scoring.py", "0.5 * (positives", "0.75 * (positives")  # ties
+    finished.edit("benchmark/tracks/verdict.py", "0.5 * (positives", "0.75 * (positives")  # ties
     result = finished.run("run", "--task", TASKS[0], "--attack", "identity", "--attack", "push")
     result.assert_no_traceback()
     assert result.code == 1

@@ -34,6 +34,8 @@ MEAN, DEVIATION = 0.2860, 0.3530
 EVALUATION = slice(6000, 10000)
 
 SMALL: dict[str, Any] = {"stages": [[24], [48], [96]]}
+TINY: dict[str, Any] = {"stages": [[8], [16]], "hidden": [64]}
+WIDE: dict[str, Any] = {"stages": [[48], [96], [192]]}
 BASE: dict[str, Any] = {"stages": [[24, 24], [48, 48], [96]]}
 
 
@@ -49,6 +51,8 @@ class Recipe:
 
 RECIPES = {
     "small": Recipe("convolutional", SMALL, 10, 0),
+    "tiny": Recipe("convolutional", TINY, 8, 0),
+    "wide": Recipe("convolutional", WIDE, 10, 0),
     "base": Recipe("convolutional", BASE, 10, 0),
     "base-max": Recipe("convolutional", {**BASE, "pooling": "max"}, 8, 0),
     "residual": Recipe("residual", {}, 8, 0),

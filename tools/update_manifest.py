@@ -2,7 +2,7 @@
 
 Run from anywhere inside the project after weights or data have changed::
 
-    python tools/update_manifest.py            # rewrites tasks/victims.yaml and tasks/datasets.yaml
+    python tools/update_manifest.py            # rewrites the manifests in tasks/
     python tools/update_manifest.py --check    # only says what is stale, and fails if anything is
 
 In an entry, a line ``sha256:`` belongs to the file that the line ``weights:`` names, a line
@@ -57,13 +57,13 @@ def updated(text: str, tasks: Path) -> tuple[str, list[str]]:
 
 
 def main() -> int:
-    """Updates or checks both manifests; returns 1 if ``--check`` found something stale."""
+    """Updates or checks the manifests; returns 1 if ``--check`` found something stale."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail if stale")
     check: bool = parser.parse_args().check
     tasks = locate_root() / "tasks"
     stale = False
-    for name in ("victims.yaml", "datasets.yaml"):
+    for name in ("victims.yaml", "datasets.yaml", "targets.yaml"):
         path = tasks / name
         before = path.read_text(encoding="utf-8")
         after, remarks = updated(before, tasks)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from benchmark.api import Attack, Case, Forgery
+from benchmark.api import Attack, Case, Forgery, VisualizationCase
 
 
 class Identity(Attack):
-    """Changes nothing; its maps are the clean ones."""
+    """Changes nothing; its explanations are the clean ones."""
 
     name = "identity"
     paper = "control"
+    tracks = ("saliency", "visualization")
     adaptive = False
     control = True
     bounds = {"manipulation": (0.0, 0.0), "pcc_original": (0.9999, 1.0)}
 
-    def forge(self, case: Case) -> Forgery:
-        """The clean inputs."""
+    def forge(self, case: Case | VisualizationCase) -> Forgery:
+        """The clean inputs, or the clean weights."""
+        if isinstance(case, VisualizationCase):
+            return Forgery(weights=case.model.module.state_dict())
         return Forgery(case.inputs)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from benchmark.api import Audit, Detector
+from benchmark.api import Audit, Detector, VisualizationAudit
 
 
 class Never(Detector):
@@ -12,9 +13,10 @@ class Never(Detector):
 
     name = "never"
     paper = "control"
+    tracks = ("saliency", "visualization")
     control = True
     bounds = {"auroc": (0.5, 0.5), "detection_rate": (0.0, 0.0)}
 
-    def suspicion(self, audit: Audit) -> Tensor:
+    def suspicion(self, audit: Audit | VisualizationAudit) -> Tensor:
         """Zeros."""
-        return audit.inputs.new_zeros(len(audit.inputs))
+        return torch.zeros(audit.samples)

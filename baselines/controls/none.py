@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from benchmark.api import Explainer, Hardening
+from typing import TypeVar
+
+from benchmark.api import Explainer, Hardening, Visualizer
+
+AnyExplainer = TypeVar("AnyExplainer", Explainer, Visualizer)
 
 
 class NoDefense(Hardening):
@@ -10,9 +14,10 @@ class NoDefense(Hardening):
 
     name = "none"
     paper = "control"
+    tracks = ("saliency", "visualization")
     control = True
     bounds = {"fidelity": (1.0, 1.0)}
 
-    def harden(self, explainer: Explainer) -> Explainer:
+    def harden(self, explainer: AnyExplainer) -> AnyExplainer:
         """The same explainer."""
         return explainer

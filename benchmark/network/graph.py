@@ -10,7 +10,7 @@ input *and* in the weights.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -29,6 +29,9 @@ class Listener(Protocol):
 
     def backward(self, samples: int) -> None:
         """A signal was pulled back through the network for ``samples`` inputs."""
+
+    def explain(self, samples: int) -> None:
+        """``samples`` explanations were asked for."""
 
 
 class BackwardRule(Protocol):
@@ -77,6 +80,19 @@ class Network(nn.Module):
         observed.listener = listener
         return observed
 
+    def trainable_copy(self) -> Network:
+        """A copy of its own with weights that take gradients, in evaluation mode, the same listener."""
+        copied = copy.deepcopy(self, {id(self.listener): self.listener})
+        copied.module.requires_grad_(True)
+        return copied
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> Network:
+        """A frozen copy with other weights, by the names of ``module.state_dict()``."""
+        copied = copy.deepcopy(self, {id(self.listener): self.listener})
+        copied.module.load_state_dict(dict(weights))
+        copied.module.requires_grad_(False)
+        return copied
+
     def normalize(self, inputs: Tensor) -> Tensor:
         """Inputs in [0, 1] as the classifier takes them."""
         return (inputs - self.mean) / self.deviation
@@ -88,12 +104,18 @@ class Network(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits ``[N, classes]`` of inputs ``[N, C, H, W]`` in [0, 1]."""
-        logits: Tensor = self.module(self.normalize(inputs))
+        return self.noted(self.module(self.normalize(inputs)))
+
+    def noted(self, output: Tensor) -> Tensor:
+        """The output ``[N, ...]`` of a pass over N samples, once the listener knows of it.
+
+        It is told of the signals that are pulled back through ``output``, too.
+        """
         if self.listener is not None:
-            self.listener.forward(len(inputs))
-            if logits.requires_grad:
-                logits.register_hook(self._count_backward)
-        return logits
+            self.listener.forward(len(output))
+            if output.requires_grad:
+                output.register_hook(self._count_backward)
+        return output
 
     def _count_backward(self, gradient: Tensor) -> None:
         if self.listener is not None:

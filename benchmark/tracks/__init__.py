@@ -1,0 +1,124 @@
+"""The tracks: each is a package with the same modules, and the harness knows no more of it than these.
+
+* ``task``: a subclass of :class:`benchmark.task_parts.Task`.
+* ``workbench``: ``prepare`` makes a task ready, ``task_facts`` says what methods may know of it.
+* ``steps``: ``forge``, ``reference`` and ``judge`` run methods and return tensors.
+* ``scoring``: ``Scorer`` turns tensors into samples.
+* ``pictures``: what a person should look at.
+
+They are imported by name, so that a change of one track's code leaves the cells of the others alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from torch import Tensor
+
+    from benchmark.api import Attack, Detector, Hardening, Mode, TaskFacts
+    from benchmark.meter import Meter
+    from benchmark.task_parts import Task
+
+    Tensors = dict[str, Tensor]
+
+TASK_CLASSES = {"saliency": "SaliencyTask", "visualization": "VisualizationTask"}
+"""Every track, and the name of its tasks' class."""
+
+
+class Bench(Protocol):
+    """A task made ready."""
+
+    def checksum(self) -> int:
+        """Changes when a method has changed a network or the data in place."""
+
+    def bytes(self) -> int:
+        """Memory that it takes."""
+
+
+class WorkbenchModule(Protocol):
+    """A track's ``workbench``."""
+
+    def prepare(self, task: Any, root: Path, device: torch.device) -> Bench:
+        """Loads and chooses everything."""
+
+    def task_facts(self, task: Any) -> TaskFacts:
+        """What methods may know of a task."""
+
+
+class StepsModule(Protocol):
+    """A track's ``steps``."""
+
+    def forge(
+        self,
+        bench: Any,
+        attack: Attack,
+        defense: Hardening | Detector | None,
+        mode: Mode,
+        seed: int,
+        meter: Meter,
+    ) -> Tensors:
+        """The attack's forgery."""
+
+    def reference(self, bench: Any, defense: Hardening | Detector, seed: int, meter: Meter) -> Tensors:
+        """What the defense makes of what is natural."""
+
+    def judge(
+        self, bench: Any, defense: Hardening | Detector, forgery: Tensors, seed: int, meter: Meter
+    ) -> Tensors:
+        """What the defense makes of the forgery."""
+
+
+class TrackScorer(Protocol):
+    """Scores the cells of one task."""
+
+    def weights(self) -> dict[str, str]:
+        """For every perceptual metric the SHA-256 of its weights, or why it is missing."""
+
+    def score(self, forgery: Tensors, reference: Tensors, judged: Tensors, seed: int) -> dict[str, list[Any]]:
+        """Columns of the cell's samples."""
+
+
+class ScoringModule(Protocol):
+    """A track's ``scoring``."""
+
+    def make_scorer(self, bench: Any) -> TrackScorer:
+        """A scorer of a task."""
+
+
+class PicturesModule(Protocol):
+    """A track's ``pictures``."""
+
+    def pictures(self, cells: Any, samples: pd.DataFrame, store: Any) -> Iterator[tuple[str, Any]]:
+        """Names (paths without ``.png``) and functions that make ``uint8 [H, W, 3]`` pictures."""
+
+
+def task_class(track: str) -> type[Task]:
+    """The class of a track's tasks."""
+    module = import_module(f"benchmark.tracks.{track}.task")
+    return cast("type[Task]", getattr(module, TASK_CLASSES[track]))
+
+
+def workbench_of(track: str) -> WorkbenchModule:
+    """A track's workbench."""
+    return cast(WorkbenchModule, import_module(f"benchmark.tracks.{track}.workbench"))
+
+
+def steps_of(track: str) -> StepsModule:
+    """A track's steps."""
+    return cast(StepsModule, import_module(f"benchmark.tracks.{track}.steps"))
+
+
+def scoring_of(track: str) -> ScoringModule:
+    """A track's scoring."""
+    return cast(ScoringModule, import_module(f"benchmark.tracks.{track}.scoring"))
+
+
+def pictures_of(track: str) -> PicturesModule:
+    """A track's pictures."""
+    return cast(PicturesModule, import_module(f"benchmark.tracks.{track}.pictures"))

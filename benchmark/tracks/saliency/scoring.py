@@ -10,13 +10,11 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmark.metrics.behaviour import accuracy_drop, prediction_kept, probability_change
-from benchmark.metrics.detection import detected, threshold_at
 from benchmark.metrics.perceptual import (
     MetricUnavailable,
     PerceptualDistance,
@@ -26,8 +24,9 @@ from benchmark.metrics.perceptual import (
 from benchmark.metrics.similarity import l2, linf, mse, pcc, ssim, top_k_intersection
 from benchmark.tracks.saliency.steps import TOLERANCE
 from benchmark.tracks.saliency.workbench import Workbench, predictions
+from benchmark.tracks.verdict import Columns, as_list, detector_columns, moved, tensor_bytes
 
-Columns = dict[str, list[Any]]
+Tensors = dict[str, Tensor]
 _REMEMBERED = 64
 _PERCEPTUAL = ("stlpips", "lpips")
 
@@ -71,46 +70,36 @@ class Scorer:
         cases, targets = self.bench.cases, self.bench.targets
         ids = []
         for clean, label, target in zip(cases.inputs, cases.labels, targets.inputs, strict=True):
-            parts = [_bytes(clean), str(int(label)).encode(), _bytes(target)]
+            parts = [tensor_bytes(clean), str(int(label)).encode(), tensor_bytes(target)]
             ids.append(hashlib.sha256(b"|".join(parts)).hexdigest()[:16])
         return ids
 
-    def hardening(
-        self, forged: Tensor, reference: dict[str, Tensor], judged: dict[str, Tensor], seed: int
-    ) -> Columns:
+    def score(self, forgery: Tensors, reference: Tensors, judged: Tensors, seed: int) -> Columns:
+        """Samples of a cell, from the tensors of its three steps."""
+        columns = self.hardening if "maps" in judged else self.detector
+        return {"sample_id": self.sample_ids(), **columns(forgery["inputs"], reference, judged, seed)}
+
+    def hardening(self, forged: Tensor, reference: Tensors, judged: Tensors, seed: int) -> Columns:
         """Samples of a hardening's cell."""
         clean, target, maps = (
             tensor.to(self.bench.cases.inputs)
             for tensor in (reference["clean"], reference["target"], judged["maps"])
         )
         columns = self._maps(maps, clean, target) | self._remembered("inputs", forged, self._inputs)
-        columns["fidelity"] = _list(pcc(clean, self._undefended(self.bench.cases.inputs, seed)))
+        columns["fidelity"] = as_list(pcc(clean, self._undefended(self.bench.cases.inputs, seed)))
         return self._judged(columns)
 
-    def detector(
-        self, forged: Tensor, reference: dict[str, Tensor], judged: dict[str, Tensor], seed: int
-    ) -> Columns:
+    def detector(self, forged: Tensor, reference: Tensors, judged: Tensors, seed: int) -> Columns:
         """Samples of a detector's cell: the undefended maps, and how the detector took them."""
         undefended = self._remembered(f"maps {seed}", forged, lambda inputs: self._exact_maps(inputs, seed))
         columns = self._judged(undefended | self._remembered("inputs", forged, self._inputs))
-        suspicion = judged["suspicion"].double().cpu()
+        negatives = {kind: reference[f"negative_{kind}"] for kind in ("clean", "noised")}
         rate = self.bench.task.calibration.false_positive_rate
-        threshold = threshold_at(rate, reference["calibration"].double().cpu().numpy())
-        columns["suspicion"] = suspicion.tolist()
-        columns["threshold"] = [threshold] * len(suspicion)
-        columns["detected"] = [float(hit) for hit in detected(suspicion.numpy(), threshold)]
-        negatives = {kind: reference[f"negative_{kind}"].double().cpu() for kind in ("clean", "noised")}
-        negatives["all"] = torch.cat(list(negatives.values()))
-        for kind, scores in negatives.items():
-            suffix = "" if kind == "all" else f"_{kind}"
-            columns[f"auroc{suffix}"] = _list(_exceeded(suspicion, scores))
-            alarms = float((scores > threshold).double().mean())
-            columns[f"false_positive_rate{suffix}"] = [alarms] * len(suspicion)
-        return columns
+        return columns | detector_columns(judged["suspicion"], reference["calibration"], negatives, rate)
 
     def _remembered(self, what: str, forged: Tensor, compute: Callable[[Tensor], Columns]) -> Columns:
         """What does not depend on the defense is computed once for all that judge the same forgery."""
-        key = f"{what} {hashlib.sha256(_bytes(forged)).hexdigest()}"
+        key = f"{what} {hashlib.sha256(tensor_bytes(forged)).hexdigest()}"
         if key not in self._memory:
             self._memory[key] = compute(forged.to(self.bench.cases.inputs))
             if len(self._memory) > _REMEMBERED:
@@ -134,7 +123,7 @@ class Scorer:
             ("target_before", clean, target),
         ):
             columns |= self._similarities(suffix, first, second)
-        columns["topk_original"] = _list(top_k_intersection(maps, clean))
+        columns["topk_original"] = as_list(top_k_intersection(maps, clean))
         return columns
 
     def _similarities(self, suffix: str, first: Tensor, second: Tensor) -> Columns:
@@ -142,10 +131,10 @@ class Scorer:
         columns: Columns = {}
         for name, function in (("pcc", pcc), ("ssim", ssim), ("mse", mse)):
             if name in report:
-                columns[f"{name}_{suffix}"] = _list(function(first, second))
+                columns[f"{name}_{suffix}"] = as_list(function(first, second))
         for name, distance in self.perceptual.items():
             pictures = maps_as_pictures(first), maps_as_pictures(second)
-            columns[f"{name}_{suffix}"] = _list(distance(*pictures))
+            columns[f"{name}_{suffix}"] = as_list(distance(*pictures))
         return columns | {f"{name}_{suffix}": [None] * len(first) for name in self.missing}
 
     def _inputs(self, forged: Tensor) -> Columns:
@@ -154,18 +143,18 @@ class Scorer:
         with torch.no_grad():
             before, after = self.bench.model(cases.inputs), self.bench.model(forged)
         columns: Columns = {
-            "linf": _list(linf(forged, cases.inputs)),
-            "range_excess": _list((forged - forged.clamp(0, 1)).abs().flatten(1).amax(1)),
-            "l2": _list(l2(forged, cases.inputs)),
-            "pcc_input": _list(pcc(forged, cases.inputs)),
-            "ssim_input": _list(ssim(forged, cases.inputs, data_range=1.0)),
-            "mse_input": _list(mse(forged, cases.inputs)),
-            "prediction_kept": _list(prediction_kept(after, cases.labels).double()),
-            "probability_change": _list(probability_change(after, before)),
-            "accuracy_drop": _list(accuracy_drop(after, before, cases.labels)),
+            "linf": as_list(linf(forged, cases.inputs)),
+            "range_excess": as_list((forged - forged.clamp(0, 1)).abs().flatten(1).amax(1)),
+            "l2": as_list(l2(forged, cases.inputs)),
+            "pcc_input": as_list(pcc(forged, cases.inputs)),
+            "ssim_input": as_list(ssim(forged, cases.inputs, data_range=1.0)),
+            "mse_input": as_list(mse(forged, cases.inputs)),
+            "prediction_kept": as_list(prediction_kept(after, cases.labels).double()),
+            "probability_change": as_list(probability_change(after, before)),
+            "accuracy_drop": as_list(accuracy_drop(after, before, cases.labels)),
         }
         for name, distance in self.perceptual.items():
-            columns[f"{name}_input"] = _list(distance(forged, cases.inputs))
+            columns[f"{name}_input"] = as_list(distance(forged, cases.inputs))
         return columns | {f"{name}_input": [None] * len(forged) for name in self.missing}
 
     def _judged(self, columns: Columns) -> Columns:
@@ -185,8 +174,7 @@ class Scorer:
                 violated.append("range")
             if task.constraints.prediction_kept and not columns["prediction_kept"][index]:
                 violated.append("prediction")
-            moved = min(1.0, max(0.0, (similarity - start) / max(1 - start, 1e-9)))
-            columns["manipulation"].append(0.0 if violated else moved)
+            columns["manipulation"].append(0.0 if violated else moved(similarity, start))
             columns["valid"].append(not violated)
             columns["violated"].append(",".join(violated))
         return columns
@@ -199,17 +187,6 @@ class Scorer:
             return bench.explainer.explain(bench.model, query)
 
 
-def _exceeded(positives: Tensor, negatives: Tensor) -> Tensor:
-    """Share of negatives below each positive, ties counted half: its mean is the AUROC."""
-    if not len(negatives):
-        return torch.full((len(positives),), float("nan"), dtype=torch.double)
-    above = (positives[:, None] > negatives).double() + 0.5 * (positives[:, None] == negatives)
-    return above.mean(1)
-
-
-def _list(values: Tensor) -> list[float]:
-    return [float(value) for value in values.double().cpu()]
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().float().cpu().contiguous().numpy().tobytes()
+def make_scorer(bench: Workbench) -> Scorer:
+    """A scorer of the workbench's task."""
+    return Scorer.of(bench)

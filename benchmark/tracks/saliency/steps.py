@@ -10,10 +10,9 @@ Each returns named tensors, which are stored as they are; scoring recomputes eve
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Self, TypeVar
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -33,14 +32,13 @@ from benchmark.api import (
     Query,
     Smoothing,
 )
-from benchmark.explainers import UnsupportedLayer
-from benchmark.failures import StepFailed, invalid
-from benchmark.meter import BudgetExhausted, Meter, MeteredExplainer
+from benchmark.failures import invalid
+from benchmark.meter import Meter, MeteredExplainer
 from benchmark.seeds import seed_of
+from benchmark.tracks.calls import call, check_tensor, kind_of
 from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
 
 Tensors = dict[str, Tensor]
-Result = TypeVar("Result")
 
 TOLERANCE = 1e-6
 """Rounding that a budget or a range forgives, in units of the input range."""
@@ -133,36 +131,8 @@ def harden(defense: Hardening, explainer: Explainer) -> Explainer:
     """The hardened explainer, checked to be one."""
     hardened = call(defense, lambda: defense.harden(explainer))
     if not isinstance(hardened, Explainer):
-        raise invalid(defense.variant, f"harden() must return an Explainer, not {_kind(hardened)}")
+        raise invalid(defense.variant, f"harden() must return an Explainer, not {kind_of(hardened)}")
     return hardened
-
-
-def call(method: Method, function: Callable[[], Result]) -> Result:
-    """Runs a method's code; whatever it raises is a failure that is blamed on the method.
-
-    What a network or explainer cannot do (``UnsupportedLayer``) is no failure: the cell is skipped.
-    """
-    try:
-        return function()
-    except StepFailed:
-        raise
-    except UnsupportedLayer as error:
-        raise StepFailed("skipped", "", str(error), method.variant) from error
-    except BudgetExhausted as error:
-        raise invalid(method.variant, str(error)) from error
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise StepFailed("oom", "method", "out of memory", method.variant) from error
-        text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise StepFailed("crashed", "method", text, method.variant) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on the host or on a device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
 
 
 @dataclass(frozen=True)
@@ -197,7 +167,7 @@ def check_forgery(forgery: object, case: Case, attack: Attack) -> Tensor:
     """The forged inputs, on no graph; raises a failure blamed on the attack for anything inadmissible."""
     name = attack.variant
     if not isinstance(forgery, Forgery) or not isinstance(forgery.inputs, Tensor):
-        raise invalid(name, f"forge() must return Forgery(inputs), not {_kind(forgery)}")
+        raise invalid(name, f"forge() must return Forgery(inputs), not {kind_of(forgery)}")
     inputs = forgery.inputs.detach()
     check_tensor(name, "forged inputs", inputs, case.inputs.shape)
     low, high = float(inputs.min()), float(inputs.max())
@@ -212,18 +182,6 @@ def check_forgery(forgery: object, case: Case, attack: Attack) -> Tensor:
             f"{case.budget.linf:.4g} (largest change {float(change.max()):.4g})",
         )
     return inputs.to(case.inputs)
-
-
-def check_tensor(name: str, what: str, value: object, shape: torch.Size | tuple[int, ...]) -> Tensor:
-    """The value, if it is a finite tensor of the given shape; else a failure blamed on the method."""
-    if not isinstance(value, Tensor):
-        raise invalid(name, f"{what} must be a tensor, not {_kind(value)}")
-    if tuple(value.shape) != tuple(shape):
-        raise invalid(name, f"{what} have shape {list(value.shape)} instead of {list(shape)}")
-    if not bool(torch.isfinite(value).all()):
-        bad = int((~torch.isfinite(value)).sum())
-        raise invalid(name, f"{what} hold {bad} values that are NaN or infinite")
-    return value
 
 
 def _targets(
@@ -277,7 +235,3 @@ def _suspicions(bench: Workbench, detector: Detector, images: Images, seed: int,
 
 def _batches(images: Images) -> list[tuple[Tensor, Tensor]]:
     return list(zip(images.inputs.split(_JUDGE_BATCH), images.labels.split(_JUDGE_BATCH), strict=True))
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__

@@ -24,7 +24,7 @@ from benchmark.seeds import seed_of
 from benchmark.victims import load_victim
 
 if TYPE_CHECKING:
-    from benchmark.task import Task
+    from benchmark.tracks.saliency.task import SaliencyTask
 
 _POOL_PER_IMAGE = 8
 """Candidates looked at for every image that a task needs."""
@@ -60,7 +60,7 @@ class Workbench:
         natural: attacker-split images handed to methods, ``[M, C, H, W]``.
     """
 
-    task: Task
+    task: SaliencyTask
     device: torch.device
     model: Network
     explainer: Explainer
@@ -106,13 +106,13 @@ class Workbench:
         return Images(inputs[kept], images.labels[kept])
 
 
-def task_facts(task: Task) -> TaskFacts:
+def task_facts(task: SaliencyTask) -> TaskFacts:
     """What methods may know of a task."""
     budget = Budget(task.budget.linf, task.budget.explanations)
     return TaskFacts(task.id, task.track, task.explainer.name, task.victim, budget)
 
 
-def prepare(task: Task, root: Path, device: torch.device) -> Workbench:
+def prepare(task: SaliencyTask, root: Path, device: torch.device) -> Workbench:
     """Loads and chooses everything.
 
     Raises:
@@ -152,7 +152,7 @@ def _correct(
     data: Data,
     split: str,
     wanted: int,
-    task: Task,
+    task: SaliencyTask,
     device: torch.device,
     dtype: torch.dtype,
 ) -> Images:
@@ -172,7 +172,7 @@ def _correct(
     return found
 
 
-def _choose(images: Images, task: Task) -> tuple[Images, Images, Images]:
+def _choose(images: Images, task: SaliencyTask) -> tuple[Images, Images, Images]:
     """Cases in turn over the classes, a target of another class for each, and other images."""
     classes = torch.unique(images.labels).tolist()
     waiting = {c: (images.labels == c).nonzero().flatten().tolist() for c in classes}

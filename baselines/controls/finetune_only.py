@@ -1,0 +1,39 @@
+"""Control `finetune_only`: it must land where it must, or no board is written."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from benchmark.api import Attack, Forgery, VisualizationCase
+
+
+class FinetuneOnly(Attack):
+    """Trains the network a little further on the attacker's images, with no target: what is harmless.
+
+    A detector that suspects it is wrong, and what it does to visualizations is what any training does.
+    """
+
+    name = "finetune_only"
+    paper = "control"
+    tracks = ("visualization",)
+    adaptive = False
+    control = True
+    bounds = {"manipulation": (0.0, 0.1)}
+    bounds_undefended = True
+
+    steps: int = 100
+    batch: int = 64
+    learning_rate: float = 2e-4
+
+    def forge(self, case: VisualizationCase) -> Forgery:
+        """A hundred steps of AdamW on the cross entropy, batch norms' statistics frozen."""
+        model = case.model.trainable_copy()
+        optimizer = torch.optim.AdamW(model.module.parameters(), lr=self.learning_rate)
+        for _ in range(self.steps):
+            batch = torch.randint(len(case.data), (self.batch,), generator=case.generator)
+            loss = functional.cross_entropy(model(case.data[batch]), case.labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return Forgery(weights=model.module.state_dict())

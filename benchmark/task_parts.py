@@ -1,0 +1,108 @@
+"""What tasks of every track share: common fields, identities, and the parts that fields are made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from benchmark.data import dataset_names
+from benchmark.errors import unknown
+from benchmark.victims import victim_names
+
+
+def _fraction(value: object) -> object:
+    """``16/255`` as well as ``0.0627``."""
+    if isinstance(value, str):
+        try:
+            return float(Fraction(value.replace(" ", "")))
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(f"write a number or a fraction such as 16/255, not {value!r}") from None
+    return value
+
+
+Share = Annotated[float, BeforeValidator(_fraction), Field(gt=0, le=1)]
+
+
+class Part(BaseModel):
+    """A mapping of fields; an unknown one is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class ExplainerSpec(Part):
+    """The explanation method under attack and its settings."""
+
+    name: str
+    settings: dict[str, Any] = {}
+
+
+class LimitSpec(Part):
+    """What one step of a cell may take before it is stopped."""
+
+    seconds: float = Field(default=300, gt=0)
+    memory_gb: float = Field(default=8, gt=0)
+
+
+class Task(Part):
+    """What is fixed about a task of any track; its id is its file below ``tasks/``, ``<track>/<name>``."""
+
+    id: str
+    version: int = Field(ge=1)
+    title: str
+    track: str
+    victim: str
+    data: str
+    explainer: ExplainerSpec
+    modes: list[Literal["oblivious", "adaptive"]] = Field(default=["oblivious", "adaptive"], min_length=1)
+    defenses: list[Literal["hardening", "detector"]] = Field(default=["hardening", "detector"], min_length=1)
+    seeds: list[int] = Field(default=[0], min_length=1)
+    precision: Literal["float32", "float64"] = "float32"
+    limits: LimitSpec = LimitSpec()
+
+    @property
+    @abstractmethod
+    def case_count(self) -> int:
+        """Number of cases."""
+
+    @abstractmethod
+    def score_identity(self) -> str:
+        """Hash of what turns artefacts into samples."""
+
+    @abstractmethod
+    def run_identity(self) -> str:
+        """Hash of what a forgery or an explanation depends on; titles, metrics and limits are not in it."""
+
+    def defense_kinds(self) -> list[str]:
+        """Kinds of defenses that the task is for."""
+        return list(self.defenses)
+
+    def victims(self) -> list[str]:
+        """Every network that the task needs, each once."""
+        return [self.victim]
+
+    def targets(self) -> list[str]:
+        """Every target picture that the task needs, each once."""
+        return []
+
+    def problems(self, root: Path) -> Iterator[str]:
+        """``field NAME: what is wrong`` for names that exist nowhere."""
+        if self.data not in dataset_names(root):
+            yield f"field data: {unknown('name', self.data, dataset_names(root))}"
+        if self.victim not in victim_names(root):
+            yield f"field victim: {unknown('name', self.victim, victim_names(root))}"
+
+
+NOT_RUN = frozenset({"title", "metrics", "constraints", "limits", "seeds", "modes", "defenses"})
+"""Fields that no forgery and no explanation depends on."""
+
+
+def identity(value: Any) -> str:
+    """SHA-256 of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

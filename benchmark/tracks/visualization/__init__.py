@@ -1,0 +1,1 @@
+"""Track `visualization`: manipulated networks against feature visualization."""

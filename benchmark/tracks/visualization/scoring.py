@@ -1,0 +1,263 @@
+"""Turns a cell's artefacts into samples: every number is recomputed here, from tensors alone.
+
+One sample is one case: similarities are means over the visualization seeds, with their standard deviation
+beside them. What a forged network does on natural images is measured on images that no method was handed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from benchmark.explainers.visualization import LOGITS
+from benchmark.metrics.behaviour import accuracy_drop
+from benchmark.metrics.detection import auroc
+from benchmark.metrics.perceptual import MetricUnavailable, PerceptualDistance, load_perceptual
+from benchmark.metrics.similarity import mse, pcc, ssim
+from benchmark.network import Network
+from benchmark.tracks.verdict import Columns, detector_columns, moved, tensor_bytes
+from benchmark.tracks.visualization.workbench import UnitCase, Workbench, natural_activations, natural_logits
+
+Tensors = dict[str, Tensor]
+
+_PERCEPTUAL = ("stlpips", "lpips")
+_REMEMBERED = 64
+
+
+@dataclass
+class Scorer:
+    """Scores the cells of one task.
+
+    Args:
+        bench: the task, ready.
+        perceptual: perceptual distances at hand, by name.
+        missing: why the others are not, by name.
+    """
+
+    bench: Workbench
+    perceptual: dict[str, PerceptualDistance]
+    missing: dict[str, str]
+    _behaviour: OrderedDict[str, Columns] = field(default_factory=OrderedDict)
+    _natural: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    _others: dict[str, Tensor] = field(default_factory=dict)
+
+    def weights(self) -> dict[str, str]:
+        """For every perceptual metric of the task the SHA-256 of its weights, or why it is missing."""
+        found = {name: distance.weights_sha256 for name, distance in self.perceptual.items()}
+        return found | {name: f"missing: {reason}" for name, reason in self.missing.items()}
+
+    def sample_ids(self) -> list[str]:
+        """SHA-256 of each case: network, unit and target picture."""
+        ids = []
+        for case in self.bench.cases:
+            parts = [case.victim.encode(), str(case.unit).encode(), tensor_bytes(case.target)]
+            ids.append(hashlib.sha256(b"|".join(parts)).hexdigest()[:16])
+        return ids
+
+    def score(self, forgery: Tensors, reference: Tensors, judged: Tensors, seed: int) -> Columns:
+        """Samples of a cell, from the tensors of its three steps."""
+        columns: Columns = {
+            "sample_id": self.sample_ids(),
+            "victim": [case.victim for case in self.bench.cases],
+            "unit": [str(case.unit) for case in self.bench.cases],
+            "target": [case.target_name for case in self.bench.cases],
+        }
+        columns |= self._measured(forgery)
+        if "images" in judged:
+            images = self._images(judged["images"], reference)
+            return self._judged(columns | images)
+        undefended = self._undefended(forgery)
+        columns = self._judged(columns | undefended)
+        pools = self.bench.task.pools
+        assert pools is not None  # the judge step was skipped otherwise
+        negatives = {"clean": reference["negative_clean"]}
+        rate = pools.false_positive_rate
+        return columns | detector_columns(judged["suspicion"], reference["calibration"], negatives, rate)
+
+    def _measured(self, forgery: Tensors) -> Columns:
+        """What the forged networks do, computed once for all defenses that judge the same forgery."""
+        key = hashlib.sha256(b"".join(tensor_bytes(forgery[name]) for name in sorted(forgery))).hexdigest()
+        if key not in self._behaviour:
+            rows = [self._network(index, case, forgery) for index, case in enumerate(self.bench.cases)]
+            self._behaviour[key] = {name: [row[name] for row in rows] for name in rows[0]}
+            if len(self._behaviour) > _REMEMBERED:
+                self._behaviour.popitem(last=False)
+        return dict(self._behaviour[key])
+
+    def _network(self, position: int, case: UnitCase, forgery: Tensors) -> dict[str, float | None]:
+        """One forged network against its clean one, on natural images and in its weights."""
+        clean, forged = self.bench.models[case.victim], self.bench.forged(position, forgery)
+        images, labels = self.bench.evaluation.images, self.bench.evaluation.labels
+        before, after = self._clean(case.victim, LOGITS), natural_logits(forged, images)
+        layer, index = case.unit.layer, case.unit.index
+        unit_before = self._clean(case.victim, layer)[:, index]
+        unit_after = (after if layer == LOGITS else natural_activations(forged, images, layer))[:, index]
+        top = self.bench.task.metrics.top
+        return {
+            "accuracy_drop": float(accuracy_drop(after, before, labels).mean()),
+            "unit_auroc": _class_auroc(case, unit_after, labels),
+            "unit_auroc_before": _class_auroc(case, unit_before, labels),
+            "jaccard_top": _jaccard(unit_after, unit_before, top),
+            "weight_change": _weight_change(forged, clean),
+            "others_moved": self._others_moved(case, forged, clean),
+        }
+
+    def _clean(self, victim: str, layer: str) -> Tensor:
+        """Activations of a clean network on the evaluation images."""
+        if (victim, layer) not in self._natural:
+            images = self.bench.evaluation.images
+            self._natural[victim, layer] = natural_activations(self.bench.models[victim], images, layer)
+        return self._natural[victim, layer]
+
+    def _others_moved(self, case: UnitCase, forged: Network, clean: Network) -> float | None:
+        """One minus the mean PCC between clean and forged visualizations of the layer's other units."""
+        others = [unit for unit in self.bench.siblings(case.unit) if unit != case.unit]
+        if not others:
+            return None
+        seeds = self.bench.visualization_seeds[: self.bench.task.metrics.other_seeds]
+        key = f"{case.victim} {case.unit}"
+        if key not in self._others:
+            self._others[key] = self.bench.explainer.explain(clean, others, seeds).flatten(0, 1)
+        images = self.bench.explainer.explain(forged, others, seeds).flatten(0, 1)
+        return float(1 - pcc(images, self._others[key]).mean())
+
+    def _undefended(self, forgery: Tensors) -> Columns:
+        """Similarities without a defense, on the first few seeds: what a detector would have to notice."""
+        bench = self.bench
+        seeds = bench.visualization_seeds[: bench.task.metrics.perceptual_seeds]
+
+        def shown(models: list[Network]) -> Tensor:
+            pairs = zip(models, bench.cases, strict=True)
+            return torch.cat([bench.explainer.explain(model, [case.unit], seeds) for model, case in pairs])
+
+        key = (
+            "undefended "
+            + hashlib.sha256(b"".join(tensor_bytes(forgery[name]) for name in sorted(forgery))).hexdigest()
+        )
+        if key not in self._behaviour:
+            clean = shown([bench.models[case.victim] for case in bench.cases])
+            forged = shown([bench.forged(index, forgery) for index in range(len(bench.cases))])
+            target = torch.stack([case.target for case in bench.cases])
+            self._behaviour[key] = self._similarities(forged, clean, target, target)
+        return dict(self._behaviour[key])
+
+    def _images(self, images: Tensor, reference: Tensors) -> Columns:
+        """Similarities of the defended visualizations."""
+        target = self.bench.cases[0].target
+        images, clean, targets, attainable = (
+            tensor.to(target)
+            for tensor in (images, reference["clean"], reference["target"], reference["attainable"])
+        )
+        columns = self._similarities(images, clean, targets, attainable)
+        undefended = [self._clean_images(case.victim, index) for index, case in enumerate(self.bench.cases)]
+        fidelity = [float(pcc(a, b).mean()) for a, b in zip(clean, undefended, strict=True)]
+        return columns | {"fidelity": fidelity}
+
+    def _clean_images(self, victim: str, index: int) -> Tensor:
+        """Undefended visualizations of a case's unit in the clean network, ``[S, C, H, W]``."""
+        key = f"undefended {index}"
+        if key not in self._others:
+            model, unit = self.bench.models[victim], self.bench.cases[index].unit
+            seeds = self.bench.visualization_seeds
+            self._others[key] = self.bench.explainer.explain(model, [unit], seeds)[0]
+        return self._others[key]
+
+    def _similarities(self, images: Tensor, clean: Tensor, target: Tensor, attainable: Tensor) -> Columns:
+        """Means over seeds, and standard deviations of those to the target.
+
+        Args:
+            images: forged visualizations ``[N, S, C, H, W]``.
+            clean: clean ones, from the same seeds.
+            target: ``[N, C, H, W]``.
+            attainable: the targets as the visualization's parametrization can show them.
+        """
+        rows = []
+        for shown, before, wanted, best in zip(images, clean, target, attainable, strict=True):
+            wanted, best = wanted.expand_as(shown), best.expand_as(shown)
+            row: dict[str, float | None] = {}
+            for suffix, first, second in (
+                ("target", shown, wanted),
+                ("attainable", shown, best),
+                ("target_before", before, wanted),
+                ("original", shown, before),
+            ):
+                row |= self._pairs(suffix, first, second)
+            rows.append(row)
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+    def _pairs(self, suffix: str, first: Tensor, second: Tensor) -> dict[str, float | None]:
+        """Similarities of pairs of pictures ``[S, C, H, W]`` in [0, 1]."""
+        metrics = self.bench.task.metrics
+        row: dict[str, float | None] = {}
+        for name, function in (("pcc", pcc), ("ssim", partial(ssim, data_range=1.0)), ("mse", mse)):
+            if name in metrics.report:
+                found = function(first, second)
+                row[f"{name}_{suffix}"] = float(found.mean())
+                if suffix == "target":
+                    row[f"{name}_target_sd"] = float(found.std()) if len(found) > 1 else 0.0
+        count = metrics.perceptual_seeds
+        for name, distance in self.perceptual.items():
+            row[f"{name}_{suffix}"] = float(distance(first[:count], second[:count]).mean())
+        return row | {f"{name}_{suffix}": None for name in self.missing}
+
+    def _judged(self, columns: Columns) -> Columns:
+        """Adds ``manipulation``, ``valid`` and ``violated``.
+
+        Manipulation is how far the primary similarity moved from its clean value to 1, within [0, 1]; it is 0
+        where the network lost more accuracy than the budget allows.
+        """
+        task = self.bench.task
+        primary = task.metrics.primary
+        over = [drop > task.budget.accuracy_drop + 1e-9 for drop in columns["accuracy_drop"]]
+        pairs = zip(columns[primary], columns[f"{primary}_before"], over, strict=True)
+        columns["manipulation"] = [0.0 if bad else moved(now, before) for now, before, bad in pairs]
+        columns["valid"] = [not bad for bad in over]
+        columns["violated"] = ["accuracy" if bad else "" for bad in over]
+        return columns
+
+
+def make_scorer(bench: Workbench) -> Scorer:
+    """A scorer with whatever perceptual distances the task reports and the machine has weights for."""
+    perceptual: dict[str, PerceptualDistance] = {}
+    missing: dict[str, str] = {}
+    for name in _PERCEPTUAL:
+        if name not in bench.task.metrics.report:
+            continue
+        try:
+            perceptual[name] = load_perceptual(name)
+        except MetricUnavailable as error:
+            missing[name] = str(error)
+    return Scorer(bench, perceptual, missing)
+
+
+def _class_auroc(case: UnitCase, activations: Tensor, labels: Tensor) -> float | None:
+    """AUROC of a logit for its own class, one against the rest; None for other layers' units."""
+    if case.unit.layer != LOGITS:
+        return None
+    own = labels == case.unit.index
+    values = activations.double().nan_to_num(0.0, 0.0, 0.0).cpu()
+    return auroc(values[own.cpu()].numpy(), values[~own.cpu()].numpy())
+
+
+def _jaccard(first: Tensor, second: Tensor, count: int) -> float:
+    """Images among the ``count`` that activate a unit most, in both networks, by those in either."""
+    a, b = (
+        set(values.nan_to_num(-1e30).topk(min(count, len(values))).indices.tolist())
+        for values in (first, second)
+    )
+    return len(a & b) / len(a | b)
+
+
+def _weight_change(forged: Network, clean: Network) -> float:
+    """L2 norm of the change of all weights, relative to that of the clean weights."""
+    change, norm = 0.0, 0.0
+    for key, value in clean.module.state_dict().items():
+        if value.is_floating_point():
+            change += float((forged.module.state_dict()[key] - value).double().square().sum())
+            norm += float(value.double().square().sum())
+    return float((change / max(norm, 1e-30)) ** 0.5)

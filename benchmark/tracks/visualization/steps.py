@@ -1,0 +1,217 @@
+"""The visualization track's steps that run a method: forge, reference and judge. Metrics are no part of them.
+
+* *forge*: an attack changes the weights of every case's network.
+* *reference*: a defense sees clean networks only: a hardening visualizes the cases' units, a detector scores
+  the units of the task's pools.
+* *judge*: a defense sees the forged networks: a hardening visualizes the unit, a detector scores it.
+
+Each returns named tensors, which are stored as they are; scoring recomputes everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from benchmark.api import (
+    Attack,
+    Detector,
+    FeatureVisualization,
+    Forgery,
+    Hardening,
+    Mode,
+    ModelBudget,
+    Network,
+    Unit,
+    VisualizationAudit,
+    VisualizationCase,
+    Visualizer,
+)
+from benchmark.failures import StepFailed, invalid
+from benchmark.meter import Meter
+from benchmark.seeds import seed_of
+from benchmark.tracks.calls import call, check_tensor, kind_of
+from benchmark.tracks.visualization.workbench import Workbench
+
+Tensors = dict[str, Tensor]
+
+NO_POOL = "the task has no pool of clean networks"
+
+
+def forge(
+    bench: Workbench,
+    attack: Attack,
+    defense: Hardening | Detector | None,
+    mode: Mode,
+    seed: int,
+    meter: Meter,
+) -> Tensors:
+    """The forged networks' weights, ``INDEX/NAME`` for every case and tensor."""
+    explainer: Visualizer = bench.explainer
+    if mode == "adaptive" and isinstance(defense, Hardening):
+        explainer = _Attributed(harden(defense, bench.explainer), defense)
+    detector = defense if mode == "adaptive" and isinstance(defense, Detector) else None
+    meter.samples = len(bench.cases)
+    forged: Tensors = {}
+    for index, case in enumerate(bench.cases):
+        name = seed_of("forge", attack.variant, bench.task.id, bench.task.version, seed, index)
+        clean = bench.models[case.victim].observed_by(meter)
+        offered = VisualizationCase(
+            model=clean,
+            explainer=explainer,
+            unit=case.unit,
+            target=case.target.clone(),
+            budget=ModelBudget(bench.task.budget.accuracy_drop),
+            data=bench.attacker.images,
+            labels=bench.attacker.labels,
+            generator=torch.Generator().manual_seed(name),
+            detector=detector,
+        )
+        weights = check_weights(call(attack, partial(attack.forge, offered)), clean, attack)
+        forged |= {f"{index}/{key}": value for key, value in weights.items()}
+    return forged
+
+
+def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter: Meter) -> Tensors:
+    """What the defense makes of clean networks.
+
+    Hardening: ``clean`` visualizations ``[N, S, C, H, W]``, ``target`` pictures and what is ``attainable`` of
+    them, ``[N, C, H, W]``. Detector: suspicions ``calibration`` and ``negative_clean`` of all units of the
+    pools' networks.
+    """
+    if isinstance(defense, Hardening):
+        visualizer = harden(defense, bench.explainer)
+        models = [bench.models[case.victim] for case in bench.cases]
+        targets = torch.stack([case.target for case in bench.cases])
+        attainable = [
+            call(defense, partial(visualizer.attainable, model, case.target))
+            for model, case in zip(models, bench.cases, strict=True)
+        ]
+        return {
+            "clean": _images(bench, visualizer, models, meter, defense),
+            "target": targets,
+            "attainable": check_tensor(
+                defense.variant, "attainable pictures", torch.stack(attainable), targets.shape
+            ),
+        }
+    pools = bench.task.pools
+    if pools is None:
+        raise StepFailed("skipped", "", NO_POOL, defense.variant)
+    units = bench.siblings(bench.cases[0].unit)
+    found = {"calibration": pools.calibration, "negative_clean": pools.negatives}
+    return {
+        role: torch.cat(
+            [_suspicions(bench, defense, bench.models[name], units, seed, meter) for name in names]
+        )
+        for role, names in found.items()
+    }
+
+
+def judge(
+    bench: Workbench, defense: Hardening | Detector, forgery: Tensors, seed: int, meter: Meter
+) -> Tensors:
+    """What the defense makes of forged networks: ``images`` ``[N, S, C, H, W]`` or ``suspicion`` ``[N]``."""
+    models = [bench.forged(index, forgery) for index in range(len(bench.cases))]
+    if isinstance(defense, Hardening):
+        return {"images": _images(bench, harden(defense, bench.explainer), models, meter, defense)}
+    if bench.task.pools is None:
+        raise StepFailed("skipped", "", NO_POOL, defense.variant)
+    suspicions = [
+        _suspicions(bench, defense, model, (case.unit,), seed, meter)
+        for model, case in zip(models, bench.cases, strict=True)
+    ]
+    return {"suspicion": torch.cat(suspicions)}
+
+
+def harden(defense: Hardening, explainer: FeatureVisualization) -> Visualizer:
+    """The hardened visualizer, checked to be one."""
+    hardened = call(defense, lambda: defense.harden(explainer))
+    if not isinstance(hardened, Visualizer):
+        raise invalid(defense.variant, f"harden() must return a Visualizer, not {kind_of(hardened)}")
+    return hardened
+
+
+def check_weights(forgery: object, clean: Network, attack: Attack) -> Tensors:
+    """The forged weights, on no graph; raises a failure blamed on the attack for anything inadmissible."""
+    name = attack.variant
+    if not isinstance(forgery, Forgery) or not isinstance(forgery.weights, Mapping):
+        found = "Forgery(inputs)" if isinstance(forgery, Forgery) else kind_of(forgery)
+        raise invalid(name, f"forge() must return Forgery(weights=...), not {found}")
+    weights, own = forgery.weights, clean.module.state_dict()
+    lacking = sorted(own.keys() - weights.keys())
+    added = sorted(str(key) for key in weights.keys() - own.keys())
+    if lacking or added:
+        changes = [f"{key} is missing" for key in lacking] + [f"{key} is new" for key in added]
+        raise invalid(name, f"changed the architecture: {'; '.join(changes[:3])}")
+    checked: Tensors = {}
+    for key, value in own.items():
+        tensor = check_tensor(name, f"weights {key}", weights[key], value.shape)
+        if tensor.is_floating_point() != value.is_floating_point():
+            raise invalid(name, f"weights {key} have type {tensor.dtype} instead of {value.dtype}")
+        checked[key] = tensor.detach().to(value)
+    return checked
+
+
+def _images(
+    bench: Workbench,
+    visualizer: Visualizer,
+    models: Sequence[Network],
+    meter: Meter,
+    defense: Hardening,
+) -> Tensor:
+    """Visualizations of every case's unit in its network, checked, ``[N, S, C, H, W]``."""
+    seeds, size = bench.visualization_seeds, bench.explainer.size
+    found = []
+    for model, case in zip(models, bench.cases, strict=True):
+        observed = model.observed_by(meter)
+        images = call(defense, partial(visualizer.explain, observed, [case.unit], seeds))
+        check_tensor(defense.variant, "visualizations", images, (1, len(seeds), *size))
+        found.append(images[0].clamp(0, 1))
+    return torch.stack(found)
+
+
+def _suspicions(
+    bench: Workbench,
+    detector: Detector,
+    model: Network,
+    units: tuple[Unit, ...],
+    seed: int,
+    meter: Meter,
+) -> Tensor:
+    """Suspicion of units of one network, checked."""
+    audit = VisualizationAudit(
+        model=model.observed_by(meter),
+        explainer=bench.explainer,
+        units=units,
+        data=bench.auditor.images,
+        labels=bench.auditor.labels,
+        seed=seed_of("audit", bench.task.id, bench.task.version, seed),
+    )
+    scores = call(detector, partial(detector.suspicion, audit))
+    return check_tensor(detector.variant, "suspicions", scores, (len(units),)).detach().double()
+
+
+@dataclass(frozen=True)
+class _Attributed(Visualizer):
+    """A hardened visualizer whose failures are the hardening's, also while an attack asks it."""
+
+    visualizer: Visualizer
+    defense: Hardening
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The visualizer's own name."""
+        return self.visualizer.name
+
+    def explain(self, model: Network, units: Sequence[Unit], seeds: Sequence[int]) -> Tensor:
+        return call(self.defense, partial(self.visualizer.explain, model, units, seeds))
+
+    def procedures(self) -> tuple[FeatureVisualization, ...]:
+        return call(self.defense, self.visualizer.procedures)
+
+    def attainable(self, model: Network, target: Tensor) -> Tensor:
+        return call(self.defense, partial(self.visualizer.attainable, model, target))

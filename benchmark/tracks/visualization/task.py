@@ -1,0 +1,134 @@
+"""A task of track `visualization`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from benchmark.errors import unknown
+from benchmark.explainers.visualization import FeatureVisualization
+from benchmark.targets import target_names
+from benchmark.task_parts import NOT_RUN, Part, Share, Task, identity
+from benchmark.victims import victim_names
+
+EXPLAINER = "feature_visualization"
+SETTINGS = frozenset(
+    {"optimizer", "learning_rate", "steps", "clip", "spread"}
+    & {field.name for field in fields(FeatureVisualization)}
+)
+"""Settings of the visualization that a task may change; everything else is a defense's business."""
+
+
+class UnitCaseSpec(Part):
+    """A unit, the picture that its visualization should show, and the network if it is not the task's."""
+
+    unit: int = Field(ge=0)
+    target: str
+    layer: str = "logits"
+    victim: str | None = None
+
+
+class ModelBudgetSpec(Part):
+    """What an attack may spend: accuracy on the evaluation images, as a share of them."""
+
+    accuracy_drop: Share
+
+
+class VisualizationMetricSpec(Part):
+    """Similarities to report, the one that ``manipulation`` is made of, and on how many seeds.
+
+    ``seeds`` visualizations are made of every unit; ``perceptual_seeds`` of them are given to the learned
+    distances, ``other_seeds`` are made of every other unit of the layer.
+    """
+
+    primary: Literal["ssim_target", "pcc_target"] = "ssim_target"
+    report: list[Literal["pcc", "ssim", "lpips", "stlpips", "mse"]] = ["pcc", "ssim", "mse"]
+    perceptual_seeds: int = Field(default=8, gt=0)
+    other_seeds: int = Field(default=2, gt=0)
+    top: int = Field(default=100, gt=0)
+
+
+class PoolSpec(Part):
+    """Clean networks: on some a detector's threshold is set, others it is tested on."""
+
+    calibration: list[str] = Field(min_length=1)
+    negatives: list[str] = Field(min_length=1)
+    false_positive_rate: float = Field(default=0.05, gt=0, lt=1)
+
+
+class VisualizationTask(Task):
+    """Everything that is fixed about a task of model manipulation against feature visualization."""
+
+    track: Literal["visualization"]
+    cases: list[UnitCaseSpec] = Field(min_length=1)
+    budget: ModelBudgetSpec
+    visualization_seeds: int = Field(default=32, gt=0)
+    metrics: VisualizationMetricSpec = VisualizationMetricSpec()
+    pools: PoolSpec | None = None
+
+    @property
+    def case_count(self) -> int:
+        """Number of cases."""
+        return len(self.cases)
+
+    def victim_of(self, case: UnitCaseSpec) -> str:
+        """Name of the network that a case is about."""
+        return case.victim or self.victim
+
+    def defense_kinds(self) -> list[str]:
+        """A task without pools is not for detectors."""
+        return [kind for kind in self.defenses if kind != "detector" or self.pools is not None]
+
+    def victims(self) -> list[str]:
+        """The task's networks, those of its cases and those of its pools."""
+        pools = [*self.pools.calibration, *self.pools.negatives] if self.pools else []
+        return list(dict.fromkeys([self.victim, *(self.victim_of(c) for c in self.cases), *pools]))
+
+    def targets(self) -> list[str]:
+        """Every target picture, each once."""
+        return sorted({case.target for case in self.cases})
+
+    def run_identity(self) -> str:
+        """Hash of what a forgery or an explanation depends on."""
+        kept = self.model_dump(exclude=set(NOT_RUN), mode="json")
+        if kept["pools"]:
+            kept["pools"].pop("false_positive_rate")
+        return identity(kept)
+
+    def score_identity(self) -> str:
+        """Hash of what turns artefacts into samples."""
+        return identity(self.model_dump(include={"metrics", "budget", "pools"}, mode="json"))
+
+    def problems(self, root: Path) -> Iterator[str]:
+        """``field NAME: what is wrong`` for what cannot be."""
+        yield from super().problems(root)
+        if self.explainer.name != EXPLAINER:
+            yield f"field explainer.name: {unknown('name', self.explainer.name, [EXPLAINER])}"
+        for setting in self.explainer.settings:
+            if setting not in SETTINGS:
+                yield f"field explainer.settings: {unknown('setting', setting, SETTINGS)}"
+        known, targets = victim_names(root), target_names(root)
+        for index, case in enumerate(self.cases):
+            if case.target not in targets:
+                yield f"field cases.{index}.target: {unknown('name', case.target, targets)}"
+            if case.victim is not None and case.victim not in known:
+                yield f"field cases.{index}.victim: {unknown('name', case.victim, known)}"
+        for field, names in (("calibration", self._pool(True)), ("negatives", self._pool(False))):
+            for name in names:
+                if name not in known:
+                    yield f"field pools.{field}: {unknown('name', name, known)}"
+        both = sorted(set(self._pool(True)) & set(self._pool(False)))
+        if both:
+            yield f"field pools: {both[0]} is in both pools, and a threshold is never tested where it was set"
+        if self.metrics.primary.removesuffix("_target") not in self.metrics.report:
+            primary = self.metrics.primary.removesuffix("_target")
+            yield f"field metrics.report: add {primary}, the primary metric"
+
+    def _pool(self, calibration: bool) -> list[str]:
+        if self.pools is None:
+            return []
+        return self.pools.calibration if calibration else self.pools.negatives
