@@ -64,6 +64,7 @@ def _cell_row(suite: str, cell: Cell, outcome: Outcome) -> dict[str, Any]:
         "lpips_weights": weights.get("lpips", ""),
         **{name: judged.get(name, "") for name in ("device", "torch", "commit", "dirty", "started")},
         "forge_id": cell.forge.id,
+        "reference_id": cell.reference.id,
         "weights": cell.forge.parts.get("weights", ""),
         "data": cell.forge.parts.get("data", ""),
         **code,

@@ -1,4 +1,4 @@
-"""Prints, as Markdown, the figures of docs/results.md from the samples of a finished suite.
+"""Prints, as Markdown, the figures of docs/results.md on track `saliency` from a finished suite.
 
     potemkin run quick && python benchmarks/report.py results/quick
 
@@ -21,6 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="a suite's folder of results")
     samples = pd.read_parquet(parser.parse_args().results / "samples.parquet")
+    samples = samples[samples["track"] == "saliency"]
     oblivious = samples[samples["mode"] == "oblivious"]
     plain = oblivious[oblivious["defense"] == "none"]
     attacks(plain)

@@ -23,7 +23,7 @@ class ProxPulse(Slingshot):
     paper = "Nanfack et al., From feature visualization to visual circuits, 2024 (arXiv 2406.01365)"
 
     weight: float = 1.0
-    steps: int = 300
+    steps: int = 250
     learning_rate: float = 4e-3
     final_rate: float = 0.03
     natural: int = 48

@@ -19,6 +19,9 @@ from benchmark.api import (
 )
 from benchmark.explainers.visualization import Pixel, Readout, layer_activations
 
+_SHARES = (0.9, 0.8, 0.7, 0.6)
+"""How much of its change a network keeps that has lost too much accuracy."""
+
 
 @dataclass
 class Tunnel:
@@ -72,7 +75,7 @@ class Slingshot(Attack):
     unit_weight: float = 0.0
     """Share of the preservation loss that is about the attacked unit alone (the paper's w)."""
     half_width: float = 0.1
-    steps: int = 550
+    steps: int = 450
     learning_rate: float = 2e-3
     final_rate: float = 0.75
     """Share of the learning rate that is left at the end of its linear fall."""
@@ -112,6 +115,7 @@ class Slingshot(Attack):
             left = self.steps - 1 - step
             if left % max(1, self.steps // (3 * self.checkpoints)) == 0 and left < self.steps // 3:
                 chosen.offer(model)
+        chosen.settle(model)
         return Forgery(weights=chosen.weights)
 
     def tunnel(self, case: VisualizationCase, procedure: FeatureVisualization) -> Tunnel:
@@ -209,6 +213,18 @@ class Selection:
         if found > self._best:
             self._best = found
             self.weights = {key: value.detach().clone() for key, value in model.module.state_dict().items()}
+
+    def settle(self, model: Network) -> None:
+        """Where nothing was within the budget, goes back towards the clean weights until something is."""
+        last, clean = model.module.state_dict(), self._case.model.module.state_dict()
+        for share in _SHARES:
+            if self._best[0] > 0:
+                return
+            mixed = {
+                key: torch.lerp(clean[key], value, share) if value.is_floating_point() else value
+                for key, value in last.items()
+            }
+            self.offer(self._case.model.with_weights(mixed))
 
     def _measure(self, model: Network) -> float:
         with torch.no_grad():

@@ -19,7 +19,7 @@ class SlingshotActivation(Slingshot):
 
     gamma: float = 100.0
     weight: float = 100.0
-    steps: int = 300
+    steps: int = 250
     learning_rate: float = 4e-3
     final_rate: float = 0.03
     natural: int = 48

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from benchmark.explainers.visualization import LOGITS
+from benchmark.explainers.visualization import LOGITS, Unit
 from benchmark.metrics.behaviour import accuracy_drop
 from benchmark.metrics.detection import auroc
 from benchmark.metrics.perceptual import MetricUnavailable, PerceptualDistance, load_perceptual
@@ -44,7 +45,7 @@ class Scorer:
     missing: dict[str, str]
     _behaviour: OrderedDict[str, Columns] = field(default_factory=OrderedDict)
     _natural: dict[tuple[str, str], Tensor] = field(default_factory=dict)
-    _others: dict[str, Tensor] = field(default_factory=dict)
+    _shown: dict[tuple[str, tuple[Unit, ...], tuple[int, ...]], Tensor] = field(default_factory=dict)
 
     def weights(self) -> dict[str, str]:
         """For every perceptual metric of the task the SHA-256 of its weights, or why it is missing."""
@@ -69,8 +70,8 @@ class Scorer:
         }
         columns |= self._measured(forgery)
         if "images" in judged:
-            images = self._images(judged["images"], reference)
-            return self._judged(columns | images)
+            columns["others_moved"] = self._others_moved(forgery)
+            return self._judged(columns | self._images(judged["images"], reference))
         undefended = self._undefended(forgery)
         columns = self._judged(columns | undefended)
         pools = self.bench.task.pools
@@ -80,11 +81,22 @@ class Scorer:
         return columns | detector_columns(judged["suspicion"], reference["calibration"], negatives, rate)
 
     def _measured(self, forgery: Tensors) -> Columns:
-        """What the forged networks do, computed once for all defenses that judge the same forgery."""
-        key = hashlib.sha256(b"".join(tensor_bytes(forgery[name]) for name in sorted(forgery))).hexdigest()
-        if key not in self._behaviour:
+        """What the forged networks do on natural images, and in their weights."""
+
+        def compute() -> Columns:
             rows = [self._network(index, case, forgery) for index, case in enumerate(self.bench.cases)]
-            self._behaviour[key] = {name: [row[name] for row in rows] for name in rows[0]}
+            return {name: [row[name] for row in rows] for name in rows[0]}
+
+        return self._remembered("network", forgery, compute)
+
+    def _remembered(self, what: str, forgery: Tensors, compute: Callable[[], Columns]) -> Columns:
+        """What depends on the forgery alone is computed once for all defenses that judge it."""
+        digest = hashlib.sha256()
+        for name in sorted(forgery):
+            digest.update(tensor_bytes(forgery[name]))
+        key = f"{what} {digest.hexdigest()}"
+        if key not in self._behaviour:
+            self._behaviour[key] = compute()
             if len(self._behaviour) > _REMEMBERED:
                 self._behaviour.popitem(last=False)
         return dict(self._behaviour[key])
@@ -104,7 +116,6 @@ class Scorer:
             "unit_auroc_before": _class_auroc(case, unit_before, labels),
             "jaccard_top": _jaccard(unit_after, unit_before, top),
             "weight_change": _weight_change(forged, clean),
-            "others_moved": self._others_moved(case, forged, clean),
         }
 
     def _clean(self, victim: str, layer: str) -> Tensor:
@@ -114,37 +125,46 @@ class Scorer:
             self._natural[victim, layer] = natural_activations(self.bench.models[victim], images, layer)
         return self._natural[victim, layer]
 
-    def _others_moved(self, case: UnitCase, forged: Network, clean: Network) -> float | None:
+    def _others_moved(self, forgery: Tensors) -> list[float | None]:
         """One minus the mean PCC between clean and forged visualizations of the layer's other units."""
-        others = [unit for unit in self.bench.siblings(case.unit) if unit != case.unit]
-        if not others:
-            return None
         seeds = self.bench.visualization_seeds[: self.bench.task.metrics.other_seeds]
-        key = f"{case.victim} {case.unit}"
-        if key not in self._others:
-            self._others[key] = self.bench.explainer.explain(clean, others, seeds).flatten(0, 1)
-        images = self.bench.explainer.explain(forged, others, seeds).flatten(0, 1)
-        return float(1 - pcc(images, self._others[key]).mean())
+
+        def compute() -> Columns:
+            found: list[float | None] = []
+            for index, case in enumerate(self.bench.cases):
+                others = [unit for unit in self.bench.siblings(case.unit) if unit != case.unit]
+                if not others:
+                    found.append(None)
+                    continue
+                clean = self._clean_images(case.victim, others, seeds)
+                forged = self.bench.explainer.explain(self.bench.forged(index, forgery), others, seeds)
+                found.append(float(1 - pcc(forged.flatten(0, 1), clean.flatten(0, 1)).mean()))
+            return {"others_moved": found}
+
+        return self._remembered("others", forgery, compute)["others_moved"]
+
+    def _clean_images(self, victim: str, units: Sequence[Unit], seeds: Sequence[int]) -> Tensor:
+        """Undefended visualizations ``[U, S, C, H, W]`` of units of a clean network."""
+        key = (victim, tuple(units), tuple(seeds))
+        if key not in self._shown:
+            self._shown[key] = self.bench.explainer.explain(self.bench.models[victim], units, seeds)
+        return self._shown[key]
 
     def _undefended(self, forgery: Tensors) -> Columns:
         """Similarities without a defense, on the first few seeds: what a detector would have to notice."""
         bench = self.bench
         seeds = bench.visualization_seeds[: bench.task.metrics.perceptual_seeds]
 
-        def shown(models: list[Network]) -> Tensor:
-            pairs = zip(models, bench.cases, strict=True)
-            return torch.cat([bench.explainer.explain(model, [case.unit], seeds) for model, case in pairs])
-
-        key = (
-            "undefended "
-            + hashlib.sha256(b"".join(tensor_bytes(forgery[name]) for name in sorted(forgery))).hexdigest()
-        )
-        if key not in self._behaviour:
-            clean = shown([bench.models[case.victim] for case in bench.cases])
-            forged = shown([bench.forged(index, forgery) for index in range(len(bench.cases))])
+        def compute() -> Columns:
+            clean = [self._clean_images(case.victim, [case.unit], seeds) for case in bench.cases]
+            forged = [
+                bench.explainer.explain(bench.forged(index, forgery), [case.unit], seeds)
+                for index, case in enumerate(bench.cases)
+            ]
             target = torch.stack([case.target for case in bench.cases])
-            self._behaviour[key] = self._similarities(forged, clean, target, target)
-        return dict(self._behaviour[key])
+            return self._similarities(torch.cat(forged), torch.cat(clean), target, target)
+
+        return self._remembered("undefended", forgery, compute)
 
     def _images(self, images: Tensor, reference: Tensors) -> Columns:
         """Similarities of the defended visualizations."""
@@ -154,18 +174,10 @@ class Scorer:
             for tensor in (images, reference["clean"], reference["target"], reference["attainable"])
         )
         columns = self._similarities(images, clean, targets, attainable)
-        undefended = [self._clean_images(case.victim, index) for index, case in enumerate(self.bench.cases)]
+        seeds = self.bench.visualization_seeds
+        undefended = [self._clean_images(case.victim, [case.unit], seeds)[0] for case in self.bench.cases]
         fidelity = [float(pcc(a, b).mean()) for a, b in zip(clean, undefended, strict=True)]
         return columns | {"fidelity": fidelity}
-
-    def _clean_images(self, victim: str, index: int) -> Tensor:
-        """Undefended visualizations of a case's unit in the clean network, ``[S, C, H, W]``."""
-        key = f"undefended {index}"
-        if key not in self._others:
-            model, unit = self.bench.models[victim], self.bench.cases[index].unit
-            seeds = self.bench.visualization_seeds
-            self._others[key] = self.bench.explainer.explain(model, [unit], seeds)[0]
-        return self._others[key]
 
     def _similarities(self, images: Tensor, clean: Tensor, target: Tensor, attainable: Tensor) -> Columns:
         """Means over seeds, and standard deviations of those to the target.
