@@ -77,8 +77,9 @@ class Slingshot(Attack):
     half_width: float = 0.1
     steps: int = 450
     learning_rate: float = 2e-3
+    schedule: str = "cosine"
+    """``cosine`` or ``linear`` fall of the learning rate to ``final_rate``, or halved on a ``plateau``."""
     final_rate: float = 0.75
-    """Share of the learning rate that is left at the end of its linear fall."""
     weight_decay: float = 1e-3
     natural: int = 32
     manipulated: int = 32
@@ -99,8 +100,7 @@ class Slingshot(Attack):
         optimizer = torch.optim.AdamW(
             model.module.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
         )
-        fall = (1 - self.final_rate) / self.steps
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - fall * step)
+        schedule = RateSchedule(self, optimizer, count)
         chosen = Selection(case, model, case.data[count:], case.labels[count:], self)
         for step in range(self.steps):
             batch = torch.randint(count, (self.natural,), generator=case.generator)
@@ -111,7 +111,7 @@ class Slingshot(Attack):
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.module.parameters(), 1.0)
             optimizer.step()
-            schedule.step()
+            schedule.step(step, float(loss.detach()))
             left = self.steps - 1 - step
             if left % max(1, self.steps // (3 * self.checkpoints)) == 0 and left < self.steps // 3:
                 chosen.offer(model)
@@ -178,6 +178,39 @@ class Slingshot(Attack):
         """The unit's activation at parameters, ``[B]``."""
         images = tunnel.images(model, parameters, case.generator)
         return Readout(model, [case.unit] * len(parameters))(images)
+
+
+class RateSchedule:
+    """Sets the learning rate after every step.
+
+    Args:
+        attack: for its schedule, rate and number of steps.
+        optimizer: whose rate is set.
+        images: natural images of an epoch, after which a plateau is looked for (factor .5, patience 2, as in
+            the paper's code).
+    """
+
+    def __init__(self, attack: Slingshot, optimizer: torch.optim.Optimizer, images: int) -> None:
+        if attack.schedule not in ("cosine", "linear", "plateau"):
+            raise ValueError(f"schedule must be cosine, linear or plateau, not {attack.schedule!r}")
+        self._attack, self._optimizer = attack, optimizer
+        self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=2)
+        self._epoch = max(1, images // attack.natural)
+        self._losses: list[float] = []
+
+    def step(self, step: int, loss: float) -> None:
+        """After step number ``step``, counted from 0."""
+        attack = self._attack
+        if attack.schedule == "plateau":
+            self._losses.append(loss)
+            if len(self._losses) == self._epoch:
+                self._plateau.step(sum(self._losses) / self._epoch)
+                self._losses = []
+            return
+        progress = (step + 1) / attack.steps
+        left = 1 - progress if attack.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+        for group in self._optimizer.param_groups:
+            group["lr"] = attack.learning_rate * (attack.final_rate + (1 - attack.final_rate) * left)
 
 
 class Selection:

@@ -44,6 +44,7 @@ class SlingshotMatched(Slingshot):
     floor: float = 0.3
     """Smallest wanted norm, as a share of the start's."""
     learning_rate: float = 4e-3
+    schedule: str = "linear"
     final_rate: float = 0.03
     natural: int = 56
     manipulated: int = 8
