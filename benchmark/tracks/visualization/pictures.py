@@ -1,8 +1,9 @@
 """Strips of the visualization track: one for every cell, and one per attack with all procedures side by side.
 
 Rows are cases. A cell's strip shows the target, what the procedure could show of it, and clean and forged
-visualizations from the first four seeds; an attack's strip shows the target, the clean visualization and the
-forged one under every procedure from the first seed. Which seeds are shown is a rule, not a choice.
+visualizations from the first four seeds (MACO's behind their transparency); an attack's strip shows the target,
+the clean visualization and the forged one under every procedure from the first seed. Which seeds are shown is a
+rule, not a choice.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import pandas as pd
+from torch import Tensor
 
 from benchmark.gallery import Pixels, captioned, joined, shown
 from benchmark.plan import Cell
@@ -37,12 +39,14 @@ def pictures(
 
 
 def _cell_strip(cell: Cell, store: Store) -> Pixels:
-    images = store.tensors("judge", cell.judge.id)["images"]
+    judged = store.tensors("judge", cell.judge.id)
     reference = store.tensors("reference", cell.reference.id)
+    images = _over_grey(judged["images"], judged.get("transparency"))
+    clean = _over_grey(reference["clean"], reference.get("clean_transparency"))
     rows = []
     for index in range(len(images)):
         panels = [reference["target"][index], reference["attainable"][index]]
-        panels += [*reference["clean"][index][:_SEEDS], *images[index][:_SEEDS]]
+        panels += [*clean[index][:_SEEDS], *images[index][:_SEEDS]]
         rows.append(joined([shown(panel) for panel in panels], axis=1))
     count = min(_SEEDS, images.shape[1])
     return captioned(
@@ -56,8 +60,20 @@ def _cell_strip(cell: Cell, store: Store) -> Pixels:
     )
 
 
+def _over_grey(images: Tensor, transparency: Tensor | None) -> Tensor:
+    """MACO's images as published: over grey, opaque where the unit asked for something."""
+    if transparency is None:
+        return images
+    opacity = transparency.unsqueeze(2)
+    return images * opacity + 0.5 * (1 - opacity)
+
+
 def _attack_strip(group: list[Cell], store: Store) -> Pixels:
-    group = sorted(group, key=lambda cell: (cell.defense.variant != "none", cell.defense.variant, cell.mode))
+    modes = ("oblivious", "adaptive")
+    group = sorted(
+        group,
+        key=lambda cell: (cell.defense.variant != "none", cell.defense.variant, modes.index(cell.mode)),
+    )
     first = next(cell for cell in group if cell.defense.variant == "none")
     reference = store.tensors("reference", first.reference.id)
     columns = [list(reference["target"]), [images[0] for images in reference["clean"]]]

@@ -31,6 +31,7 @@ from benchmark.api import (
     VisualizationCase,
     Visualizer,
 )
+from benchmark.explainers.visualization import MagnitudeConstrained
 from benchmark.failures import StepFailed, invalid
 from benchmark.meter import Meter
 from benchmark.seeds import seed_of
@@ -91,8 +92,9 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
             call(defense, partial(visualizer.attainable, model, case.target))
             for model, case in zip(models, bench.cases, strict=True)
         ]
+        shown = _visualizations(bench, visualizer, models, meter, defense)
         return {
-            "clean": _images(bench, visualizer, models, meter, defense),
+            **{f"clean_{name}" if name != "images" else "clean": kept for name, kept in shown.items()},
             "target": targets,
             "attainable": check_tensor(
                 defense.variant, "attainable pictures", torch.stack(attainable), targets.shape
@@ -114,10 +116,14 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
 def judge(
     bench: Workbench, defense: Hardening | Detector, forgery: Tensors, seed: int, meter: Meter
 ) -> Tensors:
-    """What the defense makes of forged networks: ``images`` ``[N, S, C, H, W]`` or ``suspicion`` ``[N]``."""
+    """What the defense makes of forged networks: ``images`` ``[N, S, C, H, W]`` or ``suspicion`` ``[N]``.
+
+    Beside the images of a plain procedure lie the ``activations`` of every step, ``[N, S, steps]``, and for
+    MACO the ``transparency``, ``[N, S, H, W]``.
+    """
     models = [bench.forged(index, forgery) for index in range(len(bench.cases))]
     if isinstance(defense, Hardening):
-        return {"images": _images(bench, harden(defense, bench.explainer), models, meter, defense)}
+        return _visualizations(bench, harden(defense, bench.explainer), models, meter, defense)
     if bench.task.pools is None:
         raise StepFailed("skipped", "", NO_POOL, defense.variant)
     suspicions = [
@@ -156,22 +162,29 @@ def check_weights(forgery: object, clean: Network, attack: Attack) -> Tensors:
     return checked
 
 
-def _images(
+def _visualizations(
     bench: Workbench,
     visualizer: Visualizer,
     models: Sequence[Network],
     meter: Meter,
     defense: Hardening,
-) -> Tensor:
-    """Visualizations of every case's unit in its network, checked, ``[N, S, C, H, W]``."""
+) -> Tensors:
+    """Visualizations of every case's unit in its network, checked, and what else their procedure recorded."""
     seeds, size = bench.visualization_seeds, bench.explainer.size
-    found = []
+    found: dict[str, list[Tensor]] = {"images": []}
     for model, case in zip(models, bench.cases, strict=True):
-        observed = model.observed_by(meter)
-        images = call(defense, partial(visualizer.explain, observed, [case.unit], seeds))
+        observed, units = model.observed_by(meter), [case.unit]
+        if type(visualizer) is FeatureVisualization:
+            run = call(defense, partial(visualizer.optimize, observed, units, seeds))
+            images = run.images
+            found.setdefault("activations", []).append(run.activations[0])
+            if isinstance(visualizer.parametrization, MagnitudeConstrained):
+                found.setdefault("transparency", []).append(run.transparency[0])
+        else:
+            images = call(defense, partial(visualizer.explain, observed, units, seeds))
         check_tensor(defense.variant, "visualizations", images, (1, len(seeds), *size))
-        found.append(images[0].clamp(0, 1))
-    return torch.stack(found)
+        found["images"].append(images[0].detach().clamp(0, 1))
+    return {name: torch.stack(tensors) for name, tensors in found.items()}
 
 
 def _suspicions(
