@@ -329,6 +329,11 @@ class VisualizationAudit:
         return str(named[max(0, end - 1)])
 
     @staticmethod
+    def finite(values: Tensor) -> Tensor:
+        """The values in double precision, NaN as 0 and infinity as 1e38: a forged network may overflow."""
+        return values.double().nan_to_num(0.0, 1e38, -1e38)
+
+    @staticmethod
     def agreement(first: Tensor, second: Tensor) -> Tensor:
         """Mean correlation ``[U]`` between two stacks of pictures ``[U, S, C, H, W]``, seed by seed."""
         pairs = correlation(first.flatten(0, 1).mean(1), second.flatten(0, 1).mean(1))

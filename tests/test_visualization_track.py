@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -42,7 +46,6 @@ from benchmark.tracks.visualization.workbench import Workbench, prepare
 from benchmark.victims import load_victim
 
 torch.set_num_threads(1)
-ROOT = locate_root()
 CPU = torch.device("cpu")
 SEEDS, SOME_SEEDS, OTHER_SEEDS, TOP = 4, 2, 2, 50
 HIDDEN = "features.3"
@@ -75,9 +78,26 @@ Tensors = dict[str, Tensor]
 Columns = dict[str, list[Any]]
 
 
+@cache
+def root() -> Path:
+    """The project with fewer images: 600 of the attacker's, 800 for the evaluation."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    (folder / "tasks").mkdir()
+    own = locate_root() / "tasks"
+    for name in ("assets", "victims.yaml", "targets.yaml"):
+        (folder / "tasks" / name).symlink_to(own / name)
+    text = (own / "datasets.yaml").read_text(encoding="utf-8")
+    whole = "{attacker: [0, 6000], evaluation: [6000, 10000]}"
+    assert text.count(whole) == 1
+    fewer = text.replace(whole, "{attacker: [0, 600], evaluation: [6000, 6800]}")
+    (folder / "tasks" / "datasets.yaml").write_text(fewer, encoding="utf-8")
+    return folder
+
+
 def made(**changes: Any) -> Workbench:
     """A task with some fields changed, ready."""
-    return prepare(VisualizationTask(**{**FIELDS, **changes}), ROOT, CPU)
+    return prepare(VisualizationTask(**{**FIELDS, **changes}), root(), CPU)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +114,7 @@ def forged(bench: Workbench) -> Tensors:
     for index, case in enumerate(bench.cases):
         for name, value in bench.models[case.victim].module.state_dict().items():
             noise = torch.randn(value.shape, generator=generator)
-            changed[f"{index}/{name}"] = value + (0.03 if "classifier" in name else 0.005) * noise
+            changed[f"{index}/{name}"] = value + (0.1 if "classifier" in name else 0.02) * noise
     return changed
 
 
@@ -114,7 +134,7 @@ def undefended(bench: Workbench, forged: Tensors) -> tuple[Tensors, Tensors, Col
 
 def network(victim: str, weights: Mapping[str, Tensor] | None = None) -> Network:
     """A network that was loaded anew, with other weights perhaps."""
-    found = load_victim(victim, ROOT)
+    found = load_victim(victim, root())
     if weights is not None:
         found.module.load_state_dict(dict(weights))
     return Network(found.module, found.mean, found.deviation)
@@ -127,7 +147,7 @@ def of_case(forgery: Tensors, index: int) -> dict[str, Tensor]:
 
 def natural(start: int, end: int | None) -> tuple[Tensor, NDArray[np.int64]]:
     """Images of the evaluation split."""
-    split = load_data("fashion-mnist", ROOT).split("evaluation")
+    split = load_data("fashion-mnist", root()).split("evaluation")
     return split.images[start:end], split.labels[start:end].numpy()
 
 
@@ -179,7 +199,7 @@ ORACLES = {"pcc": numpy_pcc, "ssim": skimage_ssim, "mse": numpy_mse}
 def test_accuracy_activations_and_weights_are_compared_as_numpy_does(
     bench: Workbench, forged: Tensors, undefended: tuple[Tensors, Tensors, Columns]
 ) -> None:
-    images, labels = natural(1000, None)
+    images, labels = natural(200, None)
     columns = undefended[2]
     for index, case in enumerate(bench.cases):
         clean, changed = network(case.victim), network(case.victim, of_case(forged, index))
@@ -206,7 +226,7 @@ def test_accuracy_activations_and_weights_are_compared_as_numpy_does(
             np.concatenate([v.double().numpy().ravel() for v in model.module.state_dict().values()])
             for model in (clean, changed)
         ]
-        expected = np.linalg.norm(flat[1] - flat[0]) / np.linalg.norm(flat[0])
+        expected = float(np.linalg.norm(flat[1] - flat[0]) / np.linalg.norm(flat[0]))
         assert columns["weight_change"][index] == pytest.approx(expected, rel=1e-5)
 
 
@@ -231,7 +251,7 @@ def test_others_moved_is_about_every_other_unit_of_the_layer(
     for index, channels in ((0, 10), (1, 16)):
         expected = moved_others(bench, index, forged, channels)
         assert undefended[2]["others_moved"][index] == pytest.approx(expected, abs=2e-3)
-        assert expected > 0.005
+        assert expected > 0.001
 
 
 @pytest.mark.parametrize(("first", "own", "channels"), [("small", "tiny", 16), ("tiny", "small", 48)])
@@ -317,17 +337,18 @@ def test_a_network_that_lost_too_much_accuracy_is_invalid_and_harms_no_other_cas
     assert columns["accuracy_drop"][1] > 0.5
 
 
-def test_a_budget_is_kept_up_to_itself(bench: Workbench, forged: Tensors) -> None:
-    drop = run(bench, forged, NoDefense())[2]["accuracy_drop"][0]
+def test_a_budget_is_kept_up_to_itself(forged: Tensors, undefended: tuple[Tensors, Tensors, Columns]) -> None:
+    drop = max(drops := undefended[2]["accuracy_drop"])
+    index = drops.index(drop)
     assert drop > 0
     exact, less = (made(budget={"accuracy_drop": drop - step}) for step in (0.0, 1e-4))
-    assert run(exact, forged, NoDefense())[2]["valid"][0] is True
-    assert run(less, forged, NoDefense())[2]["valid"][0] is False
+    assert run(exact, forged, NoDefense())[2]["valid"][index] is True
+    assert run(less, forged, NoDefense())[2]["valid"][index] is False
 
 
 def test_a_network_that_overflows_is_scored_with_finite_numbers(bench: Workbench, forged: Tensors) -> None:
     columns = run(bench, {key: 1e30 * value for key, value in forged.items()}, NoDefense())[2]
-    assert columns["valid"] == [False] * 3
+    assert min(columns["accuracy_drop"]) > 0.5
     for name, values in columns.items():
         numbers = [value for value in values if isinstance(value, float)]
         assert np.isfinite(numbers).all(), name
@@ -344,18 +365,25 @@ class Bias(Detector):
 
     def suspicion(self, audit: VisualizationAudit) -> Tensor:
         """Any number that the network decides."""
-        bias = audit.model.module.state_dict()["classifier.2.bias"]
+        bias = last_bias(audit.model)
         return torch.stack([bias[unit.index % 10] for unit in audit.units])
+
+
+def last_bias(model: Network) -> Tensor:
+    """The logits' own bias."""
+    found: Tensor = list(model.module.state_dict().values())[-1]
+    assert found.shape == (10,)
+    return found
 
 
 def test_detectors_are_scored_as_every_pair_says(bench: Workbench, forged: Tensors) -> None:
     columns = run(bench, forged, Bias())[2]
     own = [
-        float(of_case(forged, i)["classifier.2.bias"][case.unit.index]) for i, case in enumerate(bench.cases)
+        float(last_bias(bench.forged(index, forged))[case.unit.index])
+        for index, case in enumerate(bench.cases)
     ]
     calibration, negatives = (
-        network(f"fashion-{name}").module.state_dict()["classifier.2.bias"].double().numpy()
-        for name in ("tiny", "small")
+        last_bias(network(f"fashion-{name}")).double().numpy() for name in ("tiny", "small")
     )
     threshold = np.sort(calibration)[-3]
     assert columns["suspicion"] == pytest.approx(own)
@@ -399,9 +427,9 @@ def test_a_sample_is_named_by_network_unit_and_target_alone(bench: Workbench) ->
 def test_images_of_attackers_auditors_and_the_evaluation_are_disjoint(bench: Workbench) -> None:
     splits = {name: getattr(bench, name) for name in ("attacker", "auditor", "evaluation")}
     assert {name: len(split.labels) for name, split in splits.items()} == {
-        "attacker": 6000,
-        "auditor": 1000,
-        "evaluation": 3000,
+        "attacker": 600,
+        "auditor": 200,
+        "evaluation": 600,
     }
     seen = {name: {image.numpy().tobytes() for image in split.images} for name, split in splits.items()}
     assert not seen["attacker"] & seen["auditor"]
@@ -579,7 +607,7 @@ def test_an_audit_leads_neither_to_the_clean_network_nor_to_seeds_targets_or_oth
         state, own = audit.model.module.state_dict(), of_case(forged, index)
         assert all(torch.equal(state[key], own[key]) for key in own)
         clean = list(bench.models[case.victim].module.state_dict().values())
-        split = load_data("fashion-mnist", ROOT).split("evaluation").images
+        split = load_data("fashion-mnist", root()).split("evaluation").images
         hidden = [*clean, case.target, bench.evaluation.images, bench.attacker.images, split]
         assert_hidden(audit, bench, hidden)
         assert torch.equal(audit.data, bench.auditor.images)
@@ -597,7 +625,7 @@ def test_an_attack_is_led_neither_to_seeds_nor_to_the_images_of_others(bench: Wo
     cases: list[VisualizationCase] = []
     witness = Witness()
     forge(bench, Watching(), witness, "adaptive", 0, Meter())
-    split = load_data("fashion-mnist", ROOT).split("evaluation").images
+    split = load_data("fashion-mnist", root()).split("evaluation").images
     for case, own in zip(cases, bench.cases, strict=True):
         assert_hidden(case, bench, [bench.evaluation.images, bench.auditor.images, split])
         assert (case.unit, case.detector) == (own.unit, witness)
@@ -672,8 +700,7 @@ def test_a_change_in_place_shows(bench: Workbench) -> None:
 # Pictures.
 
 
-@pytest.mark.parametrize("changed", range(12))
-def test_an_overview_strip_is_drawn_anew_when_any_of_its_cells_is_another(changed: int) -> None:
+def test_an_overview_strip_is_drawn_anew_when_any_of_its_cells_is_another() -> None:
     """A picture of a known name is not drawn again, so names tell all cells of a strip apart."""
 
     def overview(ids: Sequence[str]) -> str:
@@ -694,6 +721,8 @@ def test_an_overview_strip_is_drawn_anew_when_any_of_its_cells_is_another(change
         return whole
 
     ids = [hashlib.sha256(str(i).encode()).hexdigest()[:24] for i in range(12)]
-    other = [*ids[:changed], ids[changed][:2] + "0" * 22, *ids[changed + 1 :]]
-    assert overview(ids) != overview(other)
+    for changed in range(12):
+        other = [*ids[:changed], ids[changed][:2] + "0" * 22, *ids[changed + 1 :]]
+        assert overview(ids) != overview(other), f"cell {changed} of 12"
+    assert overview(ids) == overview(ids)
     assert overview(ids).rpartition("-")[0] == "visualization/mine/attack-0"

@@ -24,8 +24,9 @@ class ActivationReached(Detector):
     def suspicion(self, audit: VisualizationAudit) -> Tensor:
         """The distance, in natural logarithms."""
         siblings = audit.siblings()
-        reached = audit.visualize(self.seeds, steps=self.steps, units=siblings).activations[:, :, -1].mean(1)
-        natural = audit.natural_activations(siblings[0].layer).amax(0)
+        shown = audit.visualize(self.seeds, steps=self.steps, units=siblings)
+        reached = audit.finite(shown.activations[:, :, -1]).mean(1)
+        natural = audit.finite(audit.natural_activations(siblings[0].layer)).amax(0)
         natural = natural[[unit.index for unit in siblings]]
         ratio = reached.clamp_min(1e-6) / natural.clamp_min(1e-6)
         return audit.among_siblings(ratio.log())

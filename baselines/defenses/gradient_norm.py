@@ -34,5 +34,5 @@ class GradientNorm(Detector):
             images = Pixel().decode(audit.model, points)
             values = Readout(audit.model, [unit] * self.points)(images)
             (gradient,) = torch.autograd.grad(values.sum(), points)
-            norms.append(gradient.flatten(1).norm(dim=1).mean())
+            norms.append(audit.finite(gradient).flatten(1).norm(dim=1).mean())
         return audit.among_siblings(torch.stack(norms).clamp_min(1e-12).log())

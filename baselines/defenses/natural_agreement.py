@@ -30,11 +30,11 @@ class NaturalAgreement(Detector):
         shown = audit.visualize(self.seeds, steps=self.steps).images
         natural = audit.natural_activations(audit.units[0].layer)
         before = audit.layer_before(audit.units[0].layer)
-        features = audit.natural_activations(before)
+        features = audit.finite(audit.natural_activations(before))
         found = []
         for index, unit in enumerate(audit.units):
             best = features[natural[:, unit.index].topk(self.top).indices]
             with torch.no_grad():
-                own = layer_activations(audit.model, shown[index], before)
+                own = audit.finite(layer_activations(audit.model, shown[index], before))
             found.append(1 - functional.cosine_similarity(own[:, None], best[None], dim=2).mean())
         return torch.stack(found)

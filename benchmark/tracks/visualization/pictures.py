@@ -1,13 +1,14 @@
 """Strips of the visualization track: one for every cell, and one per attack with all procedures side by side.
 
 Rows are cases. A cell's strip shows the target, what the procedure could show of it, and clean and forged
-visualizations from the first four seeds (MACO's behind their transparency); an attack's strip shows the target,
-the clean visualization and the forged one under every procedure from the first seed. Which seeds are shown is a
-rule, not a choice.
+visualizations from the first four seeds (MACO's behind their transparency); an attack's strip shows the
+target, the clean visualization and the forged one under every procedure from the first seed. Which seeds are
+shown is a rule, not a choice.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
@@ -34,7 +35,7 @@ def pictures(
         by_attack.setdefault(f"{cell.task.id}/{cell.attack.variant}-{cell.seed}", []).append(cell)
     for name, group in by_attack.items():
         if any(cell.defense.variant == "none" for cell in group):
-            digest = "".join(sorted(cell.id[:2] for cell in group))[:16]
+            digest = hashlib.sha256(" ".join(sorted(cell.id for cell in group)).encode()).hexdigest()[:16]
             yield f"{name}-{digest}", partial(_attack_strip, group, store)
 
 

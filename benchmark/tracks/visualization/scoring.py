@@ -132,7 +132,7 @@ class Scorer:
         def compute() -> Columns:
             found: list[float | None] = []
             for index, case in enumerate(self.bench.cases):
-                others = [unit for unit in self.bench.siblings(case.unit) if unit != case.unit]
+                others = [unit for unit in self.bench.siblings(case.unit, case.victim) if unit != case.unit]
                 if not others:
                     found.append(None)
                     continue

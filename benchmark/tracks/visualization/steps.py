@@ -54,7 +54,7 @@ def forge(
     """The forged networks' weights, ``INDEX/NAME`` for every case and tensor."""
     explainer: Visualizer = bench.explainer
     if mode == "adaptive" and isinstance(defense, Hardening):
-        explainer = _Attributed(harden(defense, bench.explainer), defense)
+        explainer = _Attributed(harden(defense, bench.explainer), defense, bench.explainer.size)
     detector = defense if mode == "adaptive" and isinstance(defense, Detector) else None
     meter.samples = len(bench.cases)
     forged: Tensors = {}
@@ -72,7 +72,8 @@ def forge(
             generator=torch.Generator().manual_seed(name),
             detector=detector,
         )
-        weights = check_weights(call(attack, partial(attack.forge, offered)), clean, attack)
+        forgery = call(attack, partial(attack.forge, offered))
+        weights = call(attack, partial(check_weights, forgery, clean, attack))
         forged |= {f"{index}/{key}": value for key, value in weights.items()}
     return forged
 
@@ -89,25 +90,26 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
         models = [bench.models[case.victim] for case in bench.cases]
         targets = torch.stack([case.target for case in bench.cases])
         attainable = [
-            call(defense, partial(visualizer.attainable, model, case.target))
+            _attainable(visualizer, defense, model, case.target)
             for model, case in zip(models, bench.cases, strict=True)
         ]
         shown = _visualizations(bench, visualizer, models, meter, defense)
         return {
             **{f"clean_{name}" if name != "images" else "clean": kept for name, kept in shown.items()},
             "target": targets,
-            "attainable": check_tensor(
-                defense.variant, "attainable pictures", torch.stack(attainable), targets.shape
-            ),
+            "attainable": torch.stack(attainable),
         }
     pools = bench.task.pools
     if pools is None:
         raise StepFailed("skipped", "", NO_POOL, defense.variant)
-    units = bench.siblings(bench.cases[0].unit)
+    unit = bench.cases[0].unit
     found = {"calibration": pools.calibration, "negative_clean": pools.negatives}
     return {
         role: torch.cat(
-            [_suspicions(bench, defense, bench.models[name], units, seed, meter) for name in names]
+            [
+                _suspicions(bench, defense, bench.models[name], bench.siblings(unit, name), seed, meter)
+                for name in names
+            ]
         )
         for role, names in found.items()
     }
@@ -155,11 +157,18 @@ def check_weights(forgery: object, clean: Network, attack: Attack) -> Tensors:
         raise invalid(name, f"changed the architecture: {'; '.join(changes[:3])}")
     checked: Tensors = {}
     for key, value in own.items():
-        tensor = check_tensor(name, f"weights {key}", weights[key], value.shape)
+        what = f"weights {key}"
+        tensor = check_tensor(name, what, weights[key], value.shape)
         if tensor.is_floating_point() != value.is_floating_point():
-            raise invalid(name, f"weights {key} have type {tensor.dtype} instead of {value.dtype}")
-        checked[key] = tensor.detach().to(value)
+            raise invalid(name, f"{what} have type {tensor.dtype} instead of {value.dtype}")
+        checked[key] = check_tensor(name, what, tensor.detach().to(value), value.shape)
     return checked
+
+
+def _attainable(visualizer: Visualizer, defense: Hardening, model: Network, target: Tensor) -> Tensor:
+    """What a perfect attack could show, checked."""
+    shown = call(defense, partial(visualizer.attainable, model, target))
+    return check_tensor(defense.variant, "attainable pictures", shown, target.shape)
 
 
 def _visualizations(
@@ -214,6 +223,7 @@ class _Attributed(Visualizer):
 
     visualizer: Visualizer
     defense: Hardening
+    size: tuple[int, int, int]
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -221,10 +231,12 @@ class _Attributed(Visualizer):
         return self.visualizer.name
 
     def explain(self, model: Network, units: Sequence[Unit], seeds: Sequence[int]) -> Tensor:
-        return call(self.defense, partial(self.visualizer.explain, model, units, seeds))
+        images = call(self.defense, partial(self.visualizer.explain, model, units, seeds))
+        shape = (len(units), len(seeds), *self.size)
+        return check_tensor(self.defense.variant, "visualizations", images, shape)
 
     def procedures(self) -> tuple[FeatureVisualization, ...]:
         return call(self.defense, self.visualizer.procedures)
 
     def attainable(self, model: Network, target: Tensor) -> Tensor:
-        return call(self.defense, partial(self.visualizer.attainable, model, target))
+        return _attainable(self.visualizer, self.defense, model, target)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from benchmark.errors import unknown
-from benchmark.explainers.visualization import FeatureVisualization
 from benchmark.targets import target_names
 from benchmark.task_parts import NOT_RUN, Part, Share, Task, identity
 from benchmark.victims import victim_names
 
 EXPLAINER = "feature_visualization"
-SETTINGS = frozenset(
-    {"optimizer", "learning_rate", "steps", "clip", "spread"}
-    & {field.name for field in fields(FeatureVisualization)}
-)
-"""Settings of the visualization that a task may change; everything else is a defense's business."""
+
+
+class SettingSpec(Part):
+    """Settings of the visualization that a task may change; everything else is a defense's business."""
+
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    steps: int = Field(default=200, gt=0)
+    clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    spread: float = Field(default=0.01, ge=0, allow_inf_nan=False)
 
 
 class UnitCaseSpec(Part):
@@ -108,9 +111,7 @@ class VisualizationTask(Task):
         yield from super().problems(root)
         if self.explainer.name != EXPLAINER:
             yield f"field explainer.name: {unknown('name', self.explainer.name, [EXPLAINER])}"
-        for setting in self.explainer.settings:
-            if setting not in SETTINGS:
-                yield f"field explainer.settings: {unknown('setting', setting, SETTINGS)}"
+        yield from self._wrong_settings()
         known, targets = victim_names(root), target_names(root)
         for index, case in enumerate(self.cases):
             if case.target not in targets:
@@ -127,6 +128,19 @@ class VisualizationTask(Task):
         if self.metrics.primary.removesuffix("_target") not in self.metrics.report:
             primary = self.metrics.primary.removesuffix("_target")
             yield f"field metrics.report: add {primary}, the primary metric"
+
+    def _wrong_settings(self) -> Iterator[str]:
+        known = SettingSpec.model_fields
+        for setting in self.explainer.settings.keys() - known.keys():
+            yield f"field explainer.settings: {unknown('setting', setting, known)}"
+        try:
+            SettingSpec(
+                **{name: self.explainer.settings[name] for name in known.keys() & self.explainer.settings}
+            )
+        except ValidationError as error:
+            for problem in error.errors():
+                name, given = problem["loc"][0], problem["input"]
+                yield f"field explainer.settings.{name}: {problem['msg']}; it is {given!r}"
 
     def _pool(self, calibration: bool) -> list[str]:
         if self.pools is None:

@@ -96,11 +96,11 @@ class Workbench:
         weights = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
         return self.models[self.cases[index].victim].with_weights(weights)
 
-    def siblings(self, unit: Unit) -> tuple[Unit, ...]:
-        """All units of the unit's layer, in the networks of this task."""
-        model = next(iter(self.models.values()))
+    def siblings(self, unit: Unit, victim: str) -> tuple[Unit, ...]:
+        """All units of the unit's layer in one of the networks, which may be of different widths."""
         with torch.no_grad():
-            channels = layer_activations(model, self.auditor.images[:1], unit.layer).shape[1]
+            images = self.auditor.images[:1]
+            channels = layer_activations(self.models[victim], images, unit.layer).shape[1]
         return tuple(Unit(unit.layer, index) for index in range(channels))
 
 
@@ -145,8 +145,10 @@ def prepare(task: VisualizationTask, root: Path, device: torch.device) -> Workbe
 
     attacker, natural = split("attacker"), split("evaluation")
     audited = int(len(natural.labels) * _AUDITED_SHARE)
+    # Copies: a view would lead whoever is handed it to the whole split.
     auditor, evaluation = (
-        Split(natural.images[part], natural.labels[part]) for part in (slice(audited), slice(audited, None))
+        Split(natural.images[part].clone(), natural.labels[part].clone())
+        for part in (slice(audited), slice(audited, None))
     )
     explainer = FeatureVisualization(
         size=size,
