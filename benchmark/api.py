@@ -33,6 +33,7 @@ from benchmark.explainers.visualization import (
     Unit,
     Visualizations,
     Visualizer,
+    executed,
     layer_activations,
 )
 from benchmark.network import EXACT, Gate, Network, Smoothing, Softplus
@@ -322,11 +323,10 @@ class VisualizationAudit:
         return torch.cat(parts)
 
     def layer_before(self, layer: str) -> str:
-        """Name of the activation, convolution or linear layer that comes before a layer."""
-        kinds = (torch.nn.Conv2d, torch.nn.Linear, torch.nn.ReLU)
-        named = [name for name, part in self.model.module.named_modules() if isinstance(part, kinds)]
-        end = len(named) - 1 if layer == LOGITS else named.index(layer)
-        return str(named[max(0, end - 1)])
+        """Name of the activation, convolution or linear layer that runs before a layer."""
+        order = executed(self.model, self.data[:1], (torch.nn.Conv2d, torch.nn.Linear, torch.nn.ReLU))
+        end = len(order) - 1 if layer == LOGITS else order.index(layer)
+        return order[max(0, end - 1)]
 
     @staticmethod
     def finite(values: Tensor) -> Tensor:

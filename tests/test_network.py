@@ -599,3 +599,22 @@ def test_walk_gives_the_shipped_victims_logits(name: str) -> None:
     torch.testing.assert_close(
         network.propagate(network.normalize(images))[-1], network(images), rtol=1e-10, atol=1e-10
     )
+
+
+def test_a_networks_condition_tells_modes_hooks_and_gradients_but_not_values() -> None:
+    model = Network(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)))
+    model.module.requires_grad_(False)
+    before = model.condition()
+    with torch.no_grad():
+        next(model.parameters()).add_(1.0)
+    assert model.condition() == before
+    model.module.train()
+    assert model.condition() != before
+    model.module.eval()
+    hook = model.module[1].register_forward_hook(lambda module, inputs, output: output)
+    assert model.condition() != before
+    hook.remove()
+    model.module.requires_grad_(True)
+    assert model.condition() != before
+    model.module.requires_grad_(False)
+    assert model.condition() == before

@@ -30,6 +30,7 @@ from benchmark.explainers.visualization import (
     Transformations,
     Unit,
     check_unit,
+    executed,
     layer_activations,
     magnitude_spectrum,
     procedures,
@@ -1057,3 +1058,22 @@ def test_with_weights_loads_what_it_is_given(single: Network) -> None:
     assert not any(parameter.requires_grad for parameter in changed.parameters())
     with pytest.raises(RuntimeError, match="Missing key"):
         single.with_weights({})
+
+
+def test_modules_are_named_in_the_order_in_which_they_run() -> None:
+    class Crossed(nn.Module):
+        """Defines its parts in another order than it runs them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(3, 2)
+            self.first = nn.Linear(4, 3)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            """First, then last."""
+            found: Tensor = self.last(self.first(inputs.flatten(1)))
+            return found
+
+    model = Network(Crossed())
+    assert executed(model, torch.zeros(1, 1, 2, 2), (nn.Linear,)) == ["first", "last"]
+    assert not any(part._forward_hooks for part in model.module.modules())

@@ -93,6 +93,15 @@ class Network(nn.Module):
         copied.module.requires_grad_(False)
         return copied
 
+    def condition(self) -> bytes:
+        """Changes when a module's mode, hooks or weights' need of gradients do, but not with values."""
+        parts = [
+            f"{name} {module.training} {len(module._forward_hooks)} {len(module._forward_pre_hooks)}"
+            for name, module in self.named_modules()
+        ]
+        parts += [f"{name} {weight.requires_grad}" for name, weight in self.named_parameters()]
+        return "\n".join(parts).encode()
+
     def normalize(self, inputs: Tensor) -> Tensor:
         """Inputs in [0, 1] as the classifier takes them."""
         return (inputs - self.mean) / self.deviation

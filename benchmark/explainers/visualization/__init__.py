@@ -14,7 +14,14 @@ from benchmark.explainers.visualization.procedures import (
     Visualizer,
 )
 from benchmark.explainers.visualization.transformations import Transformations
-from benchmark.explainers.visualization.units import LOGITS, Readout, Unit, check_unit, layer_activations
+from benchmark.explainers.visualization.units import (
+    LOGITS,
+    Readout,
+    Unit,
+    check_unit,
+    executed,
+    layer_activations,
+)
 
 __all__ = [
     "LOGITS",
@@ -30,6 +37,7 @@ __all__ = [
     "Visualizations",
     "Visualizer",
     "check_unit",
+    "executed",
     "layer_activations",
     "magnitude_spectrum",
 ]

@@ -96,6 +96,23 @@ def check_unit(model: Network, unit: Unit, size: tuple[int, int, int]) -> None:
         _weights(unit, layer_activations(model, probe, unit.layer).shape[1])
 
 
+def executed(model: Network, images: Tensor, kinds: tuple[type[nn.Module], ...]) -> list[str]:
+    """Names of the modules of some kinds in the order in which a forward pass runs them."""
+    order: list[str] = []
+    handles = [
+        part.register_forward_hook(lambda module, inputs, output, name=name: order.append(name))
+        for name, part in model.module.named_modules()
+        if isinstance(part, kinds)
+    ]
+    try:
+        with torch.no_grad():
+            model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return order
+
+
 def _weights(unit: Unit, channels: int) -> Tensor:
     """Weight of every channel of the unit's layer, ``[channels]``."""
     if unit.direction:

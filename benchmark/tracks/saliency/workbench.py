@@ -87,7 +87,7 @@ class Workbench:
 
     def checksum(self) -> int:
         """Changes when a method has changed the network or the images in place."""
-        found = 0
+        found = zlib.crc32(self.model.condition())
         for tensor in self.tensors():
             found = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).numpy().data, found)
         return found
