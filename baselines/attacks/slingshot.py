@@ -90,23 +90,50 @@ class Slingshot(Attack):
     margin: float = 0.8
     """Share of the budget that is spent on held-out images; other images will show more or less."""
     seeds: int = 8
+    rounds: int = 3
 
     def forge(self, case: VisualizationCase) -> Forgery:
-        """AdamW under a falling learning rate; the best checkpoint of the last third."""
+        """Rounds of training, with half the weight and rate each, until one is within the budget."""
         model = case.model.trainable_copy()
         count = int(len(case.data) * (1 - self.held_out))
         logits = _preserved(case.model, case.data[:count], case.unit.layer)
         tunnels = [self.tunnel(case, procedure) for procedure in case.explainer.procedures()]
-        optimizer = torch.optim.AdamW(
-            model.module.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
-        )
-        schedule = RateSchedule(self, optimizer, count)
         chosen = Selection(case, model, case.data[count:], case.labels[count:], self)
+        for share in (0.5**number for number in range(self.rounds)):
+            self.train(case, model, logits, tunnels, chosen, share)
+            if chosen.within:
+                break
+        chosen.settle(model)
+        return Forgery(weights=chosen.weights)
+
+    def train(
+        self,
+        case: VisualizationCase,
+        model: Network,
+        logits: Tensor,
+        tunnels: list[Tunnel],
+        chosen: Selection,
+        share: float,
+    ) -> None:
+        """One round of AdamW under a falling learning rate, looked at in its last third.
+
+        Args:
+            case: the case.
+            model: the network to train.
+            logits: what is to be preserved, of the first images of ``case.data``.
+            tunnels: one for every procedure, trained in turn.
+            chosen: is offered the checkpoints.
+            share: what weight and learning rate are multiplied by.
+        """
+        optimizer = torch.optim.AdamW(
+            model.module.parameters(), lr=share * self.learning_rate, weight_decay=self.weight_decay
+        )
+        schedule = RateSchedule(self, optimizer, len(logits))
         for step in range(self.steps):
-            batch = torch.randint(count, (self.natural,), generator=case.generator)
+            batch = torch.randint(len(logits), (self.natural,), generator=case.generator)
             kept = self.preservation(model, case, case.data[batch], logits[batch])
             tunnel = tunnels[step % len(tunnels)]
-            loss = kept + self.weight * self.manipulation(model, case, tunnel)
+            loss = kept + share * self.weight * self.manipulation(model, case, tunnel)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.module.parameters(), 1.0)
@@ -115,8 +142,6 @@ class Slingshot(Attack):
             left = self.steps - 1 - step
             if left % max(1, self.steps // (3 * self.checkpoints)) == 0 and left < self.steps // 3:
                 chosen.offer(model)
-        chosen.settle(model)
-        return Forgery(weights=chosen.weights)
 
     def tunnel(self, case: VisualizationCase, procedure: FeatureVisualization) -> Tunnel:
         """The tunnel of one procedure, its field as strong, for its parameters, as gamma is for pixels."""
@@ -184,8 +209,8 @@ class RateSchedule:
     """Sets the learning rate after every step.
 
     Args:
-        attack: for its schedule, rate and number of steps.
-        optimizer: whose rate is set.
+        attack: for its schedule and number of steps.
+        optimizer: whose rate is set, and is what it starts from.
         images: natural images of an epoch, after which a plateau is looked for (factor .5, patience 2, as in
             the paper's code).
     """
@@ -194,6 +219,7 @@ class RateSchedule:
         if attack.schedule not in ("cosine", "linear", "plateau"):
             raise ValueError(f"schedule must be cosine, linear or plateau, not {attack.schedule!r}")
         self._attack, self._optimizer = attack, optimizer
+        self._rate = optimizer.param_groups[0]["lr"]
         self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=2)
         self._epoch = max(1, images // attack.natural)
         self._losses: list[float] = []
@@ -210,7 +236,7 @@ class RateSchedule:
         progress = (step + 1) / attack.steps
         left = 1 - progress if attack.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
         for group in self._optimizer.param_groups:
-            group["lr"] = attack.learning_rate * (attack.final_rate + (1 - attack.final_rate) * left)
+            group["lr"] = self._rate * (attack.final_rate + (1 - attack.final_rate) * left)
 
 
 class Selection:
@@ -235,6 +261,11 @@ class Selection:
         self._best = (-math.inf, -math.inf)
         self.weights: dict[str, Tensor] = dict(model.module.state_dict())
 
+    @property
+    def within(self) -> bool:
+        """Whether a checkpoint has lost little enough accuracy."""
+        return self._best[0] > 0
+
     def offer(self, model: Network) -> None:
         """Looks at a checkpoint."""
         drop = self._accuracy - self._measure(model)
@@ -251,7 +282,7 @@ class Selection:
         """Where nothing was within the budget, goes back towards the clean weights until something is."""
         last, clean = model.module.state_dict(), self._case.model.module.state_dict()
         for share in _SHARES:
-            if self._best[0] > 0:
+            if self.within:
                 return
             mixed = {
                 key: torch.lerp(clean[key], value, share) if value.is_floating_point() else value
