@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from baselines.attacks.proxpulse import ProxPulse
-from baselines.attacks.slingshot import Selection, Slingshot, Tunnel
+from baselines.attacks.slingshot import RateSchedule, Selection, Slingshot, Tunnel
 from baselines.attacks.slingshot_activation import SlingshotActivation
 from baselines.attacks.slingshot_matched import MatchedTunnel, SlingshotMatched
 from baselines.attacks.slingshot_universal import SlingshotUniversal
@@ -720,3 +720,58 @@ def test_an_attack_runs_against_every_hardening(hardening: Callable[[], Hardenin
     assert weights is not None
     assert all(bool(torch.isfinite(value).all()) for value in weights.values())
     assert any(not torch.equal(value, real.model.module.state_dict()[key]) for key, value in weights.items())
+
+
+@pytest.mark.parametrize("round_within, shares", [(0, [1.0]), (1, [1.0, 0.5]), (9, [1.0, 0.5, 0.25])])
+def test_a_network_beyond_the_budget_is_trained_again_with_half_the_weight(
+    round_within: int, shares: list[float], smooth: VisualizationCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+
+    def train(
+        self: Slingshot,
+        case: VisualizationCase,
+        model: Network,
+        logits: Tensor,
+        tunnels: object,
+        chosen: Selection,
+        share: float,
+    ) -> None:
+        """Notes the share, and is within the budget after so many rounds."""
+        seen.append(share)
+        chosen._best = (1.0 if len(seen) > round_within else 0.0, -1.0)
+
+    monkeypatch.setattr(Slingshot, "train", train)
+    monkeypatch.setattr(Selection, "offer", lambda self, model: None)
+    Slingshot().forge(smooth)
+    assert seen == shares
+
+
+def test_every_schedule_falls_as_it_says() -> None:
+    for name, halfway in (("linear", 0.5), ("cosine", 0.5)):
+        attack = Slingshot()
+        for key, value in {"schedule": name, "steps": 100, "final_rate": 0.0}.items():
+            setattr(attack, key, value)
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
+        schedule = RateSchedule(attack, optimizer, 1000)
+        rates = []
+        for step in range(100):
+            schedule.step(step, 1.0)
+            rates.append(optimizer.param_groups[0]["lr"])
+        assert rates == sorted(rates, reverse=True)
+        assert rates[49] == pytest.approx(2.0 * halfway)
+        assert rates[-1] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_plateau_schedule_halves_the_rate_after_three_epochs_without_progress() -> None:
+    attack = Slingshot()
+    attack.schedule = "plateau"
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
+    schedule = RateSchedule(attack, optimizer, 2 * attack.natural)  # an epoch is two steps
+    for step in range(8):
+        assert optimizer.param_groups[0]["lr"] == 2.0
+        schedule.step(step, 1.0)
+    assert optimizer.param_groups[0]["lr"] == 1.0
+    attack.schedule = "sudden"
+    with pytest.raises(ValueError, match="cosine, linear or plateau"):
+        RateSchedule(attack, optimizer, 2)
