@@ -743,7 +743,7 @@ def test_a_network_beyond_the_budget_is_trained_again_with_half_the_weight(
 
     monkeypatch.setattr(Slingshot, "train", train)
     monkeypatch.setattr(Selection, "offer", lambda self, model: None)
-    Slingshot().forge(smooth)
+    SlingshotMatched().forge(smooth)
     assert seen == shares
 
 

@@ -90,7 +90,8 @@ class Slingshot(Attack):
     margin: float = 0.8
     """Share of the budget that is spent on held-out images; other images will show more or less."""
     seeds: int = 8
-    rounds: int = 3
+    rounds: int = 1
+    """Most rounds of training, where the first ones lose too much accuracy."""
 
     def forge(self, case: VisualizationCase) -> Forgery:
         """Rounds of training, with half the weight and rate each, until one is within the budget."""

@@ -48,6 +48,7 @@ class SlingshotMatched(Slingshot):
     final_rate: float = 0.03
     natural: int = 56
     manipulated: int = 8
+    rounds: int = 3
     travelling: float = 0.75
     """Share of the points that are visualizations in progress."""
     restart: float = 1 / 60

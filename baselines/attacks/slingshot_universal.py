@@ -45,6 +45,7 @@ class SlingshotUniversal(SlingshotMatched):
     weight: float = 2.0
     steps: int = 500
     half_width: float = 0.3
+    rounds: int = 1
     natural: int = 52
     manipulated: int = 12
     spreads: tuple[float, ...] = (0.01, 0.3, 1.0)
