@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--victim", nargs="*", default=VICTIMS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     root, device = locate_root(), torch.device(options.device)
@@ -42,7 +43,7 @@ def main() -> None:
     print(f"{options.threads} thread(s)")
     print("| network | procedure | s per seed, batched | s per seed, one at a time | ratio (min-max) |")
     print("|---|---|---|---|---|")
-    for name in VICTIMS:
+    for name in options.victim:
         victim = load_victim(name, root)
         model = Network(victim.module, victim.mean, victim.deviation).to(device)
         if device.type == "cpu":
