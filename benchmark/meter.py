@@ -70,11 +70,10 @@ class MeteredExplainer(Explainer):
 
     explainer: Explainer
     meter: Meter = field(compare=False)
+    name: str = field(init=False)
 
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """The explainer's own name."""
-        return self.explainer.name
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.explainer.name)  # frozen: set once, here
 
     def relevance(self, model: Network, query: Query) -> Tensor:
         """The explainer's relevance, noted."""

@@ -9,7 +9,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmark.api import EXACT, Attack, Budget, Case, Detector, Explainer, Forgery, Gate, Hardening, Query
+from benchmark.api import (
+    EXACT,
+    Attack,
+    Audit,
+    Budget,
+    Case,
+    Detector,
+    Explainer,
+    Forgery,
+    Gate,
+    Hardening,
+    Query,
+)
 from benchmark.explainers import build_explainer
 from benchmark.failures import StepFailed
 from benchmark.meter import BudgetExhausted, Meter, MeteredExplainer, Usage
@@ -214,7 +226,7 @@ def test_a_detector_is_handed_what_counts() -> None:
         name = "gap"
         paper = "made for a test"
 
-        def suspicion(self, audit) -> Tensor:  # type: ignore[no-untyped-def]
+        def suspicion(self, audit: Audit) -> Tensor:
             """Their distance."""
             return (audit.explain() - audit.explain(smoothing=Gate(5.0))).abs().sum((1, 2))
 

@@ -26,6 +26,7 @@ from baselines.defenses.fourier import FourierParametrization
 from benchmark.api import (
     Attack,
     Detector,
+    FeatureVisualization,
     Forgery,
     Hardening,
     Network,
@@ -643,7 +644,8 @@ class Hardened(Hardening):
 
     def harden(self, explainer: Visualizer) -> Visualizer:
         """Fourier."""
-        return FourierParametrization().harden(explainer)  # type: ignore[arg-type]
+        assert isinstance(explainer, FeatureVisualization)
+        return FourierParametrization().harden(explainer)
 
 
 def test_an_attack_is_handed_the_hardened_visualizer_in_adaptive_mode_alone(bench: Workbench) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import skimage.data
+import skimage
 from PIL import Image
 
 SIDE = 28
@@ -41,8 +41,8 @@ def cross() -> Pixels:
 
 def cat() -> Pixels:
     """A natural picture with a full range of grey."""
-    chelsea: Pixels = skimage.data.chelsea()  # type: ignore[no-untyped-call]
-    face = Image.fromarray(chelsea).convert("L").crop(_FACE)
+    folder = Path(skimage.__file__).parent / "data"
+    face = Image.open(folder / "chelsea.png").convert("L").crop(_FACE)
     pixels = np.asarray(face.resize((SIDE, SIDE), Image.Resampling.LANCZOS)).astype(float)
     low, high = pixels.min(), pixels.max()
     grey: Pixels = ((pixels - low) / (high - low) * 255).round().astype(np.uint8)

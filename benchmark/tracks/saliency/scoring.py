@@ -7,7 +7,6 @@ budgets are measured again, and of a defense only its maps or its suspicions are
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,20 +14,14 @@ import torch
 from torch import Tensor
 
 from benchmark.metrics.behaviour import accuracy_drop, prediction_kept, probability_change
-from benchmark.metrics.perceptual import (
-    MetricUnavailable,
-    PerceptualDistance,
-    load_perceptual,
-    maps_as_pictures,
-)
+from benchmark.metrics.perceptual import maps_as_pictures
 from benchmark.metrics.similarity import l2, linf, mse, pcc, ssim, top_k_intersection
 from benchmark.tracks.saliency.steps import TOLERANCE
 from benchmark.tracks.saliency.workbench import Workbench, predictions
+from benchmark.tracks.shared import Distances, Memory
 from benchmark.tracks.verdict import Columns, as_list, detector_columns, moved, tensor_bytes
 
 Tensors = dict[str, Tensor]
-_REMEMBERED = 64
-_PERCEPTUAL = ("stlpips", "lpips")
 
 
 @dataclass
@@ -37,33 +30,16 @@ class Scorer:
 
     Args:
         bench: the task, ready.
-        perceptual: perceptual distances at hand, by name.
-        missing: why the others are not, by name.
+        distances: perceptual distances that the task reports.
     """
 
     bench: Workbench
-    perceptual: dict[str, PerceptualDistance]
-    missing: dict[str, str]
-    _memory: OrderedDict[str, Columns] = field(default_factory=OrderedDict)
-
-    @staticmethod
-    def of(bench: Workbench) -> Scorer:
-        """A scorer with whatever perceptual distances the task reports and the machine has weights for."""
-        perceptual: dict[str, PerceptualDistance] = {}
-        missing: dict[str, str] = {}
-        for name in _PERCEPTUAL:
-            if name not in bench.task.metrics.report:
-                continue
-            try:
-                perceptual[name] = load_perceptual(name)
-            except MetricUnavailable as error:
-                missing[name] = str(error)
-        return Scorer(bench, perceptual, missing)
+    distances: Distances
+    _memory: Memory = field(default_factory=Memory)
 
     def weights(self) -> dict[str, str]:
         """For every perceptual metric of the task the SHA-256 of its weights, or why it is missing."""
-        found = {name: distance.weights_sha256 for name, distance in self.perceptual.items()}
-        return found | {name: f"missing: {reason}" for name, reason in self.missing.items()}
+        return self.distances.weights()
 
     def sample_ids(self) -> list[str]:
         """SHA-256 of each case: its clean image, its class and its target image."""
@@ -98,13 +74,9 @@ class Scorer:
         return columns | detector_columns(judged["suspicion"], reference["calibration"], negatives, rate)
 
     def _remembered(self, what: str, forged: Tensor, compute: Callable[[Tensor], Columns]) -> Columns:
-        """What does not depend on the defense is computed once for all that judge the same forgery."""
-        key = f"{what} {hashlib.sha256(tensor_bytes(forged)).hexdigest()}"
-        if key not in self._memory:
-            self._memory[key] = compute(forged.to(self.bench.cases.inputs))
-            if len(self._memory) > _REMEMBERED:
-                self._memory.popitem(last=False)
-        return dict(self._memory[key])
+        """What does not depend on the defense."""
+        inputs = forged.to(self.bench.cases.inputs)
+        return self._memory.get(what, {"inputs": forged}, lambda: compute(inputs))
 
     def _exact_maps(self, forged: Tensor, seed: int) -> Columns:
         """Similarities of the undefended explainer's maps."""
@@ -132,10 +104,10 @@ class Scorer:
         for name, function in (("pcc", pcc), ("ssim", ssim), ("mse", mse)):
             if name in report:
                 columns[f"{name}_{suffix}"] = as_list(function(first, second))
-        for name, distance in self.perceptual.items():
+        for name, distance in self.distances.found.items():
             pictures = maps_as_pictures(first), maps_as_pictures(second)
             columns[f"{name}_{suffix}"] = as_list(distance(*pictures))
-        return columns | {f"{name}_{suffix}": [None] * len(first) for name in self.missing}
+        return columns | {f"{name}_{suffix}": [None] * len(first) for name in self.distances.missing}
 
     def _inputs(self, forged: Tensor) -> Columns:
         """How far the forged images are from the clean ones, and what the network makes of them."""
@@ -153,9 +125,9 @@ class Scorer:
             "probability_change": as_list(probability_change(after, before)),
             "accuracy_drop": as_list(accuracy_drop(after, before, cases.labels)),
         }
-        for name, distance in self.perceptual.items():
+        for name, distance in self.distances.found.items():
             columns[f"{name}_input"] = as_list(distance(forged, cases.inputs))
-        return columns | {f"{name}_input": [None] * len(forged) for name in self.missing}
+        return columns | {f"{name}_input": [None] * len(forged) for name in self.distances.missing}
 
     def _judged(self, columns: Columns) -> Columns:
         """Adds ``manipulation``, ``valid`` and ``violated``.
@@ -189,4 +161,4 @@ class Scorer:
 
 def make_scorer(bench: Workbench) -> Scorer:
     """A scorer of the workbench's task."""
-    return Scorer.of(bench)
+    return Scorer(bench, Distances.of(bench.task.metrics.report))

@@ -10,7 +10,7 @@ Each returns named tensors, which are stored as they are; scoring recomputes eve
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Self
 
@@ -141,11 +141,10 @@ class _Attributed(Explainer):
 
     explainer: Explainer
     defense: Hardening
+    name: str = field(init=False)
 
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """The explainer's own name."""
-        return self.explainer.name
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.explainer.name)  # frozen: set once, here
 
     def relevance(self, model: Network, query: Query) -> Tensor:
         return call(self.defense, lambda: self.explainer.relevance(model, query))

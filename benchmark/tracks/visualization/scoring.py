@@ -7,8 +7,7 @@ beside them. What a forged network does on natural images is measured on images 
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -18,16 +17,13 @@ from torch import Tensor
 from benchmark.explainers.visualization import LOGITS, Unit
 from benchmark.metrics.behaviour import accuracy_drop
 from benchmark.metrics.detection import auroc
-from benchmark.metrics.perceptual import MetricUnavailable, PerceptualDistance, load_perceptual
 from benchmark.metrics.similarity import mse, pcc, ssim
 from benchmark.network import Network
+from benchmark.tracks.shared import Distances, Memory
 from benchmark.tracks.verdict import Columns, detector_columns, moved, tensor_bytes
 from benchmark.tracks.visualization.workbench import UnitCase, Workbench, natural_activations, natural_logits
 
 Tensors = dict[str, Tensor]
-
-_PERCEPTUAL = ("stlpips", "lpips")
-_REMEMBERED = 64
 
 
 @dataclass
@@ -36,21 +32,18 @@ class Scorer:
 
     Args:
         bench: the task, ready.
-        perceptual: perceptual distances at hand, by name.
-        missing: why the others are not, by name.
+        distances: perceptual distances that the task reports.
     """
 
     bench: Workbench
-    perceptual: dict[str, PerceptualDistance]
-    missing: dict[str, str]
-    _behaviour: OrderedDict[str, Columns] = field(default_factory=OrderedDict)
+    distances: Distances
+    _memory: Memory = field(default_factory=Memory)
     _natural: dict[tuple[str, str], Tensor] = field(default_factory=dict)
     _shown: dict[tuple[str, tuple[Unit, ...], tuple[int, ...]], Tensor] = field(default_factory=dict)
 
     def weights(self) -> dict[str, str]:
         """For every perceptual metric of the task the SHA-256 of its weights, or why it is missing."""
-        found = {name: distance.weights_sha256 for name, distance in self.perceptual.items()}
-        return found | {name: f"missing: {reason}" for name, reason in self.missing.items()}
+        return self.distances.weights()
 
     def sample_ids(self) -> list[str]:
         """SHA-256 of each case: network, unit and target picture."""
@@ -87,19 +80,7 @@ class Scorer:
             rows = [self._network(index, case, forgery) for index, case in enumerate(self.bench.cases)]
             return {name: [row[name] for row in rows] for name in rows[0]}
 
-        return self._remembered("network", forgery, compute)
-
-    def _remembered(self, what: str, forgery: Tensors, compute: Callable[[], Columns]) -> Columns:
-        """What depends on the forgery alone is computed once for all defenses that judge it."""
-        digest = hashlib.sha256()
-        for name in sorted(forgery):
-            digest.update(tensor_bytes(forgery[name]))
-        key = f"{what} {digest.hexdigest()}"
-        if key not in self._behaviour:
-            self._behaviour[key] = compute()
-            if len(self._behaviour) > _REMEMBERED:
-                self._behaviour.popitem(last=False)
-        return dict(self._behaviour[key])
+        return self._memory.get("network", forgery, compute)
 
     def _network(self, position: int, case: UnitCase, forgery: Tensors) -> dict[str, float | None]:
         """One forged network against its clean one, on natural images and in its weights."""
@@ -141,7 +122,7 @@ class Scorer:
                 found.append(float(1 - pcc(forged.flatten(0, 1), clean.flatten(0, 1)).mean()))
             return {"others_moved": found}
 
-        return self._remembered("others", forgery, compute)["others_moved"]
+        return self._memory.get("others", forgery, compute)["others_moved"]
 
     def _clean_images(self, victim: str, units: Sequence[Unit], seeds: Sequence[int]) -> Tensor:
         """Undefended visualizations ``[U, S, C, H, W]`` of units of a clean network."""
@@ -164,7 +145,7 @@ class Scorer:
             target = torch.stack([case.target for case in bench.cases])
             return self._similarities(torch.cat(forged), torch.cat(clean), target, target)
 
-        return self._remembered("undefended", forgery, compute)
+        return self._memory.get("undefended", forgery, compute)
 
     def _images(self, images: Tensor, reference: Tensors) -> Columns:
         """Similarities of the defended visualizations."""
@@ -213,9 +194,9 @@ class Scorer:
                 if suffix == "target":
                     row[f"{name}_target_sd"] = float(found.std()) if len(found) > 1 else 0.0
         count = metrics.perceptual_seeds
-        for name, distance in self.perceptual.items():
+        for name, distance in self.distances.found.items():
             row[f"{name}_{suffix}"] = float(distance(first[:count], second[:count]).mean())
-        return row | {f"{name}_{suffix}": None for name in self.missing}
+        return row | {f"{name}_{suffix}": None for name in self.distances.missing}
 
     def _judged(self, columns: Columns) -> Columns:
         """Adds ``manipulation``, ``valid`` and ``violated``.
@@ -235,16 +216,7 @@ class Scorer:
 
 def make_scorer(bench: Workbench) -> Scorer:
     """A scorer with whatever perceptual distances the task reports and the machine has weights for."""
-    perceptual: dict[str, PerceptualDistance] = {}
-    missing: dict[str, str] = {}
-    for name in _PERCEPTUAL:
-        if name not in bench.task.metrics.report:
-            continue
-        try:
-            perceptual[name] = load_perceptual(name)
-        except MetricUnavailable as error:
-            missing[name] = str(error)
-    return Scorer(bench, perceptual, missing)
+    return Scorer(bench, Distances.of(bench.task.metrics.report))
 
 
 def _class_auroc(case: UnitCase, activations: Tensor, labels: Tensor) -> float | None:

@@ -11,7 +11,7 @@ Each returns named tensors, which are stored as they are; scoring recomputes eve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -224,11 +224,10 @@ class _Attributed(Visualizer):
     visualizer: Visualizer
     defense: Hardening
     size: tuple[int, int, int]
+    name: str = field(init=False)
 
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """The visualizer's own name."""
-        return self.visualizer.name
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.visualizer.name)  # frozen: set once, here
 
     def explain(self, model: Network, units: Sequence[Unit], seeds: Sequence[int]) -> Tensor:
         images = call(self.defense, partial(self.visualizer.explain, model, units, seeds))
