@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -48,6 +48,28 @@ class LimitSpec(Part):
 
     seconds: float = Field(default=300, gt=0)
     memory_gb: float = Field(default=8, gt=0)
+
+
+class PoolSpec(Part):
+    """Clean networks: on some a detector's threshold is set, others it is tested on."""
+
+    calibration: list[str] = Field(min_length=1)
+    negatives: list[str] = Field(min_length=1)
+    false_positive_rate: float = Field(default=0.05, gt=0, lt=1)
+
+    def victims(self) -> list[str]:
+        """Every network of both pools."""
+        return [*self.calibration, *self.negatives]
+
+    def problems(self, known: Sequence[str]) -> Iterator[str]:
+        """``field NAME: what is wrong`` for networks that are unknown or in both pools."""
+        for field, names in (("calibration", self.calibration), ("negatives", self.negatives)):
+            for name in names:
+                if name not in known:
+                    yield f"field pools.{field}: {unknown('name', name, known)}"
+        both = sorted(set(self.calibration) & set(self.negatives))
+        if both:
+            yield f"field pools: {both[0]} is in both pools, and a threshold is never tested where it was set"
 
 
 class Task(Part):

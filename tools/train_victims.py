@@ -4,7 +4,7 @@ Run from the project's root; needs the original idx files (Debian's package ``da
 puts them in the default folder, torchvision's download makes the same ones)::
 
     python tools/train_victims.py --data /usr/share/datasets/fashion-mnist
-    python tools/train_victims.py --only small base          # some of them
+    python tools/train_victims.py --only small base 'mini-*'  # some of them
 
 Recipe: AdamW, one-cycle schedule to 3e-3, batch 128, horizontal flips, one thread, seeded. The last 4,000
 test images are looked at once, at the end, to report the accuracy that goes into the manifest. Weights are
@@ -19,6 +19,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ EVALUATION = slice(6000, 10000)
 
 SMALL: dict[str, Any] = {"stages": [[24], [48], [96]]}
 TINY: dict[str, Any] = {"stages": [[8], [16]], "hidden": [64]}
+MINI: dict[str, Any] = {"stages": [[12], [24], [32]], "hidden": [64]}
 WIDE: dict[str, Any] = {"stages": [[48], [96], [192]]}
 BASE: dict[str, Any] = {"stages": [[24, 24], [48, 48], [96]]}
 
@@ -57,6 +59,7 @@ RECIPES = {
     "base-max": Recipe("convolutional", {**BASE, "pooling": "max"}, 8, 0),
     "residual": Recipe("residual", {}, 8, 0),
     **{f"small-{seed}": Recipe("convolutional", SMALL, 10, seed) for seed in range(1, 8)},
+    **{f"mini-{seed}": Recipe("convolutional", MINI, 8, seed) for seed in range(1, 37)},
 }
 
 
@@ -111,14 +114,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--out", type=Path, default=Path("tasks/assets/fashion-mnist"))
-    parser.add_argument("--only", nargs="*", choices=sorted(RECIPES), default=sorted(RECIPES))
+    parser.add_argument("--only", nargs="*", default=["*"], help="names or patterns")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     images = (read_images(arguments.data, "train") - MEAN) / DEVIATION
     labels = read_labels(arguments.data, "train")
     test = (read_images(arguments.data, "t10k")[EVALUATION] - MEAN) / DEVIATION
     test_labels = read_labels(arguments.data, "t10k")[EVALUATION]
-    for name in arguments.only:
+    for name in (n for n in RECIPES if any(fnmatch(n, wanted) for wanted in arguments.only)):
         started = time.perf_counter()
         network = train(RECIPES[name], images, labels)
         tensors = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmark.api import Audit, Detector, VisualizationAudit
+from benchmark.api import Audit, BackdoorAudit, Detector, VisualizationAudit
 
 
 class Always(Detector):
@@ -13,10 +13,10 @@ class Always(Detector):
 
     name = "always"
     paper = "control"
-    tracks = ("saliency", "visualization")
+    tracks = ("saliency", "visualization", "signature")
     control = True
-    bounds = {"auroc": (0.5, 0.5), "detection_rate": (0.0, 0.0)}
+    bounds = {"auroc": (0.5, 0.5), "detected": (0.0, 0.0)}
 
-    def suspicion(self, audit: Audit | VisualizationAudit) -> Tensor:
+    def suspicion(self, audit: Audit | VisualizationAudit | BackdoorAudit) -> Tensor:
         """Ones."""
         return torch.ones(audit.samples)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from benchmark.api import Attack, Forgery, VisualizationCase
+from baselines.attacks.badnets import BadNets
+from benchmark.api import Attack, BackdoorCase, Forgery, VisualizationCase
 
 
 class FinetuneOnly(Attack):
@@ -16,7 +17,7 @@ class FinetuneOnly(Attack):
 
     name = "finetune_only"
     paper = "control"
-    tracks = ("visualization",)
+    tracks = ("visualization", "signature")
     adaptive = False
     control = True
     bounds = {"manipulation": (0.0, 0.1)}
@@ -26,8 +27,14 @@ class FinetuneOnly(Attack):
     batch: int = 64
     learning_rate: float = 2e-4
 
-    def forge(self, case: VisualizationCase) -> Forgery:
-        """A hundred steps of AdamW on the cross entropy, batch norms' statistics frozen."""
+    def forge(self, case: VisualizationCase | BackdoorCase) -> Forgery:
+        """A hundred steps of AdamW on the cross entropy, batch norms' statistics frozen.
+
+        On track ``signature`` the very training of the backdoors there, with nothing poisoned: what it costs
+        in accuracy is no cost of a backdoor.
+        """
+        if isinstance(case, BackdoorCase):
+            return Forgery(weights=BadNets().trained(case, None).module.state_dict())
         model = case.model.trainable_copy()
         optimizer = torch.optim.AdamW(model.module.parameters(), lr=self.learning_rate)
         for _ in range(self.steps):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from benchmark.api import Explainer, Hardening, Visualizer
+from benchmark.api import ClassExplainer, Explainer, Hardening, Visualizer
 
-AnyExplainer = TypeVar("AnyExplainer", Explainer, Visualizer)
+AnyExplainer = TypeVar("AnyExplainer", Explainer, Visualizer, ClassExplainer)
 
 
 class NoDefense(Hardening):
@@ -14,7 +14,7 @@ class NoDefense(Hardening):
 
     name = "none"
     paper = "control"
-    tracks = ("saliency", "visualization")
+    tracks = ("saliency", "visualization", "signature")
     control = True
     bounds = {"fidelity": (1.0, 1.0)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmark.api import Audit, Detector, VisualizationAudit
+from benchmark.api import Audit, BackdoorAudit, Detector, VisualizationAudit
 
 
 class Random(Detector):
@@ -13,18 +13,18 @@ class Random(Detector):
 
     name = "random"
     paper = "control"
-    tracks = ("saliency", "visualization")
+    tracks = ("saliency", "visualization", "signature")
     control = True
-    bounds = {"auroc": (0.2, 0.8), "detection_rate": (0.0, 0.3)}
+    bounds = {"auroc": (0.2, 0.8), "detected": (0.0, 0.5)}
 
-    def suspicion(self, audit: Audit | VisualizationAudit) -> Tensor:
-        """Uniform in [0, 1): of the image's pixels, or of the network's weights and the unit."""
-        if isinstance(audit, VisualizationAudit):
-            weights = [value.double().flatten().cpu() for value in audit.model.module.state_dict().values()]
-            units = torch.tensor([unit.index for unit in audit.units]).double()
-            values = torch.cat(weights).expand(audit.samples, -1) + 0.001 * units[:, None]
-        else:
+    def suspicion(self, audit: Audit | VisualizationAudit | BackdoorAudit) -> Tensor:
+        """Uniform in [0, 1): of the image's pixels, or of the network's weights and the unit or class."""
+        if isinstance(audit, Audit):
             values = audit.inputs.double().flatten(1).cpu()
+        else:
+            named = audit.classes if isinstance(audit, BackdoorAudit) else [u.index for u in audit.units]
+            weights = [value.double().flatten().cpu() for value in audit.model.module.state_dict().values()]
+            values = torch.cat(weights).expand(audit.samples, -1) + 0.001 * torch.tensor(named)[:, None]
         bits = (values * 2**20).round().long()
         weight = torch.arange(1, bits.shape[1] + 1) * 2654435761 + audit.seed % 2**31
         mixed = (bits * weight).sum(1)

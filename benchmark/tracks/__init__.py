@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
     Tensors = dict[str, Tensor]
 
-TASK_CLASSES = {"saliency": "SaliencyTask", "visualization": "VisualizationTask"}
+TASK_CLASSES = {
+    "saliency": "SaliencyTask",
+    "visualization": "VisualizationTask",
+    "signature": "SignatureTask",
+}
 """Every track, and the name of its tasks' class."""
 
 

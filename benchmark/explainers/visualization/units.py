@@ -81,6 +81,11 @@ def layer_activations(model: Network, images: Tensor, layer: str) -> Tensor:
     return model.noted(pooled(_outputs(model, images, [layer])[layer]))
 
 
+def layer_outputs(model: Network, images: Tensor, layer: str) -> Tensor:
+    """What a layer gives, ``[N, channels, ...]``, its positions or tokens kept."""
+    return model.noted(_outputs(model, images, [layer])[layer])
+
+
 def pooled(output: Tensor) -> Tensor:
     """A layer's output as ``[N, channels]``: a mean over positions or tokens, if it has any."""
     if output.ndim == 4:

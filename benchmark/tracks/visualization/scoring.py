@@ -18,10 +18,10 @@ from benchmark.explainers.visualization import LOGITS, Unit
 from benchmark.metrics.behaviour import accuracy_drop
 from benchmark.metrics.detection import auroc
 from benchmark.metrics.similarity import mse, pcc, ssim
-from benchmark.network import Network
+from benchmark.tracks.networks import natural_activations, natural_logits, weight_change
 from benchmark.tracks.shared import Distances, Memory
 from benchmark.tracks.verdict import Columns, detector_columns, moved, tensor_bytes
-from benchmark.tracks.visualization.workbench import UnitCase, Workbench, natural_activations, natural_logits
+from benchmark.tracks.visualization.workbench import UnitCase, Workbench
 
 Tensors = dict[str, Tensor]
 
@@ -96,7 +96,7 @@ class Scorer:
             "unit_auroc": _class_auroc(case, unit_after, labels),
             "unit_auroc_before": _class_auroc(case, unit_before, labels),
             "jaccard_top": _jaccard(unit_after, unit_before, top),
-            "weight_change": _weight_change(forged, clean),
+            "weight_change": weight_change(forged, clean),
         }
 
     def _clean(self, victim: str, layer: str) -> Tensor:
@@ -235,13 +235,3 @@ def _jaccard(first: Tensor, second: Tensor, count: int) -> float:
         for values in (first, second)
     )
     return len(a & b) / len(a | b)
-
-
-def _weight_change(forged: Network, clean: Network) -> float:
-    """L2 norm of the change of all weights, relative to that of the clean weights."""
-    change, norm = 0.0, 0.0
-    for key, value in clean.module.state_dict().items():
-        if value.is_floating_point():
-            change += float((forged.module.state_dict()[key] - value).double().square().sum())
-            norm += float(value.double().square().sum())
-    return float((change / max(norm, 1e-30)) ** 0.5)

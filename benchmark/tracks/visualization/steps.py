@@ -10,7 +10,7 @@ Each returns named tensors, which are stored as they are; scoring recomputes eve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -21,7 +21,6 @@ from benchmark.api import (
     Attack,
     Detector,
     FeatureVisualization,
-    Forgery,
     Hardening,
     Mode,
     ModelBudget,
@@ -36,6 +35,7 @@ from benchmark.failures import StepFailed, invalid
 from benchmark.meter import Meter
 from benchmark.seeds import seed_of
 from benchmark.tracks.calls import call, check_tensor, kind_of
+from benchmark.tracks.networks import check_weights
 from benchmark.tracks.visualization.workbench import Workbench
 
 Tensors = dict[str, Tensor]
@@ -141,28 +141,6 @@ def harden(defense: Hardening, explainer: FeatureVisualization) -> Visualizer:
     if not isinstance(hardened, Visualizer):
         raise invalid(defense.variant, f"harden() must return a Visualizer, not {kind_of(hardened)}")
     return hardened
-
-
-def check_weights(forgery: object, clean: Network, attack: Attack) -> Tensors:
-    """The forged weights, on no graph; raises a failure blamed on the attack for anything inadmissible."""
-    name = attack.variant
-    if not isinstance(forgery, Forgery) or not isinstance(forgery.weights, Mapping):
-        found = "Forgery(inputs)" if isinstance(forgery, Forgery) else kind_of(forgery)
-        raise invalid(name, f"forge() must return Forgery(weights=...), not {found}")
-    weights, own = forgery.weights, clean.module.state_dict()
-    lacking = sorted(own.keys() - weights.keys())
-    added = sorted(str(key) for key in weights.keys() - own.keys())
-    if lacking or added:
-        changes = [f"{key} is missing" for key in lacking] + [f"{key} is new" for key in added]
-        raise invalid(name, f"changed the architecture: {'; '.join(changes[:3])}")
-    checked: Tensors = {}
-    for key, value in own.items():
-        what = f"weights {key}"
-        tensor = check_tensor(name, what, weights[key], value.shape)
-        if tensor.is_floating_point() != value.is_floating_point():
-            raise invalid(name, f"{what} have type {tensor.dtype} instead of {value.dtype}")
-        checked[key] = check_tensor(name, what, tensor.detach().to(value), value.shape)
-    return checked
 
 
 def _attainable(visualizer: Visualizer, defense: Hardening, model: Network, target: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from benchmark.errors import unknown
 from benchmark.targets import target_names
-from benchmark.task_parts import NOT_RUN, Part, Share, Task, identity
+from benchmark.task_parts import NOT_RUN, Part, PoolSpec, Share, Task, identity
 from benchmark.victims import victim_names
 
 EXPLAINER = "feature_visualization"
@@ -55,14 +55,6 @@ class VisualizationMetricSpec(Part):
     top: int = Field(default=100, gt=0)
 
 
-class PoolSpec(Part):
-    """Clean networks: on some a detector's threshold is set, others it is tested on."""
-
-    calibration: list[str] = Field(min_length=1)
-    negatives: list[str] = Field(min_length=1)
-    false_positive_rate: float = Field(default=0.05, gt=0, lt=1)
-
-
 class VisualizationTask(Task):
     """Everything that is fixed about a task of model manipulation against feature visualization."""
 
@@ -88,7 +80,7 @@ class VisualizationTask(Task):
 
     def victims(self) -> list[str]:
         """The task's networks, those of its cases and those of its pools."""
-        pools = [*self.pools.calibration, *self.pools.negatives] if self.pools else []
+        pools = self.pools.victims() if self.pools else []
         return list(dict.fromkeys([self.victim, *(self.victim_of(c) for c in self.cases), *pools]))
 
     def targets(self) -> list[str]:
@@ -118,13 +110,8 @@ class VisualizationTask(Task):
                 yield f"field cases.{index}.target: {unknown('name', case.target, targets)}"
             if case.victim is not None and case.victim not in known:
                 yield f"field cases.{index}.victim: {unknown('name', case.victim, known)}"
-        for field, names in (("calibration", self._pool(True)), ("negatives", self._pool(False))):
-            for name in names:
-                if name not in known:
-                    yield f"field pools.{field}: {unknown('name', name, known)}"
-        both = sorted(set(self._pool(True)) & set(self._pool(False)))
-        if both:
-            yield f"field pools: {both[0]} is in both pools, and a threshold is never tested where it was set"
+        if self.pools:
+            yield from self.pools.problems(known)
         if self.metrics.primary.removesuffix("_target") not in self.metrics.report:
             primary = self.metrics.primary.removesuffix("_target")
             yield f"field metrics.report: add {primary}, the primary metric"
@@ -141,8 +128,3 @@ class VisualizationTask(Task):
             for problem in error.errors():
                 name, given = problem["loc"][0], problem["input"]
                 yield f"field explainer.settings.{name}: {problem['msg']}; it is {given!r}"
-
-    def _pool(self, calibration: bool) -> list[str]:
-        if self.pools is None:
-            return []
-        return self.pools.calibration if calibration else self.pools.negatives

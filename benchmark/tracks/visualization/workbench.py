@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 
 from benchmark.api import ModelBudget, TaskFacts
-from benchmark.data import Split, load_data
-from benchmark.errors import TaskError
+from benchmark.data import Split
 from benchmark.explainers.visualization import (
-    LOGITS,
     FeatureVisualization,
     Unit,
     check_unit,
@@ -24,15 +22,12 @@ from benchmark.explainers.visualization import (
 from benchmark.network import Network
 from benchmark.seeds import seed_of
 from benchmark.targets import load_target
-from benchmark.victims import load_victim
+from benchmark.tracks.networks import load_networks, load_splits
 
 if TYPE_CHECKING:
     from benchmark.tracks.visualization.task import VisualizationTask
 
-_AUDITED_SHARE = 0.25
-"""Share of the evaluation images that auditors look at; networks are measured on the others."""
 _SPECTRUM_IMAGES = 1000
-_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -117,56 +112,32 @@ def prepare(task: VisualizationTask, root: Path, device: torch.device) -> Workbe
         AssetError: weights, data or targets are missing or not what they should be.
         TaskError: networks of different inputs, a unit that does not exist, a target of another size or mode.
     """
-    dtype = torch.float64 if task.precision == "float64" else torch.float32
-    models: dict[str, Network] = {}
-    sizes: dict[tuple[int, int, int], str] = {}
-    for name in task.victims():
-        victim = load_victim(name, root)
-        model = Network(victim.module, victim.mean, victim.deviation).to(device, dtype)
-        if device.type == "cpu":  # convolutions in this layout take about a third of the time there
-            model = model.to(memory_format=torch.channels_last)
-        models[name] = model
-        sizes[victim.size] = name
-    if len(sizes) > 1:
-        raise TaskError(f"task {task.id}: {' and '.join(sizes.values())} take images of different sizes")
-    size = next(iter(sizes))
+    networks = load_networks(task, root, device)
+    models, size = networks.models, networks.size
     cases = []
     for case in task.cases:
         name = task.victim_of(case)
         unit = Unit(case.layer, case.unit)
         check_unit(models[name], unit, size)
-        target = load_target(case.target, root, size).to(device, dtype)
+        target = load_target(case.target, root, size).to(device, networks.dtype)
         cases.append(UnitCase(name, unit, case.target, target))
-    data = load_data(task.data, root)
-
-    def split(name: str) -> Split:
-        found = data.split(name)
-        return Split(found.images.to(device, dtype), found.labels.to(device))
-
-    attacker, natural = split("attacker"), split("evaluation")
-    audited = int(len(natural.labels) * _AUDITED_SHARE)
-    # Copies: a view would lead whoever is handed it to the whole split.
-    auditor, evaluation = (
-        Split(natural.images[part].clone(), natural.labels[part].clone())
-        for part in (slice(audited), slice(audited, None))
-    )
+    splits = load_splits(task, root, device, networks.dtype)
     explainer = FeatureVisualization(
         size=size,
-        spectrum=magnitude_spectrum(auditor.images[:_SPECTRUM_IMAGES]),
+        spectrum=magnitude_spectrum(splits.auditor.images[:_SPECTRUM_IMAGES]),
         **task.explainer.settings,
     )
     seeds = tuple(
         seed_of("visualization", task.id, task.version, index) for index in range(task.visualization_seeds)
     )
-    return Workbench(task, device, models, explainer, tuple(cases), attacker, auditor, evaluation, seeds)
-
-
-def natural_logits(model: Network, images: Tensor) -> Tensor:
-    """Logits ``[N, classes]``."""
-    return natural_activations(model, images, LOGITS)
-
-
-def natural_activations(model: Network, images: Tensor, layer: str) -> Tensor:
-    """Activations ``[N, channels]`` of a layer on natural images."""
-    with torch.no_grad():
-        return torch.cat([layer_activations(model, batch, layer) for batch in images.split(_BATCH)])
+    return Workbench(
+        task,
+        device,
+        models,
+        explainer,
+        tuple(cases),
+        splits.attacker,
+        splits.auditor,
+        splits.evaluation,
+        seeds,
+    )

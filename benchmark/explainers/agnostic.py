@@ -1,0 +1,217 @@
+"""Input-agnostic saliency: what moves any input into a class, from the loss surface alone.
+
+After Akhtar and Jalwana 2023 (AAAI, doi 10.1609/aaai.v37i1.25089), of which abstract, introduction and the
+captions of figures 1 and 2 name the stages; there is no official code, so the equations are re-derived from
+those words and from the same group's attack LUTA (arXiv 1905.11544). There is one map per class; all classes
+and all samples go through the network in one batch. Every stage can be switched off.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from skimage.filters import threshold_otsu
+from torch import Tensor
+from torch.nn import functional
+
+from benchmark.explainers.visualization.units import executed, layer_outputs
+from benchmark.network import Network
+from benchmark.seeds import seed_of
+
+STAGES = ("integration", "scaling", "bisection", "projection", "refinement")
+"""What an iteration does beside taking a gradient, in this order."""
+
+_ROWS = {"cpu": 80, "cuda": 4096}
+"""Images that go through the network at once."""
+_TINY = 1e-12
+_POWER_MOMENTUM = 0.999
+
+
+class ClassExplainer(ABC):
+    """Explains classes of a network without any input: a global explainer."""
+
+    name: str
+
+    @abstractmethod
+    def explain(self, model: Network, classes: Sequence[int], seed: int) -> Tensor:
+        """Signed maps ``[K, C, H, W]``, one per class: positive where more of the input means the class."""
+
+    @abstractmethod
+    def procedures(self) -> tuple[InputAgnosticSaliency, ...]:
+        """The optimizations that the maps come from, for those who adapt to them."""
+
+
+@dataclass(frozen=True)
+class InputAgnosticSaliency(ClassExplainer):
+    """A perturbation per class that moves draws of a broad distribution to the class, and is its map.
+
+    With J the cross entropy of class l, s_i draws around the mean input, p the map::
+
+        g = - mean_i grad_s J(clip(s_i + p), l)                          nudges towards the class's minima
+        m = beta m + (1 - beta) g                                        integration
+        r = m / ||m||                                                    scaling
+        c = whichever of 1 and 1/2 gives the class more probability      bisection
+        p = Psi(p + c step r), Psi the projection on an L2 ball          projection
+        p = Psi(p (1 + gain [a > Otsu(a)])) now and then                 refinement
+
+    a is how much p changes the last convolution's activations, averaged over channels, at the mean input.
+    Off: without integration m is g; without scaling r is m; without bisection c is 1; without projection p is
+    free (the samples are clipped to [0, 1] all the same).
+
+    LUTA scales value by value, r = m / sqrt(v) with v the second moment. That makes every pixel count alike
+    and hides where the loss surface is steep; ``elementwise`` does so, for comparison.
+
+    Args:
+        size: channels, height and width of an input.
+        samples: draws per iteration; all classes share them.
+        steps: iterations.
+        spread: standard deviation of the draws, in units of the network's input deviation.
+        step: L2 norm of one iteration's change, input range [0, 1].
+        radius: of the L2 ball.
+        momentum: beta.
+        refine_every: iterations between refinements.
+        gain: how much a refinement adds where the activations are.
+        elementwise: scale value by value, as LUTA does.
+        without: names of :data:`STAGES` that are switched off.
+    """
+
+    size: tuple[int, int, int]
+    samples: int = 16
+    steps: int = 60
+    spread: float = 1.0
+    step: float = 0.1
+    radius: float = 4.0
+    momentum: float = 0.9
+    refine_every: int = 10
+    gain: float = 1.0
+    elementwise: bool = False
+    without: tuple[str, ...] = ()
+    name: str = "input_agnostic_saliency"
+
+    def __post_init__(self) -> None:
+        unknown = [stage for stage in self.without if stage not in STAGES]
+        if unknown:
+            raise ValueError(f"there is no stage {unknown[0]!r}; the stages are {', '.join(STAGES)}")
+        if min(self.samples, self.steps, self.refine_every) < 1 or min(self.step, self.radius) <= 0:
+            raise ValueError("samples, steps, refine_every, step and radius must be positive")
+        if self.spread < 0 or self.gain < 0:
+            raise ValueError("spread and gain must not be negative")
+
+    def procedures(self) -> tuple[InputAgnosticSaliency, ...]:
+        """The optimization itself."""
+        return (self,)
+
+    def dropping(self, stage: str) -> InputAgnosticSaliency:
+        """The same without one more stage."""
+        return replace(self, without=(*self.without, stage))
+
+    def explain(self, model: Network, classes: Sequence[int], seed: int) -> Tensor:
+        """Signed maps ``[K, C, H, W]``; a class's map does not depend on which others are asked for."""
+        if not classes:
+            raise ValueError("give at least one class")
+        if model.listener is not None:
+            model.listener.explain(len(classes))
+        at_once = max(1, _ROWS.get(model.mean.device.type, _ROWS["cpu"]) // self.samples)
+        groups = [classes[start : start + at_once] for start in range(0, len(classes), at_once)]
+        return torch.cat([self._maps(model, group, seed) for group in groups])
+
+    def draws(self, model: Network, generator: torch.Generator) -> Tensor:
+        """One iteration's draws ``[S, C, H, W]``, before clipping, in input units."""
+        noise = torch.randn(self.samples, *self.size, generator=generator).to(model.mean)
+        return model.mean + self.spread * model.deviation * noise
+
+    def gradient(self, model: Network, maps: Tensor, classes: Tensor, draws: Tensor) -> Tensor:
+        """Direction ``[K, C, H, W]`` into the classes: minus the mean gradient of the cross entropy.
+
+        Differentiable in the network's weights where gradients are enabled, for those who adapt to it.
+        """
+        graph = torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
+        found: Tensor
+        with torch.enable_grad():
+            inputs = (draws[None] + maps[:, None]).clamp(0, 1).flatten(0, 1).detach().requires_grad_()
+            labels = classes.repeat_interleave(len(draws))
+            loss = functional.cross_entropy(model(inputs), labels, reduction="sum")
+            (found,) = torch.autograd.grad(loss, inputs, create_graph=graph)
+        by_class: Tensor = found.unflatten(0, (len(maps), len(draws)))
+        return -by_class.mean(1)
+
+    def _maps(self, model: Network, classes: Sequence[int], seed: int) -> Tensor:
+        labels = torch.tensor(list(classes), device=model.mean.device)
+        generator = torch.Generator().manual_seed(seed_of("input-agnostic saliency", seed))
+        maps = torch.zeros(len(classes), *self.size).to(model.mean)
+        integrated, power = torch.zeros_like(maps), torch.zeros_like(maps)
+        momentum = 0.0 if "integration" in self.without else self.momentum
+        layer = _last_convolution(model, maps[:1]) if "refinement" not in self.without else ""
+        with torch.no_grad():
+            for iteration in range(1, self.steps + 1):
+                draws = self.draws(model, generator)
+                # A manipulated network can overflow: what does moves nothing.
+                gradient = self.gradient(model, maps, labels, draws).nan_to_num(0.0, 0.0, 0.0)
+                integrated = momentum * integrated + (1 - momentum) * gradient
+                power = _POWER_MOMENTUM * power + (1 - _POWER_MOMENTUM) * gradient.square()
+                direction = self._direction(integrated, power, iteration)
+                maps = self._projected(maps + self._step(model, maps, direction, labels, draws) * direction)
+                if layer and iteration % self.refine_every == 0:
+                    maps = self._projected(maps * (1 + self.gain * _attended(model, maps, layer)))
+        return maps
+
+    def _direction(self, integrated: Tensor, power: Tensor, iteration: int) -> Tensor:
+        """The integrated gradient, scaled to norm 1."""
+        if "scaling" in self.without:
+            return integrated
+        if self.elementwise:
+            integrated = integrated / ((power / (1 - _POWER_MOMENTUM**iteration)).sqrt() + _TINY)
+        return integrated / _per_map(integrated.flatten(1).norm(dim=1).clamp_min(_TINY))
+
+    def _step(self, model: Network, maps: Tensor, direction: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
+        """Length ``[K, 1, 1, 1]`` of the step: the whole or half of it, whichever the class gains more by."""
+        whole = torch.full((len(maps),), self.step).to(maps)
+        if "bisection" in self.without:
+            return _per_map(whole)
+        reached = torch.stack(
+            [
+                self._probability(model, maps + share * self.step * direction, labels, draws)
+                for share in (1, 0.5)
+            ]
+        )
+        return _per_map(torch.where(reached[0] >= reached[1], whole, whole / 2))
+
+    def _probability(self, model: Network, maps: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
+        """Mean probability ``[K]`` of each class over the draws, moved by its projected map."""
+        inputs = (draws[None] + self._projected(maps)[:, None]).clamp(0, 1).flatten(0, 1)
+        probabilities = model(inputs).softmax(1).unflatten(0, (len(maps), len(draws)))
+        own: Tensor = probabilities.mean(1).gather(1, labels[:, None])[:, 0]
+        return own.nan_to_num(0.0)
+
+    def _projected(self, maps: Tensor) -> Tensor:
+        if "projection" in self.without:
+            return maps
+        norm = maps.flatten(1).norm(dim=1).clamp_min(_TINY)
+        return maps * _per_map((self.radius / norm).clamp(max=1))
+
+
+def _per_map(values: Tensor) -> Tensor:
+    """One value per map, ready to be multiplied with maps."""
+    return values.view(-1, 1, 1, 1)
+
+
+def _last_convolution(model: Network, images: Tensor) -> str:
+    """Name of the last convolution, or nothing for a network without any."""
+    order = executed(model, images, (torch.nn.Conv2d,))
+    return order[-1] if order else ""
+
+
+def _attended(model: Network, maps: Tensor, layer: str) -> Tensor:
+    """1 where a map changes the layer's activations more than Otsu's threshold, else 0, ``[K, 1, H, W]``."""
+    start = model.mean.expand_as(maps)
+    before, after = (layer_outputs(model, x, layer) for x in (start, (start + maps).clamp(0, 1)))
+    change = (after - before).abs().mean(1).nan_to_num(0.0, 0.0, 0.0)
+    masks = []
+    for plane in change.double().cpu().numpy():
+        threshold = threshold_otsu(plane) if plane.max() > plane.min() else float("inf")
+        masks.append(torch.from_numpy(plane > threshold))
+    mask = torch.stack(masks)[:, None].to(maps)
+    return functional.interpolate(mask, size=maps.shape[-2:], mode="nearest")

@@ -1,0 +1,130 @@
+"""What tracks of manipulated networks share: clean networks, three splits, and checks of forged weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmark.api import Attack, Forgery, Network
+from benchmark.data import Split, load_data
+from benchmark.errors import TaskError
+from benchmark.explainers.visualization import LOGITS, layer_activations
+from benchmark.failures import invalid
+from benchmark.task_parts import Task
+from benchmark.tracks.calls import check_tensor, kind_of
+from benchmark.victims import load_victim
+
+_AUDITED_SHARE = 0.25
+"""Share of the evaluation images that auditors look at; networks are measured on the others."""
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Clean networks of a task by name, unmetered and frozen, and the size ``(C, H, W)`` of their inputs."""
+
+    models: dict[str, Network]
+    size: tuple[int, int, int]
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Natural images and labels.
+
+    Args:
+        attacker: handed to attacks.
+        auditor: handed to detectors.
+        evaluation: networks are measured on them; nobody is handed them.
+    """
+
+    attacker: Split
+    auditor: Split
+    evaluation: Split
+
+
+def load_networks(task: Task, root: Path, device: torch.device) -> Networks:
+    """Every network of a task.
+
+    Raises:
+        AssetError: weights are missing or not what they should be.
+        TaskError: networks of different inputs.
+    """
+    dtype = torch.float64 if task.precision == "float64" else torch.float32
+    models: dict[str, Network] = {}
+    sizes: dict[tuple[int, int, int], str] = {}
+    for name in task.victims():
+        victim = load_victim(name, root)
+        model = Network(victim.module, victim.mean, victim.deviation).to(device, dtype)
+        if device.type == "cpu":  # convolutions in this layout take about a third of the time there
+            model = model.to(memory_format=torch.channels_last)
+        models[name] = model
+        sizes[victim.size] = name
+    if len(sizes) > 1:
+        raise TaskError(f"task {task.id}: {' and '.join(sizes.values())} take images of different sizes")
+    return Networks(models, next(iter(sizes)), dtype)
+
+
+def load_splits(task: Task, root: Path, device: torch.device, dtype: torch.dtype) -> Splits:
+    """The task's natural images, the evaluation split divided between auditors and measurements."""
+    data = load_data(task.data, root)
+
+    def split(name: str) -> Split:
+        found = data.split(name)
+        return Split(found.images.to(device, dtype), found.labels.to(device))
+
+    attacker, natural = split("attacker"), split("evaluation")
+    audited = int(len(natural.labels) * _AUDITED_SHARE)
+    # Copies: a view would lead whoever is handed it to the whole split.
+    auditor, evaluation = (
+        Split(natural.images[part].clone(), natural.labels[part].clone())
+        for part in (slice(audited), slice(audited, None))
+    )
+    return Splits(attacker, auditor, evaluation)
+
+
+def check_weights(forgery: object, clean: Network, attack: Attack) -> dict[str, Tensor]:
+    """The forged weights, on no graph; raises a failure blamed on the attack for anything inadmissible."""
+    name = attack.variant
+    if not isinstance(forgery, Forgery) or not isinstance(forgery.weights, Mapping):
+        found = "Forgery(inputs)" if isinstance(forgery, Forgery) else kind_of(forgery)
+        raise invalid(name, f"forge() must return Forgery(weights=...), not {found}")
+    weights, own = forgery.weights, clean.module.state_dict()
+    lacking = sorted(own.keys() - weights.keys())
+    added = sorted(str(key) for key in weights.keys() - own.keys())
+    if lacking or added:
+        changes = [f"{key} is missing" for key in lacking] + [f"{key} is new" for key in added]
+        raise invalid(name, f"changed the architecture: {'; '.join(changes[:3])}")
+    checked: dict[str, Tensor] = {}
+    for key, value in own.items():
+        what = f"weights {key}"
+        tensor = check_tensor(name, what, weights[key], value.shape)
+        if tensor.is_floating_point() != value.is_floating_point():
+            raise invalid(name, f"{what} have type {tensor.dtype} instead of {value.dtype}")
+        checked[key] = check_tensor(name, what, tensor.detach().to(value), value.shape)
+    return checked
+
+
+def weight_change(forged: Network, clean: Network) -> float:
+    """L2 norm of the change of all weights, relative to that of the clean weights."""
+    change, norm = 0.0, 0.0
+    for key, value in clean.module.state_dict().items():
+        if value.is_floating_point():
+            change += float((forged.module.state_dict()[key] - value).double().square().sum())
+            norm += float(value.double().square().sum())
+    return float((change / max(norm, 1e-30)) ** 0.5)
+
+
+def natural_logits(model: Network, images: Tensor) -> Tensor:
+    """Logits ``[N, classes]``."""
+    return natural_activations(model, images, LOGITS)
+
+
+def natural_activations(model: Network, images: Tensor, layer: str) -> Tensor:
+    """Activations ``[N, channels]`` of a layer on natural images."""
+    with torch.no_grad():
+        return torch.cat([layer_activations(model, batch, layer) for batch in images.split(_BATCH)])

@@ -1,0 +1,1 @@
+"""Track `signature`: backdoored networks against input-agnostic saliency and other audits of classes."""

@@ -1,0 +1,70 @@
+"""What a class's map shows of a trigger: where its top pixels lie, and what both look like as pictures."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmark.api import Trigger
+
+
+class Localization(NamedTuple):
+    """Where a map looks; each between 0 and 1.
+
+    Args:
+        top_share: share of the map's largest values that lie inside the trigger.
+        iou: intersection over union of the trigger and as many of the largest values as it has pixels.
+        pointing: 1 if the largest value lies inside the trigger (the pointing game), else 0.
+        trigger_area: the trigger's share of the image, which is what ``top_share`` is by chance.
+    """
+
+    top_share: float
+    iou: float
+    pointing: float
+    trigger_area: float
+
+
+def localization(plane: Tensor, mask: Tensor, top: float) -> Localization:
+    """Where a signed map looks: the largest positive values count.
+
+    Args:
+        plane: the map ``[H, W]``.
+        mask: the trigger ``[H, W]``, bool, with at least one pixel.
+        top: share of the pixels that are the map's top.
+    """
+    values, inside = plane.flatten(), mask.flatten()
+    order = values.argsort(descending=True, stable=True)
+    count, area = max(1, round(top * len(values))), int(inside.sum())
+    hits = inside[order]
+    common = int(hits[:area].sum())
+    return Localization(
+        top_share=float(hits[:count].double().mean()),
+        iou=common / (2 * area - common),
+        pointing=float(hits[0]),
+        trigger_area=area / len(values),
+    )
+
+
+def trigger_mask(trigger: Trigger, change: Tensor) -> Tensor:
+    """Pixels of a trigger, bool ``[H, W]``: where its picture is opaque, if it has a place of its own.
+
+    A trigger that is everywhere lies where it changes natural images at least half as much as anywhere.
+
+    Args:
+        trigger: the trigger.
+        change: its mean change of natural images, ``[C, H, W]``.
+    """
+    if trigger.opacity is not None:
+        opacity = trigger.opacity.amax(0)
+        if float(opacity.min()) < float(opacity.max()):
+            return opacity >= 0.5 * opacity.max()
+    strength = change.abs().sum(0)
+    return strength >= 0.5 * strength.max()
+
+
+def signed_picture(values: Tensor) -> Tensor:
+    """Signed values ``[C, H, W]`` as a picture in [0, 1]: 0 is grey, the largest magnitude black or white."""
+    largest = values.abs().amax()
+    return 0.5 + 0.5 * values / torch.where(largest > 0, largest, 1.0)

@@ -1,0 +1,185 @@
+"""The signature track's steps that run a method: forge, reference and judge. Metrics are no part of them.
+
+* *forge*: an attack changes the weights of every case's network and says what its trigger is.
+* *reference*: a defense sees clean networks only: a hardening explains every class of the cases' networks, a
+  detector scores every class of the pools' networks.
+* *judge*: a defense sees the forged networks, and neither trigger nor target class.
+
+Each returns named tensors, which are stored as they are; scoring recomputes everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from benchmark.api import (
+    Attack,
+    BackdoorAudit,
+    BackdoorBudget,
+    BackdoorCase,
+    ClassExplainer,
+    Detector,
+    Forgery,
+    Hardening,
+    InputAgnosticSaliency,
+    Mode,
+    Network,
+    Trigger,
+)
+from benchmark.failures import StepFailed, invalid
+from benchmark.meter import Meter
+from benchmark.seeds import seed_of
+from benchmark.tracks.calls import call, check_tensor, kind_of
+from benchmark.tracks.networks import check_weights
+from benchmark.tracks.signature.workbench import Workbench
+
+Tensors = dict[str, Tensor]
+
+NO_POOL = "the task has no pool of clean networks"
+
+
+def forge(
+    bench: Workbench,
+    attack: Attack,
+    defense: Hardening | Detector | None,
+    mode: Mode,
+    seed: int,
+    meter: Meter,
+) -> Tensors:
+    """Weights ``INDEX/weights/NAME`` and trigger ``INDEX/trigger/NAME`` of every case."""
+    explainer: ClassExplainer = bench.explainer
+    if mode == "adaptive" and isinstance(defense, Hardening):
+        explainer = _Attributed(harden(defense, bench.explainer), defense, bench.explainer.size)
+    detector = defense if mode == "adaptive" and isinstance(defense, Detector) else None
+    meter.samples = len(bench.task.cases)
+    forged: Tensors = {}
+    for index, case in enumerate(bench.task.cases):
+        name = seed_of("forge", attack.variant, bench.task.id, bench.task.version, seed, index)
+        clean = bench.clean(case).observed_by(meter)
+        offered = BackdoorCase(
+            model=clean,
+            explainer=explainer,
+            target_class=case.target_class,
+            place=(case.row, case.column),
+            pattern=case.pattern,
+            budget=BackdoorBudget(**bench.task.budget.model_dump()),
+            data=bench.splits.attacker.images,
+            labels=bench.splits.attacker.labels,
+            generator=torch.Generator().manual_seed(name),
+            detector=detector,
+        )
+        forgery = call(attack, partial(attack.forge, offered))
+        weights = call(attack, partial(check_weights, forgery, clean, attack))
+        trigger = call(attack, partial(check_trigger, forgery, bench, attack))
+        forged |= {f"{index}/weights/{key}": value for key, value in weights.items()}
+        forged |= {f"{index}/trigger/{key}": value for key, value in trigger.items()}
+    return forged
+
+
+def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter: Meter) -> Tensors:
+    """What the defense makes of clean networks.
+
+    Hardening: ``clean`` maps ``[N, K, C, H, W]`` of the cases' networks. Detector: suspicions ``calibration``
+    and ``negative_clean``, ``[P, K]``, of the classes of the pools' networks.
+    """
+    if isinstance(defense, Hardening):
+        return {"clean": _maps(bench, defense, [bench.clean(case) for case in bench.task.cases], meter)}
+    pools = bench.task.pools
+    if pools is None:
+        raise StepFailed("skipped", "", NO_POOL, defense.variant)
+    found = {"calibration": pools.calibration, "negative_clean": pools.negatives}
+    return {
+        role: _suspicions(bench, defense, [bench.models[name] for name in names], seed, meter)
+        for role, names in found.items()
+    }
+
+
+def judge(
+    bench: Workbench, defense: Hardening | Detector, forgery: Tensors, seed: int, meter: Meter
+) -> Tensors:
+    """What the defense makes of forged networks: ``maps`` ``[N, K, C, H, W]`` or ``suspicion`` ``[N, K]``."""
+    models = [bench.forged(index, forgery)[0] for index in range(len(bench.task.cases))]
+    if isinstance(defense, Hardening):
+        return {"maps": _maps(bench, defense, models, meter)}
+    if bench.task.pools is None:
+        raise StepFailed("skipped", "", NO_POOL, defense.variant)
+    return {"suspicion": _suspicions(bench, defense, models, seed, meter)}
+
+
+def harden(defense: Hardening, explainer: InputAgnosticSaliency) -> ClassExplainer:
+    """The hardened explainer, checked to be one."""
+    hardened = call(defense, lambda: defense.harden(explainer))
+    if not isinstance(hardened, ClassExplainer):
+        raise invalid(defense.variant, f"harden() must return a ClassExplainer, not {kind_of(hardened)}")
+    return hardened
+
+
+def check_trigger(forgery: Forgery, bench: Workbench, attack: Attack) -> Tensors:
+    """The trigger's tensors, none for no trigger; a failure blamed on the attack for an inadmissible one."""
+    trigger = forgery.trigger
+    if trigger is None:
+        return {}
+    if not isinstance(trigger, Trigger):
+        raise invalid(attack.variant, f"the trigger must be a Trigger, not {kind_of(trigger)}")
+    problem = trigger.problem(bench.explainer.size)
+    if problem:
+        raise invalid(attack.variant, f"the trigger cannot be used: {problem}")
+    like = bench.splits.evaluation.images
+    return {name: value.detach().to(like).contiguous() for name, value in trigger.tensors().items()}
+
+
+def _maps(bench: Workbench, defense: Hardening, models: Sequence[Network], meter: Meter) -> Tensor:
+    """Maps of every class of every network, checked."""
+    explainer = harden(defense, bench.explainer)
+    shape = (len(bench.classes), *bench.explainer.size)
+    found = []
+    for model in models:
+        observed = model.observed_by(meter)
+        maps = call(defense, partial(explainer.explain, observed, bench.classes, bench.map_seed))
+        found.append(check_tensor(defense.variant, "maps", maps, shape).detach())
+    return torch.stack(found)
+
+
+def _suspicions(
+    bench: Workbench, detector: Detector, models: Sequence[Network], seed: int, meter: Meter
+) -> Tensor:
+    """Suspicions of every class of every network, checked."""
+    found = []
+    for model in models:
+        audit = BackdoorAudit(
+            model=model.observed_by(meter),
+            explainer=bench.explainer,
+            classes=bench.classes,
+            data=bench.splits.auditor.images,
+            labels=bench.splits.auditor.labels,
+            seed=seed_of("audit", bench.task.id, bench.task.version, seed),
+        )
+        scores = call(detector, partial(detector.suspicion, audit))
+        checked = check_tensor(detector.variant, "suspicions", scores, (len(bench.classes),))
+        found.append(checked.detach().double())
+    return torch.stack(found)
+
+
+@dataclass(frozen=True)
+class _Attributed(ClassExplainer):
+    """A hardened explainer whose failures are the hardening's, also while an attack asks it."""
+
+    explainer: ClassExplainer
+    defense: Hardening
+    size: tuple[int, int, int]
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.explainer.name)  # frozen: set once, here
+
+    def explain(self, model: Network, classes: Sequence[int], seed: int) -> Tensor:
+        maps = call(self.defense, partial(self.explainer.explain, model, classes, seed))
+        return check_tensor(self.defense.variant, "maps", maps, (len(classes), *self.size))
+
+    def procedures(self) -> tuple[InputAgnosticSaliency, ...]:
+        return call(self.defense, self.explainer.procedures)
