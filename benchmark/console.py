@@ -21,6 +21,9 @@ _SHOWN = {
         ("PCC to target", "pcc_target"),
         ("SSIM to target", "ssim_target"),
         ("ST-LPIPS to target", "stlpips_target"),
+        ("attack success", "attack_success"),
+        ("trigger in top 2 %", "top_share"),
+        ("PCC to trigger", "pcc_trigger"),
         ("PCC to original", "pcc_original"),
         ("prediction kept", "prediction_kept"),
         ("accuracy drop", "accuracy_drop"),
@@ -36,6 +39,8 @@ _SHOWN = {
     "detectors": (
         ("AUROC", "auroc"),
         ("AUROC noised", "auroc_noised"),
+        ("AUROC of classes", "auroc_classes"),
+        ("class named", "target_named"),
         ("detection rate", "detection_rate"),
         ("false positives", "false_positive_rate"),
         ("forwards", "forwards_per_sample"),
