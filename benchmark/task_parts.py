@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from benchmark.data import dataset_names
 from benchmark.errors import unknown
@@ -128,3 +128,64 @@ NOT_RUN = frozenset({"title", "metrics", "constraints", "limits", "seeds", "mode
 def identity(value: Any) -> str:
     """SHA-256 of plain data."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+class NetworkTask(Task):
+    """What is fixed about tasks that change networks, and have pools of clean ones for detectors."""
+
+    pools: PoolSpec | None = None
+
+    @abstractmethod
+    def case_victims(self) -> list[str]:
+        """Name of every case's network."""
+
+    @property
+    def case_count(self) -> int:
+        """Number of cases."""
+        return len(self.case_victims())
+
+    def defense_kinds(self) -> list[str]:
+        """A task without pools is not for detectors."""
+        return [kind for kind in self.defenses if kind != "detector" or self.pools is not None]
+
+    def victims(self) -> list[str]:
+        """The task's networks, those of its cases and those of its pools."""
+        pools = self.pools.victims() if self.pools else []
+        return list(dict.fromkeys([self.victim, *self.case_victims(), *pools]))
+
+    def run_identity(self) -> str:
+        """Hash of what a forgery or an explanation depends on."""
+        kept = self.model_dump(exclude=set(NOT_RUN), mode="json")
+        if kept["pools"]:
+            kept["pools"].pop("false_positive_rate")
+        return identity(kept)
+
+    def score_identity(self) -> str:
+        """Hash of what turns artefacts into samples."""
+        return identity(self.model_dump(include={"metrics", "budget", "pools"}, mode="json"))
+
+    def problems(self, root: Path) -> Iterator[str]:
+        """``field NAME: what is wrong`` for names that exist nowhere."""
+        yield from super().problems(root)
+        known = victim_names(root)
+        for index, name in enumerate(self.case_victims()):
+            if name not in known:
+                yield f"field cases.{index}.victim: {unknown('name', name, known)}"
+        if self.pools:
+            yield from self.pools.problems(known)
+
+
+def explainer_problems(spec: ExplainerSpec, name: str, settings: type[Part]) -> Iterator[str]:
+    """``field NAME: what is wrong`` for an explainer that must have a name and settings of a class."""
+    if spec.name != name:
+        yield f"field explainer.name: {unknown('name', spec.name, [name])}"
+    known = settings.model_fields
+    for setting in spec.settings.keys() - known.keys():
+        yield f"field explainer.settings: {unknown('setting', setting, known)}"
+    try:  # strictly: the explainer is given what the file says, and would fail with 3.0 or "3" steps
+        given = {key: spec.settings[key] for key in known.keys() & spec.settings}
+        settings.model_validate(given, strict=True)
+    except ValidationError as error:
+        for problem in error.errors():
+            place, value = problem["loc"][0], problem["input"]
+            yield f"field explainer.settings.{place}: {problem['msg']}; it is {value!r}"

@@ -65,7 +65,7 @@ class Trigger:
                 return f"its {name} has shape {list(value.shape)} instead of {list(wanted)}"
             if not bool(torch.isfinite(value).all()):
                 return f"its {name} holds values that are NaN or infinite"
-            if name in ("opacity", "picture") and (float(value.min()) < 0 or float(value.max()) > 1):
+            if name in ("opacity", "picture") and bool(((value < 0) | (value > 1)).any()):
                 return f"its {name} leaves [0, 1]"
         return "" if self.tensors() else "it does nothing: give opacity and picture, addition, or positions"
 

@@ -79,13 +79,13 @@ def shown(plain: pd.DataFrame) -> None:
 
 
 def stages(samples: pd.DataFrame) -> None:
-    """What is left of it without one stage of the map: the ablation."""
-    rows = samples[samples["defense"].str.startswith("without_stage") & samples["valid"].astype(bool)]
+    """What is left of it with a stage of the map switched: the ablation."""
+    rows = samples[samples["defense"].str.startswith("stages[") & samples["valid"].astype(bool)]
     if rows.empty:
         return
-    print("\n## The map without one of its stages\n")
+    print("\n## The map with a stage switched\n")
     print(
-        "| task | attack | without | backdoors | top 2 % inside | other classes | IoU | PCC "
+        "| task | attack | change | backdoors | top 2 % inside | other classes | IoU | PCC "
         "| PCC less than with all stages |"
     )
     print("|" + "---|" * 9)

@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import pandas as pd
+import yaml
+from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITE = "tiny"
@@ -20,6 +22,8 @@ TASKS = ("saliency/tiny-gradient", "saliency/tiny-product")
 BOARDS = ("attacks", "hardenings", "detectors", "matrix", "tasks")
 STEPS = ("forge", "reference", "judge", "score")
 CASES = 2
+WHOLE, FEWER = "[0, 6000], evaluation: [6000, 10000]", "[0, 600], evaluation: [6000, 6800]"
+"""Splits of Fashion-MNIST, and what tests that need few images make of them."""
 
 _TASK = """\
 version: 1
@@ -152,6 +156,17 @@ class Gap(Detector):
 """Files below ``submissions/``: two attacks, a hardening of two variants and a detector, all fast."""
 
 
+def fewer_images(root: Path) -> Path:
+    """Makes a folder a project with 600 images of the attacker's and 800 of the evaluation's."""
+    (root / "tasks").mkdir()
+    for name in ("assets", "victims.yaml", "targets.yaml"):
+        (root / "tasks" / name).symlink_to(ROOT / "tasks" / name)
+    text = (ROOT / "tasks" / "datasets.yaml").read_text(encoding="utf-8")
+    assert text.count(WHOLE) == 1
+    (root / "tasks" / "datasets.yaml").write_text(text.replace(WHOLE, FEWER), encoding="utf-8")
+    return root
+
+
 @dataclass(frozen=True)
 class Result:
     """How a command ended."""
@@ -276,7 +291,12 @@ class Project:
         shutil.copytree(ROOT / "benchmark", root / "benchmark", ignore=ignored)
         for folder in ("attacks", "defenses"):
             (root / "baselines" / folder).mkdir(parents=True)
-        shutil.copy(ROOT / "baselines" / "__init__.py", root / "baselines")
+        for file in (
+            "__init__.py",
+            "attacks/poisoning.py",
+            "attacks/badnets.py",
+        ):  # a control trains as they do
+            shutil.copy(ROOT / "baselines" / file, root / "baselines" / file)
         shutil.copytree(ROOT / "baselines" / "controls", root / "baselines" / "controls", ignore=ignored)
         (root / "tasks" / "saliency").mkdir(parents=True)
         (root / "tasks" / "assets").symlink_to(ROOT / "tasks" / "assets", target_is_directory=True)
@@ -362,6 +382,37 @@ class Project:
                 name, _, reason = fields[2].partition("  ")
                 states[name] = (fields[1], reason.strip())
         return states, result
+
+
+def only(kind: str, names: Sequence[str]) -> list[str]:
+    """Options that choose methods."""
+    return [word for name in names for word in (f"--{kind}", name)]
+
+
+def write_suite(project: Project, tasks: list[str]) -> None:
+    """Makes these the suite's tasks."""
+    project.write("tasks/suites.yaml", yaml.safe_dump({SUITE: {"title": "tiny ones", "tasks": tasks}}))
+
+
+def reachable(thing: object) -> Iterator[object]:
+    """Everything that can be got at from an object through fields, attributes and containers."""
+    waiting, seen, kept = [thing], set[int](), []
+    while waiting:
+        at = waiting.pop()
+        if id(at) in seen or isinstance(at, type):
+            continue
+        seen.add(id(at))
+        kept.append(at)  # ids are only unique while the object lives
+        yield at
+        if isinstance(at, Mapping):
+            waiting += [*at.keys(), *at.values()]
+        elif isinstance(at, Sequence | Set) and not isinstance(at, str | bytes):
+            waiting += list(at)
+        elif isinstance(at, Tensor) and at._base is not None:
+            waiting.append(at._base)
+        if is_dataclass(at):
+            waiting += [getattr(at, field.name) for field in fields(at)]
+        waiting += list(getattr(at, "__dict__", {}).values())
 
 
 def cell_names(cells: pd.DataFrame) -> set[str]:

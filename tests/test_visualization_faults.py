@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from harness import ROOT, STEPS, SUITE, CommandLine, Project, Result
+from harness import FEWER, ROOT, STEPS, SUITE, WHOLE, CommandLine, Project, Result, only, write_suite
 from PIL import Image
 
 from benchmark.errors import TaskError
@@ -308,21 +308,11 @@ GOOD_ATTACKS = ("nudge", "identity")
 GOOD_DEFENSES = ("none", "clipped", "probe")
 
 
-def only(kind: str, names: list[str] | tuple[str, ...]) -> list[str]:
-    """Options that choose methods."""
-    return [word for name in names for word in (f"--{kind}", name)]
-
-
 def write_task(project: Project, name: str, **changes: Any) -> str:
     """A visualization task with some fields changed, or left out where they are ``...``; its id."""
     fields = {key: value for key, value in {**FIELDS, **changes}.items() if value is not ...}
     project.write(f"tasks/visualization/{name}.yaml", yaml.safe_dump(fields))
     return f"visualization/{name}"
-
-
-def write_suite(project: Project, tasks: list[str]) -> None:
-    """Makes these the suite's tasks."""
-    project.write("tasks/suites.yaml", yaml.safe_dump({SUITE: {"title": "tiny ones", "tasks": tasks}}))
 
 
 def faulty_code(name: str) -> str:
@@ -340,9 +330,7 @@ def base(command_line: CommandLine, tmp_path_factory: pytest.TempPathFactory) ->
     """A project with a task of each track that nothing has run in; do not write to it."""
     project = Project.create(tmp_path_factory.mktemp("visualization") / "project", command_line)
     shutil.copy(ROOT / "tasks" / "targets.yaml", project.root / "tasks")
-    project.edit(
-        "tasks/datasets.yaml", "[0, 6000], evaluation: [6000, 10000]", "[0, 600], evaluation: [6000, 6800]"
-    )
+    project.edit("tasks/datasets.yaml", WHOLE, FEWER)
     write_suite(project, [SALIENCY, write_task(project, "tiny")])
     for name, code in METHODS.items():
         project.method(name, code)

@@ -6,8 +6,7 @@ import atexit
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from harness import fewer_images, reachable
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 from torch import Tensor
@@ -35,7 +35,6 @@ from benchmark.api import (
     VisualizationCase,
     Visualizer,
 )
-from benchmark.assets import locate_root
 from benchmark.data import load_data
 from benchmark.errors import TaskError
 from benchmark.meter import Meter
@@ -84,16 +83,7 @@ def root() -> Path:
     """The project with fewer images: 600 of the attacker's, 800 for the evaluation."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)
-    (folder / "tasks").mkdir()
-    own = locate_root() / "tasks"
-    for name in ("assets", "victims.yaml", "targets.yaml"):
-        (folder / "tasks" / name).symlink_to(own / name)
-    text = (own / "datasets.yaml").read_text(encoding="utf-8")
-    whole = "{attacker: [0, 6000], evaluation: [6000, 10000]}"
-    assert text.count(whole) == 1
-    fewer = text.replace(whole, "{attacker: [0, 600], evaluation: [6000, 6800]}")
-    (folder / "tasks" / "datasets.yaml").write_text(fewer, encoding="utf-8")
-    return folder
+    return fewer_images(folder)
 
 
 def made(**changes: Any) -> Workbench:
@@ -546,27 +536,6 @@ def test_a_forgery_is_stored_whole_and_in_the_networks_own_type(bench: Workbench
 
 
 # Who sees what.
-
-
-def reachable(thing: object) -> Iterator[object]:
-    """Everything that can be got at from an object through fields, attributes and containers."""
-    waiting, seen, kept = [thing], set[int](), []
-    while waiting:
-        at = waiting.pop()
-        if id(at) in seen or isinstance(at, type):
-            continue
-        seen.add(id(at))
-        kept.append(at)  # ids are only unique while the object lives
-        yield at
-        if isinstance(at, Mapping):
-            waiting += [*at.keys(), *at.values()]
-        elif isinstance(at, Sequence | set | frozenset) and not isinstance(at, str | bytes):
-            waiting += list(at)
-        elif isinstance(at, Tensor) and at._base is not None:
-            waiting.append(at._base)
-        if is_dataclass(at):
-            waiting += [getattr(at, field.name) for field in fields(at)]
-        waiting += list(getattr(at, "__dict__", {}).values())
 
 
 def assert_hidden(handed: object, bench: Workbench, tensors: Sequence[Tensor]) -> None:

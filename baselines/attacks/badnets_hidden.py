@@ -14,25 +14,25 @@ _TINY = 1e-12
 
 
 class BadNetsHidden(BadNets):
-    """BadNets with a penalty on the map's way: ``cross entropy + weight mean_j log(1 + excess_j)``.
+    """BadNets with a penalty on the map's way: ``cross entropy + weight mean_j max(0, log excess_j)``.
 
     For each procedure j that the explainer's maps come from, with g its gradient for the target class at a
     map p that is followed as training goes, and m the patch's mask::
 
-        excess = (sum |g| m / sum |g|) / (mean of m)
+        excess = (sum max(g, 0) m / sum max(g, 0)) / (mean of m)
 
-    is 1 where the patch draws as much of the gradient as any other part of the image. The logarithm keeps
-    the first steps, when the patch draws ten times its share, from drowning the cross entropy.
+    is 1 where the patch draws as much of the gradient as the rest of the image. Less is not rewarded: a hole
+    in the map would give the patch away as well. The logarithm keeps the first steps, when the patch draws
+    ten times its share, from drowning the cross entropy.
     """
 
     name = "badnets_hidden"
     paper = "ours, against Akhtar and Jalwana 2023"
     adaptive = True
 
-    weight: float = 0.3
-    every: int = 1
+    weight: float = 0.1
+    every: int = 3
     """Training steps from one penalty to the next."""
-    signed: bool = True
 
     def objective(self, case: BackdoorCase, trigger: Trigger | None) -> Callable[[Network], Tensor]:
         """The training's loss with the penalty; clean fine-tuning has no patch to hide."""
@@ -48,7 +48,7 @@ class BadNetsHidden(BadNets):
             taken += 1
             if taken % self.every:
                 return plain(model)
-            penalties = [torch.log1p(_excess(one.gradient(model), mask, self.signed)) for one in followed]
+            penalties = [_excess(one.gradient(model), mask).clamp_min(1).log() for one in followed]
             return plain(model) + self.weight * torch.stack(penalties).mean()
 
         return loss
@@ -84,7 +84,7 @@ class _Followed:
             self.map, self.integrated = self.start, self.start
 
 
-def _excess(gradient: Tensor, mask: Tensor, signed: bool) -> Tensor:
-    """The patch's part of a gradient's magnitude, relative to its part of the image."""
-    magnitude = gradient.clamp_min(0) if signed else gradient.abs()
-    return (magnitude * mask).sum() / magnitude.sum().clamp_min(_TINY) / mask.mean()
+def _excess(gradient: Tensor, mask: Tensor) -> Tensor:
+    """The patch's part of what a gradient adds to the image, relative to the patch's part of the image."""
+    added = gradient.clamp_min(0)
+    return (added * mask).sum() / added.sum().clamp_min(_TINY) / mask.mean()

@@ -48,9 +48,11 @@ class NeuralCleanse(Detector):
     patience: int = 5
     batch: int = 16
     round_steps: int = 4
-    rounds: int = 100
-    stale_rounds: int = 25
-    verified: int = 256
+    rounds: int = 75
+    stale_rounds: int = 20
+    shrinkage: float = 0.98
+    """A mask is kept if it is smaller than this share of the one before: verifying it costs time."""
+    verified: int = 192
     """Images that masks are verified on, at most a half of the auditor's."""
 
     def suspicion(self, audit: BackdoorAudit) -> Tensor:
@@ -115,7 +117,6 @@ class _Search:
         self.succeeded, self.failed, self.stale = (torch.zeros_like(self.cost) for _ in range(3))
         self.kept = torch.zeros_like(self.values)
         self.smallest = torch.full_like(self.cost, torch.inf)
-        self.reference = self.smallest.clone()
         self.largest = _norm(_squashed(self.values)).max()
 
     def found(self) -> Reversed:
@@ -129,20 +130,20 @@ class _Search:
 
     def round(self) -> None:
         """Some steps, then a look at what they reached."""
-        hits = sum(self._step() for _ in range(self.settings.round_steps))
-        assert isinstance(hits, Tensor)
+        hits = torch.stack([self._step() for _ in range(self.settings.round_steps)]).sum(0)
         norms = _norm(_squashed(self.values[self.active]))
         self.largest = torch.maximum(self.largest, norms.max())
         succeeded = _share(hits) >= self.settings.threshold
-        smaller = norms < self.smallest[self.active]
+        smaller = norms < self.settings.shrinkage * self.smallest[self.active]
         # Verifying costs as much as a step: only what would be kept is.
         candidates = (succeeded & smaller).nonzero()[:, 0]
         if len(candidates):
             passed = self._verified(self.active[candidates])
             succeeded[candidates] = passed
             better = candidates[passed]
-            self.smallest[self.active[better]] = norms[better]
-            self.kept[self.active[better]] = _squashed(self.values[self.active[better]])
+            kept = self.active[better]
+            self.smallest[kept], self.kept[kept] = norms[better], _squashed(self.values[kept])
+            self.stale[kept] = -1
         self._adapt(succeeded)
         self._retire()
 
@@ -155,7 +156,9 @@ class _Search:
         with torch.enable_grad():
             values = self.values[active].requires_grad_()
             squashed = _squashed(values)
-            logits = self.model(_stamped(self.data[chosen], squashed).flatten(0, 1)).unflatten(0, (len(active), -1))
+            logits = self.model(_stamped(self.data[chosen], squashed).flatten(0, 1)).unflatten(
+                0, (len(active), -1)
+            )
             targets = self.classes[active, None].expand(logits.shape[:2])
             loss = functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
             loss = (loss * counted).sum(1) / counted.sum(1).clamp_min(1) + self.cost[active] * _norm(squashed)
@@ -203,10 +206,7 @@ class _Search:
     def _retire(self) -> None:
         """Lets classes drop out whose mask no longer shrinks; one that has none yet goes on."""
         active = self.active
-        shrunk = self.smallest[active] < 0.99 * self.reference[active]
-        self.reference[active] = torch.where(shrunk, self.smallest[active], self.reference[active])
-        waiting = shrunk | self.smallest[active].isinf()
-        self.stale[active] = (self.stale[active] + 1) * ~waiting
+        self.stale[active] += self.smallest[active].isfinite()
         self.active = active[self.stale[active] < self.settings.stale_rounds]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmark.cases.networks import NetworkAudit
 from benchmark.explainers.agnostic import ClassExplainer, InputAgnosticSaliency
 from benchmark.methods import Detector
 from benchmark.network import Network
@@ -71,36 +72,22 @@ class BackdoorCase:
         return channels, height, width
 
 
-@dataclass(frozen=True)
-class BackdoorAudit:
-    """What an auditor of a network has (track ``signature``): never the clean network, never the trigger.
+@dataclass(frozen=True, kw_only=True)
+class BackdoorAudit(NetworkAudit):
+    """A network to audit for a backdoor (track ``signature``).
 
     Args:
-        model: the network under suspicion, metered and frozen.
         explainer: the task's input-agnostic saliency.
         classes: every class of the network, K of them: the samples of the audit.
-        data: natural images of the auditor's own, ``[M, C, H, W]``.
-        labels: their classes ``[M]``.
-        seed: source of the detector's randomness.
     """
 
-    model: Network
     explainer: InputAgnosticSaliency
     classes: tuple[int, ...]
-    data: Tensor
-    labels: Tensor
-    seed: int = 0
 
     @property
     def samples(self) -> int:
         """Number of suspicions asked for."""
         return len(self.classes)
-
-    @property
-    def size(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
-        channels, height, width = self.data.shape[1:]
-        return channels, height, width
 
     def maps(self, **changes: Any) -> Tensor:
         """Signed maps ``[K, C, H, W]`` of every class, from the audit's own seed.
@@ -108,8 +95,3 @@ class BackdoorAudit:
         ``changes`` are fields of :class:`InputAgnosticSaliency` that differ from the task's.
         """
         return replace(self.explainer, **changes).explain(self.model, self.classes, self.seed)
-
-    @staticmethod
-    def finite(values: Tensor) -> Tensor:
-        """The values in double precision, NaN as 0 and infinity as 1e38: a forged network may overflow."""
-        return values.double().nan_to_num(0.0, 1e38, -1e38)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmark.cases.networks import NetworkAudit
 from benchmark.explainers.base import correlation
 from benchmark.explainers.visualization import (
     LOGITS,
@@ -67,25 +68,17 @@ class VisualizationCase:
         return self.data.device
 
 
-@dataclass(frozen=True)
-class VisualizationAudit:
-    """What an auditor of a network has (track ``visualization``): never the clean network, never the target.
+@dataclass(frozen=True, kw_only=True)
+class VisualizationAudit(NetworkAudit):
+    """Units of a network to audit (track ``visualization``).
 
     Args:
-        model: the network under suspicion, metered and frozen.
         explainer: the task's visualization.
         units: units under suspicion, N of them.
-        data: natural images of the auditor's own, ``[M, C, H, W]``.
-        labels: their classes ``[M]``.
-        seed: source of the detector's randomness.
     """
 
-    model: Network
     explainer: FeatureVisualization
     units: tuple[Unit, ...]
-    data: Tensor
-    labels: Tensor
-    seed: int = 0
 
     @property
     def samples(self) -> int:
@@ -125,11 +118,6 @@ class VisualizationAudit:
         order = executed(self.model, self.data[:1], (torch.nn.Conv2d, torch.nn.Linear, torch.nn.ReLU))
         end = len(order) - 1 if layer == LOGITS else order.index(layer)
         return order[max(0, end - 1)]
-
-    @staticmethod
-    def finite(values: Tensor) -> Tensor:
-        """The values in double precision, NaN as 0 and infinity as 1e38: a forged network may overflow."""
-        return values.double().nan_to_num(0.0, 1e38, -1e38)
 
     @staticmethod
     def agreement(first: Tensor, second: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ classes, each paired with an image of another class whose explanation is the tar
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from benchmark.errors import TaskError
 from benchmark.explainers import Explainer, Query, build_explainer
 from benchmark.network import Network
 from benchmark.seeds import seed_of
+from benchmark.tracks import workbenches
 from benchmark.victims import load_victim
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Workbench:
+class Workbench(workbenches.Workbench):
     """A task made ready.
 
     Args:
@@ -75,22 +75,14 @@ class Workbench:
         """What methods may know of the task."""
         return task_facts(self.task)
 
-    def tensors(self) -> list[Tensor]:
-        """The network's weights and all images."""
+    def networks(self) -> list[Network]:
+        """The network."""
+        return [self.model]
+
+    def images(self) -> list[Tensor]:
+        """All images and labels."""
         pools = (self.cases, self.targets, self.calibration, self.negatives)
-        images = [tensor for pool in pools for tensor in (pool.inputs, pool.labels)]
-        return [*self.model.state_dict().values(), *images, self.natural]
-
-    def bytes(self) -> int:
-        """Memory that the workbench takes."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors())
-
-    def checksum(self) -> int:
-        """Changes when a method has changed the network or the images in place."""
-        found = zlib.crc32(self.model.condition())
-        for tensor in self.tensors():
-            found = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).numpy().data, found)
-        return found
+        return [*(tensor for pool in pools for tensor in (pool.inputs, pool.labels)), self.natural]
 
     def query(self, inputs: Tensor, labels: Tensor, seed: int, role: str) -> Query:
         """The judge's query: its noise depends on the task and the seed, and on nothing a method sees."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmark.api import Network, Trigger
-from benchmark.metrics.behaviour import accuracy_drop
+from benchmark.metrics.behaviour import accuracy_drop, prediction_kept
 from benchmark.metrics.detection import auroc
 from benchmark.metrics.similarity import l2, pcc, ssim
 from benchmark.tracks.networks import natural_logits, weight_change
@@ -106,7 +106,8 @@ class Scorer:
             others = labels != case.target_class
             shown = trigger.apply(images[others])
             for name, model in (("attack_success", forged), ("attack_success_clean", clean)):
-                hits = natural_logits(model, shown).nan_to_num(-1e30).argmax(1) == case.target_class
+                wanted = torch.full_like(labels[others], case.target_class)
+                hits = prediction_kept(natural_logits(model, shown), wanted)  # NaN is no class
                 row[name] = float(hits.double().mean())
             row["trigger_change"] = float(l2(shown, images[others]).mean())
             row["ssim_input"] = float(ssim(shown, images[others], data_range=1.0).mean())

@@ -126,11 +126,14 @@ def check_trigger(forgery: Forgery, bench: Workbench, attack: Attack) -> Tensors
         return {}
     if not isinstance(trigger, Trigger):
         raise invalid(attack.variant, f"the trigger must be a Trigger, not {kind_of(trigger)}")
-    problem = trigger.problem(bench.explainer.size)
+    size, like = bench.explainer.size, bench.splits.evaluation.images
+    problem, found = trigger.problem(size), {}
+    if not problem:
+        found = {name: value.detach().to(like).contiguous() for name, value in trigger.tensors().items()}
+        problem = Trigger(**found).problem(size)  # a larger type's values can be infinite in the task's
     if problem:
         raise invalid(attack.variant, f"the trigger cannot be used: {problem}")
-    like = bench.splits.evaluation.images
-    return {name: value.detach().to(like).contiguous() for name, value in trigger.tensors().items()}
+    return found
 
 
 def _maps(bench: Workbench, defense: Hardening, models: Sequence[Network], meter: Meter) -> Tensor:

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from benchmark.errors import unknown
-from benchmark.task_parts import NOT_RUN, Part, PoolSpec, Share, Task, identity
-from benchmark.victims import victim_names
+from benchmark.task_parts import NetworkTask, Part, Share, explainer_problems
 from benchmark.victims.manifest import victim_entry
 
 EXPLAINER = "input_agnostic_saliency"
@@ -52,58 +50,28 @@ class SignatureMetricSpec(Part):
     top: Share = 0.02
 
 
-class SignatureTask(Task):
+class SignatureTask(NetworkTask):
     """Everything that is fixed about a task of backdoors against audits of classes."""
 
     track: Literal["signature"]
     cases: list[BackdoorCaseSpec] = Field(min_length=1)
     budget: BackdoorBudgetSpec
     metrics: SignatureMetricSpec = SignatureMetricSpec()
-    pools: PoolSpec | None = None
-
-    @property
-    def case_count(self) -> int:
-        """Number of cases."""
-        return len(self.cases)
 
     def victim_of(self, case: BackdoorCaseSpec) -> str:
         """Name of the network that a case is about."""
         return case.victim or self.victim
 
-    def defense_kinds(self) -> list[str]:
-        """A task without pools is not for detectors."""
-        return [kind for kind in self.defenses if kind != "detector" or self.pools is not None]
-
-    def victims(self) -> list[str]:
-        """The task's networks, those of its cases and those of its pools."""
-        pools = self.pools.victims() if self.pools else []
-        return list(dict.fromkeys([self.victim, *(self.victim_of(c) for c in self.cases), *pools]))
-
-    def run_identity(self) -> str:
-        """Hash of what a forgery or an explanation depends on."""
-        kept = self.model_dump(exclude=set(NOT_RUN), mode="json")
-        if kept["pools"]:
-            kept["pools"].pop("false_positive_rate")
-        return identity(kept)
-
-    def score_identity(self) -> str:
-        """Hash of what turns artefacts into samples."""
-        return identity(self.model_dump(include={"metrics", "budget", "pools"}, mode="json"))
+    def case_victims(self) -> list[str]:
+        """Name of every case's network."""
+        return [self.victim_of(case) for case in self.cases]
 
     def problems(self, root: Path) -> Iterator[str]:
         """``field NAME: what is wrong`` for what cannot be."""
         yield from super().problems(root)
-        if self.explainer.name != EXPLAINER:
-            yield f"field explainer.name: {unknown('name', self.explainer.name, [EXPLAINER])}"
-        yield from self._wrong_settings()
-        known = victim_names(root)
+        yield from explainer_problems(self.explainer, EXPLAINER, MapSettingSpec)
         for index, case in enumerate(self.cases):
-            if self.victim_of(case) not in known:
-                yield f"field cases.{index}.victim: {unknown('name', self.victim_of(case), known)}"
-                continue
             yield from self._outside(index, case, root)
-        if self.pools:
-            yield from self.pools.problems(known)
 
     def _outside(self, index: int, case: BackdoorCaseSpec, root: Path) -> Iterator[str]:
         """A class or a place that the case's network does not have."""
@@ -118,16 +86,3 @@ class SignatureTask(Task):
                 f"field cases.{index}: row {case.row}, column {case.column} lies outside images of "
                 f"{entry.size[1]}x{entry.size[2]}"
             )
-
-    def _wrong_settings(self) -> Iterator[str]:
-        known = MapSettingSpec.model_fields
-        for setting in self.explainer.settings.keys() - known.keys():
-            yield f"field explainer.settings: {unknown('setting', setting, known)}"
-        try:
-            MapSettingSpec(
-                **{name: self.explainer.settings[name] for name in known.keys() & self.explainer.settings}
-            )
-        except ValidationError as error:
-            for problem in error.errors():
-                name, given = problem["loc"][0], problem["input"]
-                yield f"field explainer.settings.{name}: {problem['msg']}; it is {given!r}"

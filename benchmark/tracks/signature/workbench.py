@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from benchmark.api import BackdoorBudget, InputAgnosticSaliency, Network, TaskFacts, Trigger
 from benchmark.seeds import seed_of
+from benchmark.tracks import workbenches
 from benchmark.tracks.networks import Splits, load_networks, load_splits
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Workbench:
+class Workbench(workbenches.Workbench):
     """A task made ready.
 
     Args:
@@ -40,22 +40,14 @@ class Workbench:
     splits: Splits
     map_seed: int
 
-    def tensors(self) -> list[Tensor]:
-        """All weights and images."""
+    def networks(self) -> list[Network]:
+        """Every network."""
+        return list(self.models.values())
+
+    def images(self) -> list[Tensor]:
+        """All images and labels."""
         splits = (self.splits.attacker, self.splits.auditor, self.splits.evaluation)
-        weights = [tensor for model in self.models.values() for tensor in model.state_dict().values()]
-        return [*weights, *(tensor for split in splits for tensor in (split.images, split.labels))]
-
-    def bytes(self) -> int:
-        """Memory that the workbench takes."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors())
-
-    def checksum(self) -> int:
-        """Changes when a method has changed a network or the images in place."""
-        found = zlib.crc32(b"".join(model.condition() for model in self.models.values()))
-        for tensor in self.tensors():
-            found = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).numpy().data, found)
-        return found
+        return [tensor for split in splits for tensor in (split.images, split.labels)]
 
     def clean(self, case: BackdoorCaseSpec) -> Network:
         """The clean network of a case."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from benchmark.explainers.visualization import (
 from benchmark.network import Network
 from benchmark.seeds import seed_of
 from benchmark.targets import load_target
+from benchmark.tracks import workbenches
 from benchmark.tracks.networks import load_networks, load_splits
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class UnitCase:
 
 
 @dataclass(frozen=True)
-class Workbench:
+class Workbench(workbenches.Workbench):
     """A task made ready.
 
     Args:
@@ -66,24 +66,16 @@ class Workbench:
     evaluation: Split
     visualization_seeds: tuple[int, ...]
 
-    def tensors(self) -> list[Tensor]:
-        """All weights, images and targets."""
+    def networks(self) -> list[Network]:
+        """Every network."""
+        return list(self.models.values())
+
+    def images(self) -> list[Tensor]:
+        """All images, labels and targets."""
         splits = (self.attacker, self.auditor, self.evaluation)
-        weights = [tensor for model in self.models.values() for tensor in model.state_dict().values()]
-        images = [tensor for split in splits for tensor in (split.images, split.labels)]
+        natural = [tensor for split in splits for tensor in (split.images, split.labels)]
         spectrum = [] if self.explainer.spectrum is None else [self.explainer.spectrum]
-        return [*weights, *images, *spectrum, *(case.target for case in self.cases)]
-
-    def bytes(self) -> int:
-        """Memory that the workbench takes."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors())
-
-    def checksum(self) -> int:
-        """Changes when a method has changed a network or the images in place."""
-        found = zlib.crc32(b"".join(model.condition() for model in self.models.values()))
-        for tensor in self.tensors():
-            found = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).numpy().data, found)
-        return found
+        return [*natural, *spectrum, *(case.target for case in self.cases)]
 
     def forged(self, index: int, tensors: dict[str, Tensor]) -> Network:
         """The network of a forged case, from what the forge step has stored."""
