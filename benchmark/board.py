@@ -80,6 +80,8 @@ def control_violations(tables: Tables) -> list[str]:
             kinds = {name: tables.methods[name].kind for name in rows["defense"].unique()}
             kept = {n for n, kind in kinds.items() if n == "none" or (kind == "hardening" and not alone)}
             rows = rows[rows["defense"].isin(kept)]
+        elif entry.kind == "detector" and "suspicion" in rows:
+            rows = rows[rows["suspicion"].notna()]  # where nothing was forged there was nothing to detect
         for metric, (low, high) in entry.method.bounds.items():
             if metric not in rows or rows.empty:
                 continue

@@ -268,11 +268,15 @@ def _only(values: dict[str, Any]) -> Any:
 
 
 def _of_track(entries: list[Entry], task: Task) -> list[Entry]:
-    """Methods of the task's track, of the kinds that the task is for; controls are there always."""
+    """Methods of the task's track, of the kinds that the task is for, but those that it leaves out.
+
+    Hardenings that are controls are there always: nothing can be compared without.
+    """
     return [
         entry
         for entry in entries
         if task.track in entry.method.tracks
+        and not {entry.name, entry.variant} & set(task.leaves_out)
         and (
             entry.kind in ("attack", *task.defense_kinds())
             or (entry.kind == "hardening" and entry.method.control)

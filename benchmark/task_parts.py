@@ -84,6 +84,7 @@ class Task(Part):
     explainer: ExplainerSpec
     modes: list[Literal["oblivious", "adaptive"]] = Field(default=["oblivious", "adaptive"], min_length=1)
     defenses: list[Literal["hardening", "detector"]] = Field(default=["hardening", "detector"], min_length=1)
+    leaves_out: list[str] = []
     seeds: list[int] = Field(default=[0], min_length=1)
     precision: Literal["float32", "float64"] = "float32"
     limits: LimitSpec = LimitSpec()
@@ -121,7 +122,7 @@ class Task(Part):
             yield f"field victim: {unknown('name', self.victim, victim_names(root))}"
 
 
-NOT_RUN = frozenset({"title", "metrics", "constraints", "limits", "seeds", "modes", "defenses"})
+NOT_RUN = frozenset({"title", "metrics", "constraints", "limits", "seeds", "modes", "defenses", "leaves_out"})
 """Fields that no forgery and no explanation depends on."""
 
 
