@@ -233,8 +233,8 @@ def module(fitted: Fit, lines: list[str], count: int) -> str:
 
     return (
         f'"""Coefficients of the detector TRIGS, written by ``tools/train_trigs.py``; do not edit.\n\n'
-        f"Fitted to {count} networks made from fashion-mini-1 to 8 and the attacker's split alone. With the "
-        f'network left out that\na network comes from::\n\n{shown}\n"""\n\n'
+        f"Fitted to {count} networks made from fashion-mini-1 to 8 and the attacker's split alone. Each "
+        f'judged by a\nfit to the networks that do not descend from the same one::\n\n{shown}\n"""\n\n'
         f"CENTER: tuple[float, ...] = {numbers(fitted.center)}\n"
         f"SCALE: tuple[float, ...] = {numbers(fitted.scale)}\n"
         f"WEIGHTS: tuple[float, ...] = {numbers(fitted.weights)}\n"
