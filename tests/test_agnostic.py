@@ -515,7 +515,9 @@ def test_the_procedure_is_the_explainer_itself() -> None:
         *(({name: 0}, "must be positive") for name in ("samples", "steps", "refine_every", "step", "radius")),
         *(({name: -1}, "must be positive") for name in ("samples", "steps", "refine_every")),
         *(({name: -0.5}, "must be positive") for name in ("step", "radius")),
-        *(({name: -0.1}, "must not be negative") for name in ("spread", "gain")),
+        *(({name: -0.1}, "not negative") for name in ("spread", "gain")),
+        *(({name: float("nan")}, "finite") for name in ("step", "radius", "spread", "gain")),
+        *(({"momentum": value}, "momentum") for value in (-0.1, 1.0, float("nan"))),
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], words: str) -> None:

@@ -1115,7 +1115,7 @@ def done(command_line: CommandLine, tmp_path_factory: pytest.TempPathFactory) ->
     for name, code in METHODS.items():
         project.method(name, code)
     chosen = [*only("attack", (*GOOD_ATTACKS, *USELESS_ATTACKS)), *only("defense", GOOD_DEFENSES)]
-    return project, project.run("run", "--workers", "1", *chosen)
+    return project, project.run("run", "--workers", "2", *chosen)
 
 
 @pytest.fixture(scope="module")
@@ -1129,7 +1129,7 @@ def faulty(
     wrong = ("oversized", "overdone", "vandal")
     attacks = only("attack", (*GOOD_ATTACKS, *USELESS_ATTACKS, *wrong))
     defenses = only("defense", (*GOOD_DEFENSES, "speechless", "vague"))
-    result = project.run("run", "--workers", "1", *attacks, *defenses)
+    result = project.run("run", "--workers", "2", *attacks, *defenses)
     return project, result, project.cells
 
 
@@ -1194,7 +1194,9 @@ def test_backdoors_that_are_none_leave_detectors_without_a_score_and_harm_no_boa
     project = done[0].copy(tmp_path / "project")
     shutil.rmtree(project.root / ".potemkin")
     shutil.rmtree(project.root / "results")
-    result = project.run("run", *only("attack", ["faint"]), *only("defense", ["none", "bias", "always"]))
+    result = project.run(
+        "run", "--workers", "2", *only("attack", ["faint"]), *only("defense", ["none", "bias", "always"])
+    )
     result.assert_no_traceback()
     assert result.code == 0 and result.counts["run"] == 3, result.out + result.err
     attacks = pd.read_csv(project.boards_folder / "attacks.csv")

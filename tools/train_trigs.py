@@ -38,6 +38,7 @@ from benchmark.api import (
 )
 from benchmark.assets import locate_root
 from benchmark.data import Split, load_data
+from benchmark.metrics.detection import auroc
 from benchmark.victims import load_victim
 
 ATTACKS: tuple[Callable[[], Poisoning], ...] = (BadNets, Blended, Sig, WaNet)
@@ -118,12 +119,6 @@ def fit(samples: list[Sample], penalty: float = PENALTY) -> Fit:
     return Fit(center, scale, found[:-1], float(found[-1]))
 
 
-def auroc(positive: Tensor, negative: Tensor) -> float:
-    """Chance that a positive exceeds a negative."""
-    above = (positive[:, None] > negative).double() + 0.5 * (positive[:, None] == negative).double()
-    return float(above.mean())
-
-
 def left_out(samples: list[Sample]) -> list[tuple[Sample, Tensor]]:
     """Every sample with the logits of a fit to all networks but its own."""
     found = []
@@ -149,8 +144,9 @@ def report(samples: list[Sample]) -> list[str]:
         networks = torch.stack([logits.max() for _, logits in chosen])
         named = sum(int(logits.argmax()) == sample.target for sample, logits in chosen) / len(chosen)
         lines.append(
-            f"{attack or 'all'}: AUROC over classes {auroc(targets, others):.3f}, over networks "
-            f"{auroc(networks, clean):.3f}, target named {named:.2f} ({len(chosen)} and {len(clean)} clean)"
+            f"{attack or 'all'}: AUROC over classes {auroc(targets.numpy(), others.numpy()):.3f}, over "
+            f"networks {auroc(networks.numpy(), clean.numpy()):.3f}, target named {named:.2f} "
+            f"({len(chosen)} and {len(clean)} clean)"
         )
     return lines
 
@@ -245,7 +241,7 @@ def module(fitted: Fit, lines: list[str], count: int) -> str:
 def main() -> None:
     """Makes the networks, fits, reports and writes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--cases", type=int, default=2, help="backdoors per network and attack")
+    parser.add_argument("--cases", type=int, default=1, help="backdoors per network and attack")
     parser.add_argument("--out", type=Path, default=Path("baselines/defenses/trigs_coefficients.py"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)

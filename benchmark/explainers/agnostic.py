@@ -8,6 +8,7 @@ and all samples go through the network in one batch. Every stage can be switched
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -56,9 +57,10 @@ class InputAgnosticSaliency(ClassExplainer):
         p = Psi(p + c step r), Psi the projection on an L2 ball          projection
         p = Psi(p (1 + gain a / max(a))) now and then                    refinement
 
-    a is how much p changes the first convolution's activations, averaged over channels, at the mean input.
-    The group's earlier attacks, as far as known, refine by the last convolution, cut at Otsu's threshold; its
-    activations are so coarse that they draw a map away from small features.
+    The gradient is taken at the clipped input, not through the clipping. a is how much p changes the first
+    convolution's activations, averaged over channels, at the mean input. The group's earlier attacks, as far
+    as known, refine by the last convolution, cut at Otsu's threshold; its activations are so coarse that they
+    draw a map away from small features.
     Off: without integration m is g; without scaling r is m; without bisection c is 1, which is the default,
     because the half wins in one step of a hundred and comparing costs half as much again; without projection
     p is free (the samples are clipped to [0, 1] all the same).
@@ -97,10 +99,14 @@ class InputAgnosticSaliency(ClassExplainer):
         unknown = [stage for stage in self.without if stage not in STAGES]
         if unknown:
             raise ValueError(f"there is no stage {unknown[0]!r}; the stages are {', '.join(STAGES)}")
-        if min(self.samples, self.steps, self.refine_every) < 1 or min(self.step, self.radius) <= 0:
-            raise ValueError("samples, steps, refine_every, step and radius must be positive")
-        if self.spread < 0 or self.gain < 0:
-            raise ValueError("spread and gain must not be negative")
+        if min(self.samples, self.steps, self.refine_every) < 1:
+            raise ValueError("samples, steps and refine_every must be positive")
+        if not (0 < self.step < math.inf and 0 < self.radius < math.inf):
+            raise ValueError("step and radius must be positive and finite")
+        if not (0 <= self.spread < math.inf and 0 <= self.gain < math.inf):
+            raise ValueError("spread and gain must be finite and not negative")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), not {self.momentum}")
 
     def procedures(self) -> tuple[InputAgnosticSaliency, ...]:
         """The optimization itself."""
@@ -170,7 +176,7 @@ class InputAgnosticSaliency(ClassExplainer):
 
     def _step(self, model: Network, maps: Tensor, direction: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
         """Length ``[K, 1, 1, 1]`` of the step: the whole or half of it, whichever the class gains more by."""
-        whole = torch.full((len(maps),), self.step).to(maps)
+        whole = maps.new_full((len(maps),), self.step)
         if "bisection" in self.without:
             return _per_map(whole)
         reached = torch.stack(

@@ -52,21 +52,23 @@ def load_networks(task: Task, root: Path, device: torch.device) -> Networks:
 
     Raises:
         AssetError: weights are missing or not what they should be.
-        TaskError: networks of different inputs.
+        TaskError: networks of different inputs or classes.
     """
     dtype = torch.float64 if task.precision == "float64" else torch.float32
     models: dict[str, Network] = {}
-    sizes: dict[tuple[int, int, int], str] = {}
+    kinds: dict[tuple[tuple[int, int, int], int], str] = {}
     for name in task.victims():
         victim = load_victim(name, root)
         model = Network(victim.module, victim.mean, victim.deviation).to(device, dtype)
         if device.type == "cpu":  # convolutions in this layout take about a third of the time there
             model = model.to(memory_format=torch.channels_last)
         models[name] = model
-        sizes[victim.size] = name
-    if len(sizes) > 1:
-        raise TaskError(f"task {task.id}: {' and '.join(sizes.values())} take images of different sizes")
-    return Networks(models, next(iter(sizes)), dtype)
+        kinds[victim.size, victim.classes] = name
+    if len(kinds) > 1:
+        names, (first, second, *_) = " and ".join(kinds.values()), kinds
+        what = "images of different sizes" if first[0] != second[0] else "numbers of classes that differ"
+        raise TaskError(f"task {task.id}: {names} have {what}")
+    return Networks(models, next(iter(kinds))[0], dtype)
 
 
 def load_splits(task: Task, root: Path, device: torch.device, dtype: torch.dtype) -> Splits:
