@@ -7,21 +7,13 @@ Intervals are 95 % bootstrap intervals over the cases of one task, on one networ
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-import numpy as np
 import pandas as pd
-
-from benchmark.statistics import bootstrap_weights, interval
+from report_parts import mean, read_results
 
 
 def main() -> None:
     """Prints every table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path, help="a suite's folder of results")
-    samples = pd.read_parquet(parser.parse_args().results / "samples.parquet")
-    samples = samples[samples["track"] == "saliency"]
+    samples, _, _ = read_results(__doc__ or "", "saliency")
     oblivious = samples[samples["mode"] == "oblivious"]
     plain = oblivious[oblivious["defense"] == "none"]
     attacks(plain)
@@ -39,8 +31,8 @@ def attacks(plain: pd.DataFrame) -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for task, rows in plain[plain["attack"] == "dombrowski"].groupby("task"):
         print(
-            f"| {task} | {len(rows)} | {_mean(rows['pcc_target_before'])} | {_mean(rows['pcc_target'])} "
-            f"| {_mean(rows['ssim_target'])} | {_mean(rows['stlpips_target'])} "
+            f"| {task} | {len(rows)} | {mean(rows['pcc_target_before'], 3)} | {mean(rows['pcc_target'], 3)} "
+            f"| {mean(rows['ssim_target'], 3)} | {mean(rows['stlpips_target'], 3)} "
             f"| {rows['prediction_kept'].mean():.0%} | {rows['probability_change'].mean():.3f} "
             f"| {rows['probability_change'].max():.3f} |"
         )
@@ -52,7 +44,7 @@ def noise(plain: pd.DataFrame) -> None:
     print("| task | manipulation | PCC to original |")
     print("|---|---|---|")
     for task, rows in plain[plain["attack"] == "random_noise"].groupby("task"):
-        print(f"| {task} | {_mean(rows['manipulation'])} | {_mean(rows['pcc_original'])} |")
+        print(f"| {task} | {mean(rows['manipulation'], 3)} | {mean(rows['pcc_original'], 3)} |")
 
 
 def smoothing(samples: pd.DataFrame) -> None:
@@ -66,10 +58,10 @@ def smoothing(samples: pd.DataFrame) -> None:
         for defense, cells in group[group["defense"] != "none"].groupby("defense"):
             by_mode = cells.pivot_table("pcc_target", "sample_id", "mode")
             worst = by_mode.max(axis=1)
-            fields = [_mean(by_mode[m]) if m in by_mode else "-" for m in ("oblivious", "adaptive")]
+            fields = [mean(by_mode[m], 3) if m in by_mode else "-" for m in ("oblivious", "adaptive")]
             print(
                 f"| {task} | {defense} | {cells['pcc_target_before'].mean():.3f} | {' | '.join(fields)} "
-                f"| {_mean(worst)} | {worst.mean() / undefended:.2f} | {cells['fidelity'].mean():.3f} |"
+                f"| {mean(worst, 3)} | {worst.mean() / undefended:.2f} | {cells['fidelity'].mean():.3f} |"
             )
 
 
@@ -83,18 +75,10 @@ def detectors(oblivious: pd.DataFrame) -> None:
         if defense in ("always", "never"):
             continue
         print(
-            f"| {task} | {defense} | {_mean(cells['auroc'])} | {cells['auroc_clean'].mean():.3f} "
+            f"| {task} | {defense} | {mean(cells['auroc'], 3)} | {cells['auroc_clean'].mean():.3f} "
             f"| {cells['auroc_noised'].mean():.3f} | {cells['detected'].mean():.2f} "
             f"| {cells['false_positive_rate'].mean():.3f} |"
         )
-
-
-def _mean(values: pd.Series) -> str:
-    """Mean with its interval."""
-    numbers = values.to_numpy(float)
-    weights = bootstrap_weights(np.zeros(len(numbers), int))
-    low, high = interval(numbers[None] @ weights)
-    return f"{numbers.mean():.3f} [{low[0]:.3f}, {high[0]:.3f}]"
 
 
 if __name__ == "__main__":

@@ -9,14 +9,10 @@ of the paired difference. A lone network has no interval.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-import numpy as np
 import pandas as pd
+from report_parts import mean, mean_if_any, read_results
 
 from benchmark.metrics.detection import auroc, auroc_interval, threshold_at
-from benchmark.statistics import bootstrap_weights, interval
 from benchmark.store import Store
 
 _CONTROLS = ["always", "never", "random"]
@@ -24,18 +20,11 @@ _CONTROLS = ["always", "never", "random"]
 
 def main() -> None:
     """Prints every table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("results", type=Path, help="a suite's folder of results")
-    parser.add_argument("--store", type=Path, default=Path(".potemkin"))
-    options = parser.parse_args()
-    samples = pd.read_parquet(options.results / "samples.parquet")
-    samples = samples[samples["track"] == "signature"]
-    cells = pd.read_csv(options.results / "cells.csv")
-    cells = cells[(cells["track"] == "signature") & (cells["status"] == "ok")]
+    samples, cells, store = read_results(__doc__ or "", "signature")
     attacks(samples[samples["defense"] == "none"], cells)
     shown(samples[samples["defense"] == "none"])
     stages(samples)
-    detectors(samples, cells, Store(options.store))
+    detectors(samples, cells, store)
 
 
 def attacks(plain: pd.DataFrame, cells: pd.DataFrame) -> None:
@@ -54,10 +43,10 @@ def attacks(plain: pd.DataFrame, cells: pd.DataFrame) -> None:
         cost = seconds.loc[(task, attack), "forge_seconds"] / seconds.loc[(task, attack), "n"]
         print(
             f"| {task} | {attack} | {len(rows)} | {int(rows['valid'].astype(bool).sum())} | {cost:.1f} "
-            f"| {_mean(rows['attack_success'], 3)} | {rows['attack_success_clean'].mean():.3f} "
-            f"| {_mean(100 * rows['accuracy_drop'])} | {_mean(100 * beyond)} "
+            f"| {mean(rows['attack_success'], 3)} | {rows['attack_success_clean'].mean():.3f} "
+            f"| {mean(100 * rows['accuracy_drop'])} | {mean(100 * beyond)} "
             f"| {rows['trigger_change'].mean():.2f} | {rows['ssim_input'].mean():.2f} "
-            f"| {_maybe(rows, 'stlpips_input')} | {rows['weight_change'].mean():.2f} |"
+            f"| {mean_if_any(rows, 'stlpips_input')} | {rows['weight_change'].mean():.2f} |"
         )
 
 
@@ -72,9 +61,9 @@ def shown(plain: pd.DataFrame) -> None:
     for (task, attack), rows in plain[plain["valid"].astype(bool)].groupby(["task", "attack"]):
         print(
             f"| {task} | {attack} | {len(rows)} | {rows['trigger_area'].mean():.3f} "
-            f"| {_mean(rows['top_share'])} | {_mean(rows['top_share_others'], 3)} | {_mean(rows['iou'])} "
-            f"| {_mean(rows['pointing'])} | {_mean(rows['pcc_trigger'])} "
-            f"| {rows['ssim_trigger'].mean():.2f} | {_maybe(rows, 'stlpips_trigger')} |"
+            f"| {mean(rows['top_share'])} | {mean(rows['top_share_others'], 3)} | {mean(rows['iou'])} "
+            f"| {mean(rows['pointing'])} | {mean(rows['pcc_trigger'])} "
+            f"| {rows['ssim_trigger'].mean():.2f} | {mean_if_any(rows, 'stlpips_trigger')} |"
         )
 
 
@@ -95,8 +84,8 @@ def stages(samples: pd.DataFrame) -> None:
         lost = paired["pcc_trigger_whole"] - paired["pcc_trigger"]
         print(
             f"| {task} | {attack} | {defense.split('=')[1].rstrip(']')} | {len(group)} "
-            f"| {_mean(group['top_share'])} | {_mean(group['top_share_others'], 3)} | {_mean(group['iou'])} "
-            f"| {_mean(group['pcc_trigger'])} | {_mean(lost)} |"
+            f"| {mean(group['top_share'])} | {mean(group['top_share_others'], 3)} | {mean(group['iou'])} "
+            f"| {mean(group['pcc_trigger'])} | {mean(lost)} |"
         )
 
 
@@ -123,23 +112,9 @@ def detectors(samples: pd.DataFrame, cells: pd.DataFrame, store: Store) -> None:
             f"| {task} | {defense} | {attack} | {len(positives)}, {len(negatives)} "
             f"| {(group['judge_seconds'] / group['n']).mean():.1f} "
             f"| {auroc(positives, negatives):.2f} [{low:.2f}, {high:.2f}] "
-            f"| {_maybe(counted, 'auroc_classes')} | {(positives > threshold).mean():.2f} "
-            f"| {_maybe(counted, 'target_named')} | {(negatives > threshold).mean():.2f} |"
+            f"| {mean_if_any(counted, 'auroc_classes')} | {(positives > threshold).mean():.2f} "
+            f"| {mean_if_any(counted, 'target_named')} | {(negatives > threshold).mean():.2f} |"
         )
-
-
-def _maybe(rows: pd.DataFrame, column: str) -> str:
-    return f"{rows[column].mean():.2f}" if column in rows and rows[column].notna().any() else "-"
-
-
-def _mean(values: pd.Series, digits: int = 2) -> str:
-    """Mean with its interval, if there is more than one value."""
-    numbers = values.to_numpy(float)
-    if len(numbers) < 2:
-        return f"{numbers.mean():.{digits}f}" if len(numbers) else "-"
-    weights = bootstrap_weights(np.zeros(len(numbers), int))
-    low, high = interval(numbers[None] @ weights)
-    return f"{numbers.mean():.{digits}f} [{low[0]:.{digits}f}, {high[0]:.{digits}f}]"
 
 
 if __name__ == "__main__":

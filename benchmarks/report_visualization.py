@@ -8,31 +8,21 @@ are over forged units and clean units, drawn apart. A lone network has no interv
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
+from report_parts import mean, mean_if_any, read_results
 
 from benchmark.metrics.detection import auroc, auroc_interval
-from benchmark.statistics import bootstrap_weights, interval
 from benchmark.store import Store
 
 
 def main() -> None:
     """Prints every table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("results", type=Path, help="a suite's folder of results")
-    parser.add_argument("--store", type=Path, default=Path(".potemkin"))
-    options = parser.parse_args()
-    samples = pd.read_parquet(options.results / "samples.parquet")
-    samples = samples[samples["track"] == "visualization"]
-    cells = pd.read_csv(options.results / "cells.csv")
-    cells = cells[(cells["track"] == "visualization") & (cells["status"] == "ok")]
+    samples, cells, store = read_results(__doc__ or "", "visualization")
     attacks(samples[samples["defense"] == "none"], cells)
     targets(samples[samples["defense"] == "none"])
     procedures(samples)
-    detectors(cells, Store(options.store))
+    detectors(cells, store)
 
 
 def attacks(plain: pd.DataFrame, cells: pd.DataFrame) -> None:
@@ -49,9 +39,9 @@ def attacks(plain: pd.DataFrame, cells: pd.DataFrame) -> None:
         cost = seconds.loc[key, "forge_seconds"] / seconds.loc[key, "n"]
         print(
             f"| {key[0]} | {key[1]} | {len(rows)} | {cost:.1f} | {rows['ssim_target_before'].mean():.2f} "
-            f"| {_mean(rows['ssim_target'])} | {rows['ssim_target_sd'].mean():.3f} "
-            f"| {rows['pcc_target'].mean():.2f} | {_maybe(rows, 'stlpips_target')} "
-            f"| {_mean(100 * rows['accuracy_drop'])} | {(~rows['valid'].astype(bool)).sum()} "
+            f"| {mean(rows['ssim_target'])} | {rows['ssim_target_sd'].mean():.3f} "
+            f"| {rows['pcc_target'].mean():.2f} | {mean_if_any(rows, 'stlpips_target')} "
+            f"| {mean(100 * rows['accuracy_drop'])} | {(~rows['valid'].astype(bool)).sum()} "
             f"| {rows['unit_auroc_before'].mean():.3f}, {rows['unit_auroc'].mean():.3f} "
             f"| {rows['jaccard_top'].mean():.2f} | {rows['others_moved'].mean():.2f} "
             f"| {rows['weight_change'].mean():.2f} |"
@@ -78,7 +68,7 @@ def procedures(samples: pd.DataFrame) -> None:
     for (task, defense, attack), group in rows.groupby(["task", "defense", "attack"]):
         if defense == "none" or attack in ("identity", "finetune_only"):
             continue
-        by_mode = {mode: _mean(cells["ssim_target"]) for mode, cells in group.groupby("mode")}
+        by_mode = {mode: mean(cells["ssim_target"]) for mode, cells in group.groupby("mode")}
         print(
             f"| {task} | {defense} | {group['fidelity'].mean():.2f} "
             f"| {attack} | {group['ssim_target_before'].mean():.2f} | {by_mode.get('oblivious', '-')} "
@@ -107,20 +97,6 @@ def detectors(cells: pd.DataFrame, store: Store) -> None:
             f"| {auroc(positives, negatives):.2f} [{low:.2f}, {high:.2f}] "
             f"| {(positives > threshold).mean():.2f} | {(negatives > threshold).mean():.2f} |"
         )
-
-
-def _maybe(rows: pd.DataFrame, column: str) -> str:
-    return f"{rows[column].mean():.2f}" if column in rows and rows[column].notna().any() else "-"
-
-
-def _mean(values: pd.Series) -> str:
-    """Mean with its interval, if there is more than one value."""
-    numbers = values.to_numpy(float)
-    if len(numbers) < 2:
-        return f"{numbers.mean():.2f}"
-    weights = bootstrap_weights(np.zeros(len(numbers), int))
-    low, high = interval(numbers[None] @ weights)
-    return f"{numbers.mean():.2f} [{low[0]:.2f}, {high[0]:.2f}]"
 
 
 if __name__ == "__main__":
