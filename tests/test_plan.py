@@ -11,7 +11,7 @@ from harness import ROOT, TASKS, Project, Result, cell_names
 
 from benchmark.plan import Planner
 from benchmark.registry import find_methods
-from benchmark.task import load_task
+from benchmark.task import load_task, task_ids
 
 Rows = Callable[[pd.DataFrame], "pd.Series[bool]"]
 """Which rows of ``cells.csv`` an edit concerns."""
@@ -226,3 +226,24 @@ def test_weights_that_are_not_at_hand_are_downloaded_only_where_allowed(
     task = load_task("saliency/smoke-gradient", ROOT)
     planner.cells([task], registry.attacks(["identity"]), registry.defenses(["none"]))
     assert asked == [allowed]
+
+
+def test_shipped_tasks_leave_out_methods_that_exist() -> None:
+    entries = find_methods(ROOT).entries
+    known = {name for entry in entries for name in (entry.name, entry.variant)}
+    left = {name for task in task_ids(ROOT) for name in load_task(task, ROOT).leaves_out}
+    assert left and left <= known
+
+
+def test_a_task_has_no_cells_of_what_it_leaves_out(fresh: Project) -> None:
+    before, _ = fresh.planned()
+    file = f"tasks/{TASKS[0]}.yaml"
+    text = (fresh.root / file).read_text(encoding="utf-8")
+    fresh.write(file, text + 'leaves_out: ["soft[beta=2]", push]\n')
+    after, _ = fresh.planned()
+    gone = {
+        name for name in before if name.startswith(TASKS[0]) and ("soft[beta=2]" in name or " push " in name)
+    }
+    assert gone
+    assert set(after) == set(before) - gone
+    assert all(state == after[name][0] for name, (state, _) in before.items() if name in after)
