@@ -203,7 +203,7 @@ def correlation(first: Tensor, second: Tensor) -> float:
 @settings(deadline=None)
 @given(st.data())
 def test_localization_is_what_sorting_by_hand_says(data: st.DataObject) -> None:
-    """Ties go to the pixel that comes first; values may be negative."""
+    """Equal values share their places; values may be negative."""
     height, width = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 6))
     count = height * width
     values = data.draw(st.lists(st.integers(-3, 3), min_size=count, max_size=count))
@@ -214,13 +214,26 @@ def test_localization_is_what_sorting_by_hand_says(data: st.DataObject) -> None:
         torch.tensor(inside).view(height, width),
         top,
     )
-    order = sorted(range(count), key=lambda pixel: (-values[pixel], pixel))
     trigger = {pixel for pixel in range(count) if inside[pixel]}
-    best = order[: max(1, round(top * count))]
-    as_many = set(order[: len(trigger)])
-    assert found.top_share == pytest.approx(sum(pixel in trigger for pixel in best) / len(best))
-    assert found.iou == pytest.approx(len(as_many & trigger) / len(as_many | trigger))
-    assert found.pointing == float(order[0] in trigger)
+
+    def hits(taken: int) -> float:
+        """One pixel after the other, each time any of the largest that are left."""
+        total, left = 0.0, {value: values.count(value) for value in set(values)}
+        for _ in range(taken):
+            best = max(value for value, number in left.items() if number)
+            left[best] -= 1
+            alike = [pixel for pixel in range(count) if values[pixel] == best]
+            total += len(trigger & set(alike)) / len(alike)
+        return total
+
+    number = max(1, round(top * count))
+    common = hits(len(trigger))
+    assert found.top_share == pytest.approx(hits(number) / number)
+    assert found.iou == pytest.approx(common / (2 * len(trigger) - common))
+    assert found.pointing == pytest.approx(hits(1))
+    chance = len(trigger) / count
+    if chance < 1:
+        assert found.revealed == pytest.approx(max(0.0, (found.top_share - chance) / (1 - chance)))
     assert found.trigger_area == pytest.approx(len(trigger) / count)
     assert all(0 <= share <= 1 for share in found)
 
@@ -362,7 +375,7 @@ def test_maps_are_compared_with_the_trigger_as_numpy_does(bench: Workbench, show
             mask = torch.zeros(28, 28, dtype=torch.bool)
             mask[20:25, 21:26] = True
         found = [localization(plane[0], mask, 0.05) for plane in maps]
-        for name in ("top_share", "iou", "pointing", "trigger_area"):
+        for name in ("top_share", "revealed", "iou", "pointing", "trigger_area"):
             assert shown[name][index] == pytest.approx(getattr(found[target], name), abs=0.02), name
         rest = [one.top_share for label, one in enumerate(found) if label != target]
         assert shown["top_share_others"][index] == pytest.approx(np.mean(rest), abs=0.02)
@@ -378,7 +391,7 @@ def test_maps_are_compared_with_the_trigger_as_numpy_does(bench: Workbench, show
 
 
 def test_manipulation_is_success_that_the_map_does_not_show(bench: Workbench, forgery: Tensors) -> None:
-    """Maps from the trigger's opposite to the trigger itself; only a positive likeness counts against it."""
+    """Maps from the trigger's opposite to the trigger itself; what lies inside it beyond chance counts."""
     images, labels = natural()
     scorer = make_scorer(bench)
     for share in (-1.0, 0.0, 0.4, 1.0):
@@ -391,19 +404,18 @@ def test_manipulation_is_success_that_the_map_does_not_show(bench: Workbench, fo
             maps[index, target_of(index)] = mixed
         columns = scorer.score(forgery, MAPS, {"maps": maps}, 0)
         for index in range(N):
-            likeness = columns["pcc_trigger"][index]
-            expected = columns["attack_success"][index] * (1 - max(0.0, likeness))
+            area = columns["trigger_area"][index]
+            beyond = max(0.0, (columns["top_share"][index] - area) / (1 - area))
+            expected = columns["attack_success"][index] * (1 - beyond)
             assert columns["manipulation"][index] == pytest.approx(expected)
-            assert likeness == pytest.approx(share, abs=0.2)
-            if abs(share) == 1:
-                hidden = {-1.0: columns["attack_success"][index], 1.0: 0.0}[share]
-                assert columns["manipulation"][index] == pytest.approx(hidden, abs=1e-4)
+            assert columns["pcc_trigger"][index] == pytest.approx(share, abs=0.2)
 
 
 def test_a_map_that_is_the_same_everywhere_shows_nothing(bench: Workbench, forgery: Tensors) -> None:
     columns = make_scorer(bench).score(forgery, MAPS, {"maps": torch.zeros(N, K, *SIZE)}, 0)
     assert columns["pcc_trigger"] == columns["pcc_original"] == [0.0] * N
-    assert columns["manipulation"] == columns["attack_success"]
+    assert columns["revealed"] == pytest.approx([0.0] * N)
+    assert columns["manipulation"] == pytest.approx(columns["attack_success"])
 
 
 # Detectors.
@@ -498,7 +510,7 @@ def test_a_network_without_a_trigger_is_measured_as_a_false_alarm(bench: Workben
         assert columns[name] == [0.0] * N, name
     assert (columns["trigger_change"], columns["ssim_input"]) == ([0.0] * N, [1.0] * N)
     maps = scorer.score(harmless, MAPS, JUDGED, 0)
-    for name in ("top_share", "iou", "pointing", "trigger_area", "pcc_trigger", "ssim_trigger"):
+    for name in ("top_share", "revealed", "iou", "pointing", "trigger_area", "pcc_trigger", "ssim_trigger"):
         assert maps[name] == [None] * N, name
     assert maps["manipulation"] == [0.0] * N
 

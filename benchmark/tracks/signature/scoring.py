@@ -71,7 +71,7 @@ class Scorer:
         columns |= self._memory.get("network", forgery, partial(self._networks, forgery))
         if "maps" in judged:
             columns |= self._maps(forgery, reference["clean"], judged["maps"])
-            hidden = [1 - max(0.0, shown or 0.0) for shown in columns["pcc_trigger"]]
+            hidden = [1 - (shown or 0.0) for shown in columns["revealed"]]
         else:
             claims = [
                 any(key.startswith(f"{index}/trigger/") for key in forgery) for index in self._indices()

@@ -15,12 +15,14 @@ class Localization(NamedTuple):
 
     Args:
         top_share: share of the map's largest values that lie inside the trigger.
+        revealed: ``top_share`` beyond chance: ``(top_share - area) / (1 - area)``, at least 0.
         iou: intersection over union of the trigger and as many of the largest values as it has pixels.
         pointing: 1 if the largest value lies inside the trigger (the pointing game), else 0.
         trigger_area: the trigger's share of the image, which is what ``top_share`` is by chance.
     """
 
     top_share: float
+    revealed: float
     iou: float
     pointing: float
     trigger_area: float
@@ -29,22 +31,32 @@ class Localization(NamedTuple):
 def localization(plane: Tensor, mask: Tensor, top: float) -> Localization:
     """Where a signed map looks: the largest positive values count.
 
+    Values that are equal are taken in every order: a map that is the same everywhere looks nowhere.
+
     Args:
         plane: the map ``[H, W]``.
         mask: the trigger ``[H, W]``, bool, with at least one pixel.
         top: share of the pixels that are the map's top.
     """
     values, inside = plane.flatten(), mask.flatten()
-    order = values.argsort(descending=True, stable=True)
-    count, area = max(1, round(top * len(values))), int(inside.sum())
-    hits = inside[order]
-    common = int(hits[:area].sum())
+    count, pixels = max(1, round(top * len(values))), int(inside.sum())
+    share, area = _hits(values, inside, count) / count, pixels / len(values)
+    common = _hits(values, inside, pixels)
     return Localization(
-        top_share=float(hits[:count].double().mean()),
-        iou=common / (2 * area - common),
-        pointing=float(hits[0]),
-        trigger_area=area / len(values),
+        top_share=share,
+        revealed=max(0.0, (share - area) / (1 - area)) if area < 1 else 0.0,
+        iou=common / (2 * pixels - common),
+        pointing=_hits(values, inside, 1),
+        trigger_area=area,
     )
+
+
+def _hits(values: Tensor, inside: Tensor, count: int) -> float:
+    """How many of the ``count`` largest values are inside, on average over all orders of equal ones."""
+    least = values.topk(count).values[-1]
+    above, level = values > least, values == least
+    share = float(inside[level].double().mean())
+    return float(inside[above].sum()) + (count - int(above.sum())) * share
 
 
 def trigger_mask(trigger: Trigger, change: Tensor) -> Tensor:
