@@ -29,7 +29,17 @@ from benchmark.statistics import Standing, bootstrap_weights, interval, rank, sc
 CASE = ["task", "seed", "sample_id"]
 STANDING = ["score", "ci_low", "ci_high", "rank", "rank_low", "rank_high", "tie_group", "coverage"]
 _RANKS = ["rank", "rank_low", "rank_high", "tie_group"]
-_NOT_AVERAGED = ("cell_id", "track", "explainer", "attack", "defense", "mode", "violated", *CASE)
+_NOT_AVERAGED = (
+    "cell_id",
+    "track",
+    "explainer",
+    "attack",
+    "defense",
+    "mode",
+    "violated",
+    "target_class",
+    *CASE,
+)
 RULES = {
     "attacks": "Attacks by mean manipulation of the undefended explanation (0 where a constraint is broken).",
     "hardenings": "Hardenings by 1 - mean over cases of the worst manipulation by any attack, "

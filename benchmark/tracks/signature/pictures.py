@@ -1,8 +1,8 @@
 """Strips of the signature track: all class maps of a network, the trigger's place outlined.
 
-Rows are cases. First what the trigger does to a grey image, then every class's map, forged above clean, the
-target class's in a black frame. Red is where more light means the class, blue where less does; colours are
-scaled per network, so that a strip compares classes.
+Rows are cases. First what the trigger does to a grey image (of a warp: how far it moves each pixel), then
+every class's map, forged above clean, the target class's in a black frame. Red is where more light means the
+class, blue where less does; colours are scaled per network, so that a strip compares classes.
 """
 
 from __future__ import annotations
@@ -52,9 +52,8 @@ def _strip(cell: Cell, store: Store) -> Pixels:
 
 def _rows(trigger: Trigger | None, forged: Tensor, clean: Tensor, target: int) -> list[Pixels]:
     """Forged maps above clean ones, ``[K, C, H, W]`` each."""
-    grey = torch.full_like(forged[0], 0.5)[None]
-    change = torch.zeros_like(forged[0]) if trigger is None else (trigger.apply(grey) - grey)[0]
-    mask = None if trigger is None else trigger_mask(trigger, change)
+    change = _shown_change(trigger, forged[0])
+    mask = None if trigger is None or trigger.positions is not None else trigger_mask(trigger, change)
     local = mask is not None and float(mask.double().mean()) < 0.2  # elsewhere an outline would hide the map
     scale = forged.abs().max()
     first = [shown(_framed(_coloured(change, change.abs().max()), marked=False))]
@@ -65,6 +64,21 @@ def _rows(trigger: Trigger | None, forged: Tensor, clean: Tensor, target: int) -
     second = [_coloured(values, clean.abs().max()) for values in clean]
     second = [torch.ones_like(second[0]), *second]
     return [joined(first, axis=1), joined([shown(_framed(p, marked=False)) for p in second], axis=1)]
+
+
+def _shown_change(trigger: Trigger | None, like: Tensor) -> Tensor:
+    """What a trigger does, as a signed picture ``[C, H, W]``; a warp does nothing to a grey image."""
+    if trigger is None:
+        return torch.zeros_like(like)
+    if trigger.positions is not None:
+        height, width = like.shape[-2:]
+        axes = (torch.linspace(-1, 1, height), torch.linspace(-1, 1, width))
+        y, x = torch.meshgrid(*axes, indexing="ij")
+        moved = trigger.positions.to(like) - torch.stack([x, y], 2).to(like)
+        length: Tensor = moved.norm(dim=2)
+        return length.expand_as(like)
+    grey = torch.full_like(like, 0.5)[None]
+    return (trigger.apply(grey) - grey)[0]
 
 
 def _coloured(values: Tensor, largest: Tensor) -> Tensor:
