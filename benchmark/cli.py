@@ -56,6 +56,16 @@ def _parser() -> argparse.ArgumentParser:
         help="what to list (default: suites)",
     )
 
+    new = _add(
+        commands,
+        "new",
+        "write a submission that works, to start from",
+        "potemkin new attack sign_step --track saliency",
+    )
+    new.add_argument("kind", choices=["attack", "hardening", "detector"], help="what it is")
+    new.add_argument("name", help="its name, and that of its folder below submissions/")
+    new.add_argument("--track", default="saliency", help="track that it is for (default: saliency)")
+
     plan = _add(commands, "plan", "show what `run` would do, and why", "potemkin plan quick")
     _suite_options(plan)
     plan.add_argument("--why", action="store_true", help="one line per cell, with the reason")

@@ -22,6 +22,7 @@ from benchmark.plan import Cell, Planner, latest_records, stale_reason
 from benchmark.registry import Registry, find_methods
 from benchmark.results import cells_table, samples_table, write_table
 from benchmark.run import Runner, Settings, Tally, count_cells
+from benchmark.scaffold import new_submission
 from benchmark.store import Record, Store
 from benchmark.task import Suite, load_suite, load_suites, load_task, task_ids
 
@@ -229,6 +230,17 @@ def _recall_failures(session: Session, tally: Tally) -> None:
         session.err.print(
             f"failed before, {line} (--retry-failed runs it again)", style="red", markup=False, soft_wrap=True
         )
+
+
+def new(options: argparse.Namespace) -> int:
+    """Writes a submission to start from."""
+    root = locate_root()
+    folder = new_submission(root, options.kind, options.name, options.track)
+    for file in sorted(folder.iterdir()):
+        print(file.relative_to(root).as_posix())
+    option = "--attack" if options.kind == "attack" else "--defense"
+    print(f"next: potemkin run smoke {option} {options.name}")
+    return 0
 
 
 def score(options: argparse.Namespace) -> int:
