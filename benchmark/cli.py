@@ -70,6 +70,16 @@ def _parser() -> argparse.ArgumentParser:
     _suite_options(plan)
     plan.add_argument("--why", action="store_true", help="one line per cell, with the reason")
 
+    why = _add(
+        commands,
+        "why",
+        "show what a cell's id is made of, what has changed, and what would run",
+        "potemkin why dombrowski --suite quick",
+    )
+    why.add_argument("query", metavar="CELL|METHOD", help="a cell's id, or its beginning; or a method's name")
+    why.add_argument("--suite", default="quick", help="suite to look in (default: quick)")
+    _selection_options(why)
+
     run = _add(
         commands,
         "run",
@@ -112,6 +122,10 @@ def _add(
 
 def _suite_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", help="name of a suite, see `potemkin list suites`")
+    _selection_options(parser)
+
+
+def _selection_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attack", action="append", default=[], metavar="NAME", help="only this attack (repeatable)"
     )

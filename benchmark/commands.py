@@ -25,6 +25,7 @@ from benchmark.run import Runner, Settings, Tally, count_cells
 from benchmark.scaffold import new_submission
 from benchmark.store import Record, Store
 from benchmark.task import Suite, load_suite, load_suites, load_task, task_ids
+from benchmark.why import cell_lines
 
 _RUN_STEPS = frozenset({"forge", "reference", "judge", "score"})
 
@@ -173,6 +174,34 @@ def plan(options: argparse.Namespace) -> int:
         f"{counts['skip']} skipped, {counts['fail']} failed before"
     )
     return 1 if session.problems else 0
+
+
+def why(options: argparse.Namespace) -> int:
+    """Shows what cells are made of: one in full, or a method's, each with why it would run."""
+    session = Session(options)
+    session.complain()
+    latest = latest_records(session.store)
+    known: dict[tuple[str, str], Record | None] = {}
+    query = options.query
+    chosen = [cell for cell in session.cells if cell.id.startswith(query)]
+    if len(chosen) == 1:
+        outcome = outcome_of(chosen[0], session.store, known)
+        for line in cell_lines(chosen[0], outcome, session.store, latest):
+            print(line)
+        return 0
+    if chosen:
+        raise PotemkinError(f"{len(chosen)} cells begin with {query}: give more of the id")
+    entries = [e for e in session.registry.entries if query in (e.name, e.variant)]
+    if not entries:
+        raise unknown("cell or method", query, {e.name for e in session.registry.entries})
+    variants = {entry.variant for entry in entries}
+    mine = [c for c in session.cells if {c.attack.variant, c.defense.variant} & variants]
+    for cell in mine:
+        state, reason = _state(cell, session.store, known, latest)
+        name = " x ".join(str(part) for part in cell.coordinates.values())
+        print(f"{cell.id}  {state:5}  {name}  {reason}")
+    print(f"{query}: {len(mine)} cells in suite {session.suite.name}; `potemkin why ID` shows one in full")
+    return 0
 
 
 def _state(
