@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import textwrap
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import torch
 import yaml
 from harness import ROOT, Project
 
+from benchmark import api
 from benchmark.errors import MethodError, TaskError
 from benchmark.meter import Meter
 from benchmark.registry import Entry, find_methods
@@ -151,3 +155,36 @@ def test_the_command_says_what_it_wrote_and_what_to_do_next(fresh: Project) -> N
     ]
     listed = fresh.call("list", "defenses")
     assert "doubt" in listed.out
+
+
+def examples(file: str) -> list[str]:
+    """The classes in a Markdown file, indented or fenced."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    lines, found = text.splitlines(), []
+    for number, line in enumerate(lines):
+        if line.lstrip().startswith("class ") and "(" in line:
+            indent = len(line) - len(line.lstrip())
+            body = itertools.takewhile(
+                lambda below, indent=indent: not below.strip() or below.startswith(" " * (indent + 1)),
+                lines[number + 1 :],
+            )
+            found.append(textwrap.dedent("\n".join([line, *body])))
+    return found
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/methods.md"])
+def test_the_documentations_examples_work(file: str) -> None:
+    found = examples(file)
+    assert found
+    for code in found:
+        known: dict[str, Any] = {**vars(api), "torch": torch, "replace": replace, "Tensor": torch.Tensor}
+        exec(compile(code, file, "exec", dont_inherit=True), known)
+        name = code.split("(")[0].removeprefix("class ").strip()
+        method = known[name]()
+        track = method.tracks[0]
+        if isinstance(method, api.Attack):
+            columns = scored(track, method, shipped()["none"].create())
+            assert all(columns["valid"]) and mean(columns, "manipulation") > 0
+        else:
+            columns = scored(track, template(track, "attack"), method)
+            assert ("suspicion" in columns) is isinstance(method, api.Detector)
