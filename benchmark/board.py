@@ -1,4 +1,4 @@
-"""Boards: ranked views of samples, with intervals; withheld while a control lands where it must not.
+"""Boards: ranked views of samples, with intervals.
 
 Scores are means over tasks of means over cases, all between 0 and 1, higher is better:
 
@@ -16,15 +16,15 @@ that have not run, or failed through no fault of the method, is shown without a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.registry import Entry
 from benchmark.statistics import Standing, bootstrap_weights, interval, rank, scores
+from benchmark.tables import Tables
 
 CASE = ["task", "seed", "sample_id"]
 STANDING = ["score", "ci_low", "ci_high", "rank", "rank_low", "rank_high", "tie_group", "coverage"]
@@ -50,67 +50,6 @@ RULES = {
 }
 
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Tables:
-    """Cells and samples of a suite, and the methods that they are about."""
-
-    cells: pd.DataFrame
-    samples: pd.DataFrame
-    methods: dict[str, Entry]
-
-    def of_track(self, track: str) -> Tables:
-        """The tables of one track, without columns that only others have."""
-        cells = self.cells[self.cells["track"] == track]
-        samples = self.samples[self.samples["track"] == track]
-        others = self.samples[self.samples["track"] != track]
-        foreign = [c for c in samples if samples[c].isna().all() and not others[c].isna().all()]
-        return Tables(cells, samples.drop(columns=foreign), self.methods)
-
-    def chosen(self, kind: str) -> list[str]:
-        """Variants of a kind that have cells, ranked ones first."""
-        column = "attack" if kind == "attack" else "defense"
-        names = [name for name in self.cells[column].unique() if self.methods[name].kind == kind]
-        return sorted(names, key=lambda name: (self.methods[name].method.control, name))
-
-    def controls(self, names: Iterable[str]) -> npt.NDArray[np.bool_]:
-        """Which of the variants are controls."""
-        return np.array([self.methods[name].method.control for name in names], bool)
-
-
-def control_violations(tables: Tables) -> list[str]:
-    """One sentence for every control outside its declared bounds."""
-    found = []
-    for name, entry in sorted(tables.methods.items()):
-        column, group = _scope(entry)
-        rows = tables.samples[tables.samples[column] == name]
-        if entry.kind == "attack":
-            alone = getattr(entry.method, "bounds_undefended", False)
-            kinds = {name: tables.methods[name].kind for name in rows["defense"].unique()}
-            kept = {n for n, kind in kinds.items() if n == "none" or (kind == "hardening" and not alone)}
-            rows = rows[rows["defense"].isin(kept)]
-        elif entry.kind == "detector" and "suspicion" in rows:
-            rows = rows[rows["suspicion"].notna()]  # where nothing was forged there was nothing to detect
-        for metric, (low, high) in entry.method.bounds.items():
-            if metric not in rows or rows.empty:
-                continue
-            places = rows.groupby(group)[group].ngroup() if group else pd.Series(0, rows.index)
-            for _, here in rows.groupby(places):
-                mean = float(here[metric].mean())
-                if not low - 1e-9 <= mean <= high + 1e-9:
-                    where = "".join(f", {key} {here[key].iloc[0]}" for key in group)
-                    found.append(
-                        f"control {name}{where}: mean {metric} is {mean:.4f}, outside [{low}, {high}]"
-                    )
-    return found
-
-
-def _scope(entry: Entry) -> tuple[str, list[str]]:
-    """Column that names the method, and what its bounds hold for: every group, or the suite as a whole."""
-    if entry.kind == "attack":
-        return "attack", ["task", "defense"]
-    return "defense", ["task"] if entry.kind == "hardening" else []
 
 
 def build_boards(tables: Tables) -> dict[str, pd.DataFrame]:

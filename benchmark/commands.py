@@ -12,11 +12,12 @@ import torch
 from rich.table import Table
 
 from benchmark.assets import locate_root
-from benchmark.board import Tables, build_boards, control_violations, cost_table
+from benchmark.board import build_boards, cost_table
 from benchmark.cli import cores
 from benchmark.console import make_console, plan_table, progress_bar, show_boards
 from benchmark.errors import PotemkinError, unknown
 from benchmark.gallery import write_gallery
+from benchmark.gates import control_violations
 from benchmark.outcome import outcome_of
 from benchmark.plan import Cell, Planner, latest_records, stale_reason
 from benchmark.registry import Registry, find_methods
@@ -24,6 +25,7 @@ from benchmark.results import cells_table, samples_table, write_table
 from benchmark.run import Runner, Settings, Tally, count_cells
 from benchmark.scaffold import new_submission
 from benchmark.store import Record, Store
+from benchmark.tables import Tables
 from benchmark.task import Suite, load_suite, load_suites, load_task, task_ids
 from benchmark.why import cell_lines
 

@@ -11,9 +11,9 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from benchmark.board import Tables
 from benchmark.plan import Cell
 from benchmark.store import Store
+from benchmark.tables import Tables
 from benchmark.tracks import pictures_of
 
 _SIDE = 112

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.api import Attack, Detector, Hardening, Method
-from benchmark.board import Tables, build_boards, control_violations, hardening_board
+from benchmark.board import build_boards, hardening_board
+from benchmark.gates import control_violations
 from benchmark.registry import Entry
+from benchmark.tables import Tables
 
 CASES = ("a", "b", "c", "d")
 Key = tuple[str, str, str]
