@@ -1,0 +1,123 @@
+"""Commands that run nothing: `list`, `plan` and `why`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from rich.table import Table
+
+from benchmark.assets import locate_root
+from benchmark.commands.session import Session
+from benchmark.console import make_console, plan_table
+from benchmark.errors import PotemkinError, unknown
+from benchmark.outcome import outcome_of
+from benchmark.plan import Cell, latest_records, stale_reason
+from benchmark.registry import find_methods
+from benchmark.store import Record, Store
+from benchmark.task import load_suites, load_task, task_ids
+from benchmark.why import cell_lines
+
+
+def list_things(options: argparse.Namespace) -> int:
+    """Lists tasks, suites, attacks or defenses."""
+    root, console = locate_root(), make_console()
+    table = Table(show_edge=False, box=None, pad_edge=False)
+    problems: list[str] = []
+    if options.what == "suites":
+        for name, (title, tasks) in load_suites(root).items():
+            table.add_row(f"[bold]{name}[/bold]", f"{len(tasks)} tasks", title)
+    elif options.what == "tasks":
+        for task_id in task_ids(root):
+            try:
+                task = load_task(task_id, root)
+            except PotemkinError as error:
+                problems.append(str(error))
+                continue
+            table.add_row(f"[bold]{task_id}[/bold]", task.explainer.name, task.victim, task.title)
+    else:
+        registry = find_methods(root)
+        chosen = registry.attacks() if options.what == "attacks" else registry.defenses()
+        for entry in chosen:
+            kind = "control" if entry.method.control else entry.kind
+            name = entry.variant.replace("[", "\\[")
+            table.add_row(f"[bold]{name}[/bold]", kind, entry.method.paper)
+        problems = [f"{p.file} could not be loaded: {p.reason}" for p in registry.problems]
+    console.print(table)
+    for problem in problems:
+        print(f"problem: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Shows what a run would do."""
+    session = Session(options)
+    session.complain()
+    latest = latest_records(session.store)
+    known: dict[tuple[str, str], Record | None] = {}
+    states, reasons = [], {}
+    for cell in session.cells:
+        state, reason = _state(cell, session.store, known, latest)
+        states.append((cell.attack.variant, cell.defense.variant, cell.mode, state))
+        reasons[cell.id] = (state, reason)
+    if options.why:
+        for cell in session.cells:
+            state, reason = reasons[cell.id]
+            name = " x ".join(str(part) for part in cell.coordinates.values())
+            print(f"{cell.id}  {state:5}  {name}  {reason}")
+    else:
+        session.out.print(plan_table(states))
+        for reason in sorted({reason for state, reason in reasons.values() if state == "run"}):
+            session.out.print(f"to run, {reason}", markup=False, soft_wrap=True)
+    counts = {name: sum(s[3] == name for s in states) for name in ("run", "score", "hand", "skip", "fail")}
+    print(
+        f"plan: {counts['run']} to run, {counts['score']} to score, {counts['hand']} at hand, "
+        f"{counts['skip']} skipped, {counts['fail']} failed before"
+    )
+    return 1 if session.problems else 0
+
+
+def why(options: argparse.Namespace) -> int:
+    """Shows what cells are made of: one in full, or a method's, each with why it would run."""
+    session = Session(options)
+    session.complain()
+    latest = latest_records(session.store)
+    known: dict[tuple[str, str], Record | None] = {}
+    query = options.query
+    chosen = [cell for cell in session.cells if cell.id.startswith(query)]
+    if len(chosen) == 1:
+        outcome = outcome_of(chosen[0], session.store, known)
+        for line in cell_lines(chosen[0], outcome, session.store, latest):
+            print(line)
+        return 0
+    if chosen:
+        raise PotemkinError(f"{len(chosen)} cells begin with {query}: give more of the id")
+    entries = [e for e in session.registry.entries if query in (e.name, e.variant)]
+    if not entries:
+        raise unknown("cell or method", query, {e.name for e in session.registry.entries})
+    variants = {entry.variant for entry in entries}
+    mine = [c for c in session.cells if {c.attack.variant, c.defense.variant} & variants]
+    for cell in mine:
+        state, reason = _state(cell, session.store, known, latest)
+        name = " x ".join(str(part) for part in cell.coordinates.values())
+        print(f"{cell.id}  {state:5}  {name}  {reason}")
+    print(f"{query}: {len(mine)} cells in suite {session.suite.name}; `potemkin why ID` shows one in full")
+    return 0
+
+
+def _state(
+    cell: Cell,
+    store: Store,
+    known: dict[tuple[str, str], Record | None],
+    latest: dict[str, Record],
+) -> tuple[str, str]:
+    outcome = outcome_of(cell, store, known)
+    if outcome.status == "skipped":
+        return "skip", outcome.reason
+    if outcome.failed:
+        return "fail", outcome.reason
+    if outcome.status == "ok":
+        return "hand", ""
+    if "judge" in outcome.records:
+        return "score", "scoring"
+    return "run", stale_reason(cell, latest)

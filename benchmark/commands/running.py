@@ -1,0 +1,131 @@
+"""Commands that write results: `run`, `score` and `board`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from benchmark.board import build_boards, cost_table
+from benchmark.cli import cores
+from benchmark.commands.session import Session
+from benchmark.console import progress_bar, show_boards
+from benchmark.errors import PotemkinError
+from benchmark.gallery import write_gallery
+from benchmark.gates import control_violations
+from benchmark.outcome import outcome_of
+from benchmark.results import write_table
+from benchmark.run import Runner, Settings, Tally, count_cells
+from benchmark.store import Record
+
+_RUN_STEPS = frozenset({"forge", "reference", "judge", "score"})
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs what is missing, scores it and writes the boards."""
+    session = Session(options)
+    session.complain()
+    known: dict[tuple[str, str], Record | None] = {}
+    ends = Counter(outcome_of(cell, session.store, known).status for cell in session.cells)
+    tasks = len({cell.task.id for cell in session.cells})
+    session.err.print(
+        f"suite {session.suite.name}: {session.suite.title}\n"
+        f"{tasks} tasks, {len(session.cells)} cells: {ends['missing']} to run, {ends['ok']} at hand, "
+        f"{ends['skipped']} skipped; store {options.store}, results in {options.out}",
+        soft_wrap=True,
+    )
+    for problem in sorted({cell.problem for cell in session.cells if cell.problem and not cell.culprit}):
+        session.err.print(f"failed (task): {problem}", style="red", markup=False, soft_wrap=True)
+    tally = _execute(session, _RUN_STEPS, "running")
+    _recall_failures(session, tally)
+    written = _write(session)
+    count = count_cells(session.cells, session.store, tally)
+    if tally.ran:
+        session.err.print(tally.line())
+    print(count.line())
+    return 0 if written and not count.failed and not session.problems else 1
+
+
+def _recall_failures(session: Session, tally: Tally) -> None:
+    """Says again, once each, what failed in an earlier run and has not run in this one."""
+    known: dict[tuple[str, str], Record | None] = {}
+    lines = {}
+    for cell in session.cells:
+        outcome = outcome_of(cell, session.store, known)
+        if outcome.failed and outcome.records and not any(s.key in tally.ran for s in cell.steps()):
+            lines[cell.task.id, outcome.culprit] = f"{cell.task.id}: {outcome.reason}"
+    for line in lines.values():
+        session.err.print(
+            f"failed before, {line} (--retry-failed runs it again)", style="red", markup=False, soft_wrap=True
+        )
+
+
+def score(options: argparse.Namespace) -> int:
+    """Scores stored cells again."""
+    session = Session(options)
+    session.complain()
+    tally = _execute(session, frozenset({"score"}), "scoring")
+    written = _write(session)
+    print(f"scores: {len(tally.ran)} computed")
+    return 0 if written and not session.problems else 1
+
+
+def board(options: argparse.Namespace) -> int:
+    """Writes the boards."""
+    session = Session(options)
+    session.complain()
+    return 0 if _write(session) and not session.problems else 1
+
+
+def _execute(session: Session, kinds: frozenset[str], title: str) -> Tally:
+    options = session.options
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise PotemkinError("--device cuda: torch finds no GPU here; use --device cpu")
+    workers = options.workers or (cores() if device == "cpu" else 2)
+    settings = Settings(
+        root=session.root,
+        device=device,
+        workers=workers,
+        threads=max(1, cores() // workers),
+        retry=getattr(options, "retry_failed", False),
+    )
+
+    def complain(line: str) -> None:
+        session.err.print(f"failed: {line}", style="red", markup=False, soft_wrap=True)
+
+    runner = Runner(session.store, settings, complain)
+    with progress_bar(session.err, title) as progress:
+        return runner.run(session.cells, progress, kinds)
+
+
+def _write(session: Session) -> bool:
+    """Writes cells, samples, boards and gallery; False where the boards had to be withheld."""
+    tables = session.tables()
+    folder: Path = session.options.out / session.suite.name
+    write_table(tables.cells, folder / "cells.csv")
+    write_table(tables.samples, folder / "samples.parquet")
+    boards = folder / "boards"
+    violations = control_violations(tables)
+    if violations:
+        shutil.rmtree(boards, ignore_errors=True)
+        for violation in violations:
+            session.err.print(f"no board: {violation}", style="red", markup=False, soft_wrap=True)
+        return False
+    if tables.samples.empty:
+        shutil.rmtree(boards, ignore_errors=True)
+        session.err.print("no board: no cell has ended ok", style="red")
+        return False
+    made = build_boards(tables)
+    for name, table in made.items():
+        write_table(table, boards / f"{name}.csv")
+    write_table(cost_table(tables), boards / "costs.csv")
+    write_gallery(session.cells, tables, session.store, folder / "gallery")
+    show_boards(session.out, made)
+    session.err.print(f"boards: {boards}", soft_wrap=True)
+    return True

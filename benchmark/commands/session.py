@@ -1,0 +1,105 @@
+"""A suite, its methods, its plan and its store, as a command's options say."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmark.assets import locate_root
+from benchmark.console import make_console
+from benchmark.errors import PotemkinError, unknown
+from benchmark.outcome import outcome_of
+from benchmark.plan import Cell, Planner
+from benchmark.registry import Registry, find_methods
+from benchmark.results import cells_table, samples_table
+from benchmark.store import Record, Store
+from benchmark.tables import Tables
+from benchmark.task import Suite, load_suite
+
+
+class Session:
+    """A suite, its methods, its plan and its store, as the options say."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.root = locate_root()
+        _check_harness(self.root)
+        self.options = options
+        self.out = make_console()
+        self.err = make_console(stderr=True)
+        self.suite: Suite = load_suite(options.suite, self.root)
+        self.registry: Registry = find_methods(self.root)
+        self.store = Store(options.store.resolve())
+        wanted = set(options.task)
+        planner = Planner(
+            self.root, lambda task: options.command == "run" and (not wanted or task.id in wanted)
+        )
+        self.everything = planner.cells(self.suite.tasks, self.registry.attacks(), self.registry.defenses())
+        self.cells = self._chosen()
+
+    def _chosen(self) -> list[Cell]:
+        """Cells that the options ask for."""
+        wanted = list(self.options.task)
+        for task in wanted:
+            if task not in self.suite.listed:
+                raise unknown(f"task of suite {self.suite.name}", task, self.suite.listed)
+        attacks = {e.variant for e in self.registry.attacks(self.options.attack)}
+        defenses = {e.variant for e in self.registry.defenses(self.options.defense)}
+        return [
+            cell
+            for cell in self.everything
+            if (not wanted or cell.task.id in wanted)
+            and cell.attack.variant in attacks
+            and cell.defense.variant in defenses
+        ]
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be read: one line per task or method file."""
+        methods = [f"{p.file} could not be loaded: {p.reason}" for p in self.registry.problems]
+        cells = sorted({cell.problem for cell in self.cells if cell.culprit})
+        return [*self.suite.problems, *methods, *cells]
+
+    def complain(self) -> None:
+        """Shows the problems."""
+        for problem in self.problems:
+            self.err.print(f"problem: {problem}", style="red", markup=False, soft_wrap=True)
+
+    def tables(self) -> Tables:
+        """Cells and samples of everything in the store that belongs to the suite as it is now."""
+        known: dict[tuple[str, str], Record | None] = {}
+        asked = {cell.id for cell in self.cells}
+        at_hand = [
+            cell
+            for cell in self.everything
+            if cell.id in asked or "judge" in outcome_of(cell, self.store, known).records
+        ]
+        at_hand = self._relevant(at_hand)
+        methods = {entry.variant: entry for entry in self.registry.entries}
+        cells = cells_table(self.suite.name, at_hand, self.store)
+        return Tables(cells, samples_table(at_hand, self.store), methods)
+
+    def _relevant(self, cells: list[Cell]) -> list[Cell]:
+        """Without methods none of whose cells has run, unless they were asked for."""
+        known: dict[tuple[str, str], Record | None] = {}
+        seen = {
+            (cell.attack.variant, cell.defense.variant)
+            for cell in cells
+            if "judge" in outcome_of(cell, self.store, known).records
+        }
+        attacks = {a for a, _ in seen} | {c.attack.variant for c in self.cells}
+        defenses = {d for _, d in seen} | {c.defense.variant for c in self.cells}
+        return [c for c in cells if c.attack.variant in attacks and c.defense.variant in defenses]
+
+
+def _check_harness(root: Path) -> None:
+    """Refuses to run code that the project's fingerprints are not of: a package installed from elsewhere."""
+    running, own = Path(__file__).resolve().parents[1], root / "benchmark"
+    if running != own and _code(running) != _code(own):
+        raise PotemkinError(
+            f"the harness in {running.parent} runs, and differs from that of the project {root}; "
+            f"install the project's own: pip install -e {root}"
+        )
+
+
+def _code(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.py")}

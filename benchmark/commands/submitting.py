@@ -1,0 +1,19 @@
+"""Commands for whoever submits a method: `new`."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmark.assets import locate_root
+from benchmark.scaffold import new_submission
+
+
+def new(options: argparse.Namespace) -> int:
+    """Writes a submission to start from."""
+    root = locate_root()
+    folder = new_submission(root, options.kind, options.name, options.track)
+    for file in sorted(folder.iterdir()):
+        print(file.relative_to(root).as_posix())
+    option = "--attack" if options.kind == "attack" else "--defense"
+    print(f"next: potemkin run smoke {option} {options.name}")
+    return 0
