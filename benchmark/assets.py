@@ -23,7 +23,8 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64}|pending)$")]
 
 Model = TypeVar("Model")
 
-_MARKER = Path("tasks") / "suites.yaml"
+MARKER = Path("tasks") / "suites.yaml"
+"""What tells a folder to be a project's root."""
 _RESTORE = (
     "restore it with `git checkout -- {path}` or a fresh clone; weights of victims can also be "
     "trained anew by `python tools/train_victims.py`, then `python tools/update_manifest.py`"
@@ -50,10 +51,10 @@ def locate_root() -> Path:
     else:
         here = Path.cwd().resolve()
         fallback = Path(__file__).resolve().parents[1]
-        root = next((f for f in (here, *here.parents) if (f / _MARKER).is_file()), fallback)
-    if not (root / _MARKER).is_file():
+        root = next((f for f in (here, *here.parents) if (f / MARKER).is_file()), fallback)
+    if not (root / MARKER).is_file():
         raise PotemkinError(
-            f"{root} does not hold {_MARKER}: run inside a clone of the project, or set the "
+            f"{root} does not hold {MARKER}: run inside a clone of the project, or set the "
             "environment variable POTEMKIN_ROOT to one"
         )
     return root

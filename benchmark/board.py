@@ -12,6 +12,9 @@ Every row of a board is about the same cases. A method that fails scores the wor
 attack 0, a defense 0); one that declares that it does not apply leaves things as they are (an attack
 manipulates nothing, a hardening protects as little as none, a detector detects nothing); a row with cells
 that have not run, or failed through no fault of the method, is shown without a rank.
+
+Divisions are ranked apart, and defenses are judged by closed attacks only: an open method, which may have
+used anything, changes neither rank nor score of a closed one.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from benchmark.card import CLOSED, OPEN
 from benchmark.statistics import Standing, bootstrap_weights, interval, rank, scores
 from benchmark.tables import Tables
 
@@ -62,7 +66,7 @@ def build_boards(tables: Tables) -> dict[str, pd.DataFrame]:
         for name, board in _track_boards(tables.of_track(track)).items():
             if not board.empty:
                 board.insert(0, "track", track)
-                found.setdefault(name, []).append(board)
+                found.setdefault(name, []).append(tables.with_division(board))
     return {name: pd.concat(boards, ignore_index=True) for name, boards in found.items()}
 
 
@@ -78,14 +82,14 @@ def _track_boards(tables: Tables) -> dict[str, pd.DataFrame]:
 
 
 def attack_board(tables: Tables, hardenings: pd.DataFrame) -> pd.DataFrame:
-    """Attacks by mean manipulation without a defense; beside it, that under the best hardening."""
-    names = tables.chosen("attack")
-    case = _cases(tables)
-    if not names or case.empty:
+    """Attacks by mean manipulation without a defense; beside it, that under the best closed hardening."""
+    names, values, case = case_values(tables, "attack")
+    tables = tables.closed("defense")
+    if not names:
         return pd.DataFrame()
-    values = np.stack([_attack_values(tables, name, "none", case) for name in names])
     board = _standings(names, values, case, tables, "attack")
     ranked = hardenings[hardenings["rank"].notna()] if not hardenings.empty else hardenings
+    ranked = ranked[tables.divisions(ranked.get("hardening", ())) == CLOSED]
     best = str(ranked.iloc[0]["hardening"]) if len(ranked) else "none"
     judged = _cases(tables, "hardening")
     defended = [_attack_values(tables, name, best, judged) for name in board["attack"]]
@@ -101,19 +105,17 @@ def attack_board(tables: Tables, hardenings: pd.DataFrame) -> pd.DataFrame:
 
 
 def hardening_board(tables: Tables) -> pd.DataFrame:
-    """Hardenings by their worst case over all ranked attacks and modes, with fidelity."""
-    names = tables.chosen("hardening")
-    case = _cases(tables, "hardening")
-    attacks = [name for name in tables.chosen("attack") if not tables.methods[name].method.control]
-    if not names or case.empty or not attacks:
+    """Hardenings by their worst case over all ranked closed attacks and modes, with fidelity."""
+    names, values, case = case_values(tables, "hardening")
+    tables = tables.closed("attack")
+    if not names:
         return pd.DataFrame()
-    worst = np.stack([_worst(tables, attacks, name, case) for name in names])
-    board = _standings(names, 1 - worst, case, tables, "hardening")
-    samples = tables.samples[tables.samples["attack"].isin(attacks)]
+    board = _standings(names, values, case, tables, "hardening")
+    samples = tables.samples[tables.samples["attack"].isin(_ranked_attacks(tables))]
     by_mode = samples.pivot_table("manipulation", "defense", "mode", aggfunc="mean")
     for mode in ("oblivious", "adaptive"):
-        values = by_mode[mode] if mode in by_mode else pd.Series(dtype=float)
-        board[f"manipulation_{mode}"] = board["hardening"].map(values)
+        means = by_mode[mode] if mode in by_mode else pd.Series(dtype=float)
+        board[f"manipulation_{mode}"] = board["hardening"].map(means)
     board = board.rename(columns={"hardening": "defense"})
     board = _with_means(board, "defense", samples, tables.cells, ("manipulation",))
     return board.rename(columns={"defense": "hardening"})
@@ -121,23 +123,51 @@ def hardening_board(tables: Tables) -> pd.DataFrame:
 
 def detector_board(tables: Tables) -> pd.DataFrame:
     """Detectors by the worst undetected manipulation, with detection rate, evasion and AUROC."""
-    names = tables.chosen("detector")
-    case = _cases(tables, "detector")
-    attacks = [name for name in tables.chosen("attack") if not tables.methods[name].method.control]
-    if not names or case.empty or not attacks:
+    names, values, case = case_values(tables, "detector")
+    tables = tables.closed("attack")
+    if not names:
         return pd.DataFrame()
-    found = tables.samples
-    if "detected" not in found:  # no detector's cell has ended ok
-        found = found.assign(detected=np.nan)
-    samples = found.assign(manipulation=found["manipulation"] * (1 - found["detected"].fillna(0)))
-    missed = Tables(tables.cells, samples, tables.methods)
-    worst = np.stack([_worst(missed, attacks, name, case) for name in names])
-    board = _standings(names, 1 - worst, case, tables, "detector")
-    rows = found[found["attack"].isin(attacks)]
+    board = _standings(names, values, case, tables, "detector")
+    found = _with_detected(tables.samples)
+    rows = found[found["attack"].isin(_ranked_attacks(tables))]
     rows = rows.assign(detection_rate=rows["detected"], evasion=1 - rows["detected"])
     board = board.rename(columns={"detector": "defense"})
     board = _with_means(board, "defense", rows, tables.cells)
     return board.rename(columns={"defense": "detector"})
+
+
+def case_values(tables: Tables, kind: str) -> tuple[list[str], Floats, pd.DataFrame]:
+    """What the scores of a board of one track are means of.
+
+    Args:
+        tables: of one track.
+        kind: ``attack``, ``hardening`` or ``detector``.
+
+    Returns:
+        Variants of this kind, controls last; their values ``[variants, cases]`` in [0, 1], higher is better,
+        nan where it cannot be told; and the cases, with the columns of `CASE`. No variants where nothing can
+        be ranked.
+    """
+    tables = tables.closed("defense" if kind == "attack" else "attack")
+    names, case, attacks = tables.chosen(kind), _cases(tables, kind), _ranked_attacks(tables)
+    if not names or case.empty or (kind != "attack" and not attacks):
+        return [], np.empty((0, len(case))), case
+    if kind == "attack":
+        return names, np.stack([_attack_values(tables, name, "none", case) for name in names]), case
+    if kind == "detector":
+        found = _with_detected(tables.samples)
+        missed = found.assign(manipulation=found["manipulation"] * (1 - found["detected"].fillna(0)))
+        tables = Tables(tables.cells, missed, tables.methods)
+    return names, 1 - np.stack([_worst(tables, attacks, name, case) for name in names]), case
+
+
+def _ranked_attacks(tables: Tables) -> list[str]:
+    return [name for name in tables.chosen("attack") if not tables.methods[name].method.control]
+
+
+def _with_detected(samples: pd.DataFrame) -> pd.DataFrame:
+    """The samples with the column ``detected``, which is missing where no detector's cell has ended ok."""
+    return samples if "detected" in samples else samples.assign(detected=np.nan)
 
 
 def matrix_board(tables: Tables) -> pd.DataFrame:
@@ -150,7 +180,7 @@ def matrix_board(tables: Tables) -> pd.DataFrame:
     board["coverage"] = ok.reindex(pd.MultiIndex.from_frame(board[keys])).to_numpy(float)
     for rank_column in _RANKS:
         board[rank_column] = pd.array([pd.NA] * len(board), dtype="Int64")
-    for _, rows in board.groupby(keys[1:]):
+    for _, rows in board.groupby([board["defense"], board["mode"], tables.divisions(board["attack"])]):
         for index, standing in _rank_rows(tables, rows):
             board.loc[index, _RANKS] = [asdict(standing)[column] for column in _RANKS]
     front = [*keys, "n", *STANDING]
@@ -267,13 +297,16 @@ def _resolve(
 def _standings(
     names: list[str], values: Floats, case: pd.DataFrame, tables: Tables, column: str
 ) -> pd.DataFrame:
-    """Rows with score, interval and rank: ranked ones first, then incomplete ones, then controls."""
+    """Rows with score, interval and rank: closed ones, open ones, controls; incomplete ones last in each."""
     task = case["task"].to_numpy()
     complete: npt.NDArray[np.bool_] = np.asarray(np.isfinite(values).all(1))
     control = tables.controls(names)
-    ranked: list[int] = np.flatnonzero(complete & ~control).tolist()
+    division = tables.divisions(names)
     rows: dict[int, dict[str, object]] = {}
-    if ranked:
+    for place in (CLOSED, OPEN):  # an open method may have used anything, and takes no closed one's rank
+        ranked: list[int] = np.flatnonzero(complete & ~control & (division == place)).tolist()
+        if not ranked:
+            continue
         for index, standing in zip(ranked, rank(values[ranked], task), strict=True):
             rows[index] = asdict(standing)
     for index in set(range(len(names))) - rows.keys():
@@ -284,8 +317,8 @@ def _standings(
     board["coverage"] = [_coverage(tables, name, column) for name in names]
     board["control"] = control
     board[_RANKS] = board[_RANKS].astype("Int64")
-    order = board.assign(at=board["rank"].fillna(10**6)).sort_values(
-        ["control", "at", "score"], kind="stable"
+    order = board.assign(at=board["rank"].fillna(10**6), division=division).sort_values(
+        ["control", "division", "at", "score"], kind="stable"
     )
     return board.loc[order.index].reset_index(drop=True)
 

@@ -20,6 +20,13 @@ _MODULES = {
     "score": "running",
     "board": "running",
     "new": "submitting",
+    "check": "checking",
+    "publish": "publishing",
+    "verify": "publishing",
+    "compare": "comparing",
+    "reproduce": "reproducing",
+    "submit_artefact": "artefacts",
+    "export_task": "artefacts",
 }
 """Where each command is; imported when it is asked for, since most import torch."""
 _EPILOG = "example:\n  {}"
@@ -33,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = _parser().parse_args(arguments)
     try:
-        if parsed.command == "run":
+        if parsed.command in ("run", "reproduce", "compare", "check"):
             warm_up()
         module = importlib.import_module(f"benchmark.commands.{_MODULES[parsed.command]}")
         return int(getattr(module, parsed.command)(parsed))
@@ -76,6 +83,17 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("name", help="its name, and that of its folder below submissions/")
     new.add_argument("--track", default="saliency", help="track that it is for (default: saliency)")
 
+    check = _add(
+        commands,
+        "check",
+        "try whether a submission keeps the contract, on tiny tasks",
+        "potemkin check submissions/sign_step",
+    )
+    check.add_argument("path", nargs="+", type=Path, help="a submission's folder, or its method.py")
+    check.add_argument(
+        "--seconds", type=_positive, default=60, help="what the check of one may take (default: 60)"
+    )
+
     plan = _add(commands, "plan", "show what `run` would do, and why", "potemkin plan quick")
     _suite_options(plan)
     plan.add_argument("--why", action="store_true", help="one line per cell, with the reason")
@@ -104,6 +122,12 @@ def _parser() -> argparse.ArgumentParser:
         help="where networks run; auto takes a GPU if there is one (default: auto)",
     )
     run.add_argument("--workers", type=_positive, help="cells at once (default: one per core, two on a GPU)")
+    run.add_argument(
+        "--confine",
+        default="submissions",
+        choices=["submissions", "all"],
+        help="whose code runs in confined processes (default: submissions)",
+    )
     run.add_argument("--retry-failed", action="store_true", help="run cells again that a method failed in")
 
     score = _add(commands, "score", "score stored cells again, run nothing", "potemkin score quick")
@@ -113,7 +137,102 @@ def _parser() -> argparse.ArgumentParser:
 
     board = _add(commands, "board", "write the boards from stored scores", "potemkin board quick")
     _suite_options(board)
+
+    publish = _add(
+        commands,
+        "publish",
+        "make a finished run the published results of its suite",
+        "potemkin publish quick",
+    )
+    publish.add_argument("suite", help="name of a suite that has run to its end")
+    publish.add_argument(
+        "--out", type=Path, default=Path("results"), help="folder of its results (default: results)"
+    )
+
+    verify = _add(
+        commands,
+        "verify",
+        "check that published boards are what their samples give",
+        "potemkin verify quick --rebuild",
+    )
+    verify.add_argument("suite", nargs="?", help="a published suite (default: all of them)")
+    verify.add_argument("--rebuild", action="store_true", help="write the boards anew from their samples")
+    _compare(commands)
+    _reproduce(commands)
+    _artefacts(commands)
     return parser
+
+
+def _compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "compare",
+        "run a submission's missing cells and show where it would stand on the published board",
+        "potemkin compare submissions/sign_step",
+    )
+    parser.add_argument("path", type=Path, metavar="PATH", help="a submission's folder or method file")
+    parser.add_argument("--suite", default="quick", help="published suite to stand in (default: quick)")
+    parser.add_argument("--store", type=Path, default=Path(".potemkin"), help="folder of finished cells")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="as for run")
+    parser.add_argument("--workers", type=_positive, help="as for run")
+    parser.add_argument("--retry-failed", action="store_true", help="as for run")
+    parser.set_defaults(attack=[], defense=[], task=[])
+
+
+def _reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "reproduce",
+        "run a cell again and compare every metric with its record",
+        "potemkin reproduce saliency/gradient-32 dombrowski none oblivious 0",
+    )
+    parser.add_argument(
+        "cell",
+        nargs="+",
+        metavar="CELL",
+        help="a cell's id, or its beginning; or five words: task, attack, defense, mode, seed",
+    )
+    parser.add_argument("--suite", default="quick", help="suite whose results it is in (default: quick)")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with cells.csv and samples.parquet (default: the published ones, then your own)",
+    )
+    parser.add_argument("--store", type=Path, default=Path(".potemkin"), help="folder of finished cells")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder of your own results")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="as for run")
+    parser.add_argument("--workers", type=_positive, help="as for run")
+
+
+def _artefacts(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    export = _add(
+        commands,
+        "export-task",
+        "write what a task hands to attacks as a file of safetensors",
+        "potemkin export-task saliency/smoke-gradient --out smoke.safetensors",
+    )
+    export.add_argument("task", help="the task's id, see `potemkin list tasks`")
+    export.add_argument("--out", type=Path, required=True, help="file to write")
+
+    submit = _add(
+        commands,
+        "submit-artefact",
+        "hand in forgeries of a method that cannot be published",
+        "potemkin submit-artefact my_forgeries --task saliency/smoke-gradient --tensors forged.safetensors",
+    )
+    submit.add_argument("name", help="its name, and that of its folder below submissions/")
+    submit.add_argument("--task", help="the task that the forgery is of; without it, with --from-store, all")
+    source = submit.add_mutually_exclusive_group(required=True)
+    source.add_argument("--tensors", type=Path, metavar="FILE", help="file of safetensors to hand in")
+    source.add_argument("--from-store", metavar="ATTACK", help="attack whose finished forgeries to hand in")
+    submit.add_argument("--suite", default="quick", help="suite of the finished forgeries (default: quick)")
+    submit.add_argument("--store", type=Path, default=Path(".potemkin"), help="folder of finished cells")
+    submit.add_argument("--title", default="", help="the method's name in words (default: made of its name)")
+    submit.add_argument("--author", action="append", default=[], help="who made it (repeatable)")
+    submit.add_argument("--paper", default="none", help="a link or a reference (default: none)")
+    submit.add_argument("--licence", default="CC-BY-4.0", help="of the files (default: CC-BY-4.0)")
+    submit.add_argument("--note", default="", help="what the method is, as far as it can be told")
 
 
 def _add(
@@ -126,7 +245,7 @@ def _add(
         epilog=_EPILOG.format(example),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(command={"list": "list_things"}.get(name, name))
+    parser.set_defaults(command={"list": "list_things"}.get(name, name.replace("-", "_")))
     return parser
 
 

@@ -124,7 +124,8 @@ def _rank(row: pd.Series) -> str:
     if pd.isna(row["rank"]):
         return "control" if row["control"] else "-"
     low, high = row["rank_low"], row["rank_high"]
-    return f"{row['rank']}" if low == high else f"{row['rank']} ({low}-{high})"
+    division = "open " if row.get("division") == "open" else ""
+    return f"{division}{row['rank']}" if low == high else f"{division}{row['rank']} ({low}-{high})"
 
 
 def _number(value: float) -> str:

@@ -12,7 +12,11 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from benchmark.assets import sha256_of
+
 PACKAGES = ("benchmark", "baselines", "submissions")
+_WORDS = ("card.yaml", "README.md")
+"""Files of a submission that are for people."""
 
 
 def code_fingerprints(files: Iterable[Path], root: Path) -> dict[str, str]:
@@ -28,6 +32,22 @@ def code_fingerprints(files: Iterable[Path], root: Path) -> dict[str, str]:
         found[name], imported = _read(path, root, stat.st_mtime_ns, stat.st_size)
         waiting.extend(imported)
     return dict(sorted(found.items()))
+
+
+def data_fingerprints(file: Path, root: Path) -> dict[str, str]:
+    """SHA-256 of every file beside a submission's code that the code could read, by relative path.
+
+    Those are all in its folder but Python's own, its card and its README.
+    """
+    folder = file.parent
+    if not folder.is_relative_to(root / "submissions") or folder == root / "submissions":
+        return {}
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        path.relative_to(root).as_posix(): sha256_of(path)
+        for path in found
+        if path.suffix not in (".py", ".pyc") and path.name not in _WORDS
+    }
 
 
 @functools.cache

@@ -20,14 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.api import Attack, Detector, Mode
+from benchmark.api import Attack, Detector, Mode, TaskFacts
+from benchmark.artefact import content_sha256
 from benchmark.data import data_sha256
 from benchmark.errors import PotemkinError
 from benchmark.failures import StepFailed
-from benchmark.fingerprint import code_fingerprints
+from benchmark.fingerprint import code_fingerprints, data_fingerprints
 from benchmark.metrics.perceptual import weights_at_hand
 from benchmark.registry import Entry
 from benchmark.store import Record, Store, release
+from benchmark.stored import StoredForgery
 from benchmark.targets import target_sha256
 from benchmark.task_parts import Task
 from benchmark.tracks import workbench_of
@@ -125,6 +127,7 @@ class Planner:
         self.root = root
         self._download = download
         self._known_assets: dict[str, tuple[dict[str, str], str]] = {}
+        self._known_skips: dict[tuple[str, str], str | StepFailed | None] = {}
         self._known_code: dict[tuple[Path, ...], dict[str, str]] = {}
 
     def cells(self, tasks: Iterable[Task], attacks: list[Entry], defenses: list[Entry]) -> list[Cell]:
@@ -158,8 +161,19 @@ class Planner:
         }
         against = {"against": defense.variant} if mode == "adaptive" else {}
         files = [attack.file, *([defense.file] if against else [])]
+        handed_in = {}
+        if issubclass(attack.method, StoredForgery):  # of its files there is a hash, and no code
+            files.remove(attack.file)
+            handed_in = {"artefact": content_sha256(attack.file.parent, attack.settings["hashes"], task.id)}
         forge = _step(
-            "forge", {**common, **against, "attack": attack.variant, **self._code("steps", files, task)}
+            "forge",
+            {
+                **common,
+                **against,
+                **handed_in,
+                "attack": attack.variant,
+                **self._code("steps", files, task),
+            },
         )
         reference = _step(
             "reference",
@@ -189,14 +203,33 @@ class Planner:
         )
         skip, culprit = "", ""
         try:
-            skip = _skip(task, attack, defense)
+            skip = self._skip(task, attack, defense)
         except StepFailed as failure:
             problem, culprit = problem or failure.reason, "" if problem else failure.culprit
         return Cell(task, attack, defense, mode, seed, forge, reference, judge, score, skip, problem, culprit)
 
+    def _skip(self, task: Task, attack: Entry, defense: Entry) -> str:
+        """Why the cell does not apply, as one of its methods says."""
+        facts = workbench_of(task.track).task_facts(task)
+        for entry in (attack, defense):
+            key = (entry.variant, task.id)
+            if key not in self._known_skips:
+                self._known_skips[key] = _ask_skip(entry, facts, self.root)
+            reason = self._known_skips[key]
+            if isinstance(reason, StepFailed):
+                raise reason
+            if reason:
+                return f"{entry.variant}: {reason}"
+        return ""
+
     def _code(self, module: str, files: list[Path], task: Task) -> dict[str, str]:
         track = self.root / "benchmark" / "tracks" / task.track / f"{module}.py"
-        return self._fingerprints((track, *files))
+        data = {
+            f"file {name}": digest
+            for file in files
+            for name, digest in data_fingerprints(file, self.root).items()
+        }
+        return self._fingerprints((track, *files)) | data
 
     def _fingerprints(self, files: tuple[Path, ...]) -> dict[str, str]:
         if files not in self._known_code:
@@ -296,14 +329,14 @@ def _modes(attack: Entry, defense: Entry, task: Task) -> list[Mode]:
     return [mode for mode in modes if mode in task.modes]
 
 
-def _skip(task: Task, attack: Entry, defense: Entry) -> str:
-    for entry in (attack, defense):
-        try:
-            with contextlib.redirect_stdout(sys.stderr):
-                reason = entry.create().skip(workbench_of(task.track).task_facts(task))
-        except (Exception, SystemExit) as error:  # a stranger's code
-            text = f"skip() raised {type(error).__name__}: {error}"
-            raise StepFailed("crashed", "method", text, entry.variant) from error
-        if reason:
-            return f"{entry.variant}: {reason}"
-    return ""
+def _ask_skip(entry: Entry, facts: TaskFacts, root: Path) -> str | StepFailed | None:
+    """Why a method does not apply to a task, or how it failed to say so."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            return entry.skip(facts, root)
+    except StepFailed as failure:
+        text = f"skip() {failure.reason.removeprefix(entry.variant + ': ')}"
+        return StepFailed("crashed", "method", text, entry.variant)
+    except (Exception, SystemExit) as error:  # whatever a method raises
+        text = f"skip() raised {type(error).__name__}: {error}"
+        return StepFailed("crashed", "method", text, entry.variant)

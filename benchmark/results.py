@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.card import CLOSED, OPEN
 from benchmark.outcome import Outcome, outcome_of
 from benchmark.plan import Cell
 from benchmark.store import Record, Store
@@ -24,6 +25,7 @@ IDENTITY = (
     "seed",
 )
 VERDICT = ("manipulation", "valid", "violated")
+_PROVENANCE = ("device", "torch", "commit", "dirty", "started", "containment")
 
 
 def cells_table(suite: str, cells: Iterable[Cell], store: Store) -> pd.DataFrame:
@@ -36,7 +38,7 @@ def _cell_row(suite: str, cell: Cell, outcome: Outcome) -> dict[str, Any]:
     judged = outcome.records.get("judge", outcome.records.get("forge", {}))
     weights = outcome.records.get("score", {}).get("weights", {})
     code = {
-        "attack_code": cell.forge.parts.get(_code(cell.attack.file), ""),
+        "attack_code": cell.forge.parts.get(_code(cell.attack.file), cell.forge.parts.get("artefact", "")),
         "defense_code": cell.judge.parts.get(_code(cell.defense.file), ""),
     }
     return {
@@ -52,6 +54,7 @@ def _cell_row(suite: str, cell: Cell, outcome: Outcome) -> dict[str, Any]:
         "mode": cell.mode,
         "seed": cell.seed,
         "control": cell.attack.method.control or cell.defense.method.control,
+        "division": OPEN if OPEN in (cell.attack.division, cell.defense.division) else CLOSED,
         "status": outcome.status,
         "blame": outcome.blame,
         "reason": outcome.reason,
@@ -62,7 +65,7 @@ def _cell_row(suite: str, cell: Cell, outcome: Outcome) -> dict[str, Any]:
         "reference_seconds": outcome.records.get("reference", {}).get("seconds"),
         "stlpips_weights": weights.get("stlpips", ""),
         "lpips_weights": weights.get("lpips", ""),
-        **{name: judged.get(name, "") for name in ("device", "torch", "commit", "dirty", "started")},
+        **{name: judged.get(name, "") for name in _PROVENANCE},
         "forge_id": cell.forge.id,
         "reference_id": cell.reference.id,
         "weights": cell.forge.parts.get("weights", ""),

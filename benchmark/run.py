@@ -11,10 +11,11 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from benchmark.isolation.operations import facts_of
 from benchmark.outcome import Outcome, outcome_of
 from benchmark.plan import Cell, Step
 from benchmark.pool import Limits, Pool
@@ -40,6 +41,7 @@ class Settings:
         workers: jobs at once.
         threads: threads per job.
         retry: run steps again that a method is to blame for.
+        confine_all: run the project's own methods in confined processes too, not submissions' only.
     """
 
     root: Path
@@ -47,6 +49,7 @@ class Settings:
     workers: int
     threads: int
     retry: bool = False
+    confine_all: bool = False
 
 
 @dataclass
@@ -171,7 +174,7 @@ class Runner:
         return self._statuses[step.key] == "ok"
 
     def _job(self, step: Step, cell: Cell) -> Job:
-        return Job(
+        job = Job(
             kind=step.kind,
             root=self.settings.root,
             task=cell.task,
@@ -184,6 +187,9 @@ class Runner:
             out=self.store.begin(),
             device=self.settings.device,
         )
+        members = job.members()
+        confined = any(member.foreign for member in members) or bool(members and self.settings.confine_all)
+        return replace(job, confined=confined)
 
     def _finish(self, step: Step, cell: Cell, job: Job, answer: Answer, tally: Tally) -> None:
         """Puts a step's record and artefacts into the store."""
@@ -275,4 +281,5 @@ def provenance(root: Path) -> dict[str, Any]:
 
 
 def _reference(entry: Entry) -> MethodRef:
-    return MethodRef(entry.module, entry.class_name, entry.settings)
+    facts = facts_of(entry.method) if entry.foreign else None
+    return MethodRef(entry.module, entry.class_name, entry.settings, entry.kind, entry.file, facts)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import keyword
-import re
 from pathlib import Path
 
+from benchmark.artefact import METHOD_NAME
 from benchmark.errors import MethodError, unknown
 from benchmark.registry import find_methods
 from benchmark.tracks import TASK_CLASSES
 
 KINDS = ("attack", "hardening", "detector")
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 _CARD = """\
 title: {title}
@@ -48,17 +47,8 @@ def new_submission(root: Path, kind: str, name: str, track: str) -> Path:
     """
     if track not in TASK_CLASSES:
         raise unknown("track", track, TASK_CLASSES)
-    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
-        raise MethodError(
-            f"{name!r} cannot be a method's name: write small letters, digits and _, as in sign_step"
-        )
+    check_name(root, name)
     folder = root / "submissions" / name
-    if folder.exists():
-        raise MethodError(f"submissions/{name} is there already: choose another name, or remove it")
-    taken = {entry.name: entry.file for entry in find_methods(root).entries}
-    if name in taken:
-        where = taken[name].relative_to(root).as_posix()
-        raise MethodError(f"{where} has a method named {name!r} already: choose another name")
     title = name.replace("_", " ").capitalize()
     words = {"title": title, "kind": kind, "track": track, "name": name}
     option = "--attack" if kind == "attack" else "--defense"
@@ -67,6 +57,20 @@ def new_submission(root: Path, kind: str, name: str, track: str) -> Path:
     (folder / "card.yaml").write_text(_CARD.format(**words), encoding="utf-8")
     (folder / "README.md").write_text(_README.format(option=option, **words), encoding="utf-8")
     return folder
+
+
+def check_name(root: Path, name: str) -> None:
+    """Refuses a name for a new submission that cannot be one, or that is taken, by a ``MethodError``."""
+    if not METHOD_NAME.fullmatch(name) or keyword.iskeyword(name):
+        raise MethodError(
+            f"{name!r} cannot be a method's name: write small letters, digits and _, as in sign_step"
+        )
+    if (root / "submissions" / name).exists():
+        raise MethodError(f"submissions/{name} is there already: choose another name, or remove it")
+    taken = {entry.name: entry.file for entry in find_methods(root).entries}
+    if name in taken:
+        where = taken[name].relative_to(root).as_posix()
+        raise MethodError(f"{where} has a method named {name!r} already: choose another name")
 
 
 def _method(kind: str, name: str, track: str) -> str:

@@ -135,8 +135,7 @@ def rank(
     """
     matrix, strata = _checked(values, tasks, names)
     methods = len(matrix)
-    if draws > 0 and 0 < level < 1:
-        draws = max(draws, math.ceil(methods * (methods - 1) / (1 - level)))
+    draws = enough_draws(methods, draws, level)
     score_draws, p_values = _resample(matrix, strata, draws, seed)
     score, (low, high) = _scores(matrix, strata), interval(score_draws, level)
     gain = score if higher_is_better else -score
@@ -156,6 +155,13 @@ def rank(
         _tie_groups(ranks, significant),
     )
     return [Standing(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def enough_draws(methods: int, draws: int = 10_000, level: float = 0.95) -> int:
+    """``draws``, or as many more as it takes that Holm's correction over all pairs can separate any two."""
+    if draws > 0 and 0 < level < 1:
+        return max(draws, math.ceil(methods * (methods - 1) / (1 - level)))
+    return draws
 
 
 def worst_case(values: npt.ArrayLike) -> Floats:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from benchmark.card import CLOSED, OPEN
 from benchmark.registry import Entry
 
 
@@ -33,6 +34,23 @@ class Tables:
         column = "attack" if kind == "attack" else "defense"
         names = [name for name in self.cells[column].unique() if self.methods[name].kind == kind]
         return sorted(names, key=lambda name: (self.methods[name].method.control, name))
+
+    def closed(self, column: str) -> Tables:
+        """The tables of closed methods in a column, ``attack`` or ``defense``."""
+        cells, samples = (
+            table[self.divisions(table[column]) == CLOSED] for table in (self.cells, self.samples)
+        )
+        return Tables(cells, samples, self.methods)
+
+    def divisions(self, names: Iterable[str]) -> npt.NDArray[np.str_]:
+        """The variants' divisions."""
+        return np.array([self.methods[name].division for name in names], str)
+
+    def with_division(self, board: pd.DataFrame) -> pd.DataFrame:
+        """The board with a column ``division``: ``open`` where any method that a row names is."""
+        naming = [name for name in ("attack", "hardening", "detector", "defense") if name in board]
+        opened = [(self.divisions(board[name]) == OPEN).tolist() for name in naming]
+        return board.assign(division=[OPEN if any(row) else CLOSED for row in zip(*opened, strict=True)])
 
     def controls(self, names: Iterable[str]) -> npt.NDArray[np.bool_]:
         """Which of the variants are controls."""

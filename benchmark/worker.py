@@ -2,20 +2,23 @@
 
 Jobs come and answers go through a pipe as plain data; tensors go through files. Whatever a method prints goes
 to the worker's log. A worker that runs methods never scores, and one that scores never runs a method.
+Of submissions a worker runs no code at all: it asks a confined process that the pool has started for the job.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import sys
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,12 @@ import torch
 from benchmark.api import Attack, Detector, Hardening, Method, Mode
 from benchmark.errors import PotemkinError
 from benchmark.failures import StepFailed
+from benchmark.isolation.host import Guest
+from benchmark.isolation.operations import facts_of
+from benchmark.isolation.stand_ins import Origin, stand_in, stand_in_class
 from benchmark.meter import Meter, Usage
 from benchmark.store import Store, write_samples, write_tensors
+from benchmark.stored import StoredForgery
 from benchmark.task_parts import Task
 from benchmark.tracks import Bench, TrackScorer, scoring_of, steps_of, workbench_of
 from benchmark.tracks.calls import is_out_of_memory
@@ -37,16 +44,52 @@ _PARENT_CHECK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class MethodRef:
-    """Where to find a method, and its settings."""
+    """Where to find a method, and its settings.
+
+    Args:
+        module: dotted module that defines it.
+        class_name: its class there.
+        settings: keyword arguments.
+        kind: ``attack``, ``hardening`` or ``detector``.
+        file: where it is defined.
+        facts: class attributes, as the registry knows them; None for the project's own methods.
+    """
 
     module: str
     class_name: str
     settings: dict[str, Any]
+    kind: str
+    file: Path
+    facts: dict[str, Any] | None = None
 
-    def create(self) -> Method:
-        """The method."""
-        method: Method = getattr(importlib.import_module(self.module), self.class_name)(**self.settings)
-        return method
+    @property
+    def foreign(self) -> bool:
+        """Whether it is a submission's."""
+        return self.facts is not None
+
+    @property
+    def variant(self) -> str:
+        """Name with settings, as the method itself would say."""
+        return self.create(None, confined=True).variant
+
+    def create(self, guest: Guest | None, confined: bool) -> Method:
+        """The method, or what stands in for it.
+
+        Args:
+            guest: the process that a stand-in asks; None where it will not be asked.
+            confined: whether the project's own methods run confined too.
+        """
+        files = self.module == StoredForgery.__module__  # a forgery handed in: there is no code to confine
+        if files or (self.facts is None and not confined):
+            return self._class()(**self.settings)
+        facts = facts_of(self._class()) if self.facts is None else self.facts
+        origin = Origin(self.module, self.class_name, json.dumps(self.settings))
+        made = stand_in(stand_in_class(self.kind, self.class_name, facts, False), origin, guest)
+        return made
+
+    def _class(self) -> type[Method]:
+        found: type[Method] = getattr(importlib.import_module(self.module), self.class_name)
+        return found
 
 
 @dataclass(frozen=True)
@@ -65,6 +108,8 @@ class Job:
         needs: ids of finished steps, by kind.
         out: folder to write tensors or samples into.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
+        confined: whether the methods run in a process of their own.
+        guest_pid: that process, once it is started.
     """
 
     kind: str
@@ -78,6 +123,20 @@ class Job:
     needs: dict[str, str]
     out: Path
     device: str
+    confined: bool = False
+    guest_pid: int = 0
+
+    def members(self) -> list[MethodRef]:
+        """The methods whose code the step runs."""
+        if self.kind == "score":
+            return []
+        if self.kind != "forge":
+            return [self.defense]
+        return [self.attack, *([self.defense] if self.mode == "adaptive" else [])]
+
+    def started(self, pid: int) -> Job:
+        """The job with its confined process."""
+        return replace(self, guest_pid=pid)
 
 
 @dataclass(frozen=True)
@@ -106,7 +165,10 @@ def main(pipe: Connection, root: Path, log: Path, threads: int) -> None:
             job: Job = pipe.recv()
         except EOFError:
             return
-        answer = run_job(job, shelf)
+        guest = _guest(job, pipe) if job.confined else None
+        answer = run_job(job, shelf, guest)
+        if guest is not None:
+            guest.close()
         try:
             pipe.send(answer)
         except OSError:
@@ -152,7 +214,19 @@ class Shelf:
         return self._benches[name]
 
 
-def run_job(job: Job, shelf: Shelf) -> Answer:
+def _guest(job: Job, pipe: Connection) -> Guest:
+    """The confined process whose pipe the pool sends after the job."""
+    members = job.members()
+    return Guest(
+        pipe=Connection(recv_handle(pipe)),
+        pid=job.guest_pid,
+        strangers=frozenset(member.variant for member in members if member.foreign),
+        members=frozenset(member.variant for member in members),
+        device=torch.device(job.device),
+    )
+
+
+def run_job(job: Job, shelf: Shelf, guest: Guest | None = None) -> Answer:
     """Runs a job; every failure becomes an answer."""
     meter, usage = Meter(), Usage(torch.device(job.device))
     started = time.perf_counter()
@@ -160,7 +234,7 @@ def run_job(job: Job, shelf: Shelf) -> Answer:
     try:
         bench = shelf.bench(job)
         with usage:
-            extra = _run(job, bench, shelf, meter)
+            extra = _run(job, bench, shelf, meter, guest)
         outcome = {"status": "ok", "blame": "", "reason": "", "culprit": "", **extra}
     except StepFailed as failure:
         outcome = {
@@ -178,16 +252,27 @@ def run_job(job: Job, shelf: Shelf) -> Answer:
     if not intact and outcome["status"] == "ok":
         reason = "changed the network or the data in place"
         outcome = {"status": "invalid", "blame": "method", "reason": reason, "culprit": ""}
+    confined = {} if guest is None else _about(guest)
     return Answer(
         {
             **outcome,
             **meter.counts(),
             "seconds": usage.seconds,
             "memory_mb": usage.memory_mb,
+            **confined,
             "total_seconds": time.perf_counter() - started,
         },
         retire=not intact or _surroundings() != surroundings,
     )
+
+
+def _about(guest: Guest) -> dict[str, Any]:
+    """What a record keeps of a confined process."""
+    return {
+        "containment": guest.containment,
+        "containment_seconds": guest.overhead,
+        **({"memory_mb": peak} if (peak := guest.peak_mb()) else {}),
+    }
 
 
 def _surroundings() -> tuple[Any, ...]:
@@ -208,7 +293,7 @@ def _surroundings() -> tuple[Any, ...]:
     )
 
 
-def _run(job: Job, bench: Bench, shelf: Shelf, meter: Meter) -> dict[str, Any]:
+def _run(job: Job, bench: Bench, shelf: Shelf, meter: Meter, guest: Guest | None) -> dict[str, Any]:
     """The step's own work; what it stores lies in ``job.out``."""
     store = Store(job.store)
     if job.kind == "score":
@@ -216,10 +301,10 @@ def _run(job: Job, bench: Bench, shelf: Shelf, meter: Meter) -> dict[str, Any]:
         write_samples(job.out, _score(job, scorer, store))
         return {"weights": scorer.weights()}
     steps = steps_of(job.task.track)
-    defense = _create(job.defense)
+    defense = _create(job.defense, guest)
     assert isinstance(defense, Hardening | Detector)
     if job.kind == "forge":
-        attack = _create(job.attack)
+        attack = _create(job.attack, guest)
         assert isinstance(attack, Attack)
         tensors = steps.forge(bench, attack, defense, job.mode, job.seed, meter)
     elif job.kind == "reference":
@@ -238,9 +323,9 @@ def _score(job: Job, scorer: TrackScorer, store: Store) -> dict[str, list[Any]]:
     return scorer.score(forgery, reference, judged, job.seed)
 
 
-def _create(ref: MethodRef) -> Method:
+def _create(ref: MethodRef, guest: Guest | None) -> Method:
     try:
-        return ref.create()
+        return ref.create(guest, confined=guest is not None)
     except Exception as error:
         name = f"{ref.module}.{ref.class_name}"
         raise StepFailed("crashed", "method", f"{type(error).__name__}: {error}", name) from error

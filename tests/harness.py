@@ -48,6 +48,16 @@ tiny:
     - saliency/tiny-product
 """
 
+CARD = """\
+title: Made for a test
+authors: [A Tester]
+paper: none
+licence: MIT
+tracks: [saliency]
+parameters: {}
+division: closed
+"""
+
 METHODS = {
     "push/descent.py": '''\
 """What push does."""
@@ -308,6 +318,7 @@ class Project:
             project.write(f"tasks/{task}.yaml", _TASK.format(explainer=explainer))
         for file, code in METHODS.items():
             project.write(f"submissions/{file}", code)
+            project.write(f"submissions/{Path(file).parent}/card.yaml", CARD)
         return project
 
     def copy(self, root: Path) -> Project:
@@ -340,7 +351,8 @@ class Project:
         self.write(file, text.replace(old, new))
 
     def method(self, name: str, code: str) -> Path:
-        """Adds a submission."""
+        """Adds a submission in division closed."""
+        self.write(f"submissions/{name}/card.yaml", CARD)
         return self.write(f"submissions/{name}/method.py", code)
 
     @property

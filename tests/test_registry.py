@@ -96,13 +96,29 @@ def test_two_variants_that_read_the_same_are_refused(values: str, root: Path) ->
         assert registry.problems or len(set(found)) == len(found), f"two variants are called {found}"
 
 
-def test_two_methods_of_one_name_are_an_error_that_names_both_files(root: Path) -> None:
-    add(root, "mine")
-    add(root, "mine", folder="yours")
+def test_two_baselines_of_one_name_are_an_error_that_names_both_files(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in ("__init__", "first", "second"):
+        code = "" if file == "__init__" else METHOD.format(name="mine", extra="")
+        (root / "baselines" / f"{file}.py").write_text(code)
+    for name in [name for name in sys.modules if name.split(".")[0] == "baselines"]:
+        monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MethodError) as raised:
         find_methods(root)
-    for part in ("'mine'", "submissions/mine/method.py", "submissions/yours/method.py"):
+    for part in ("'mine'", "baselines/first.py", "baselines/second.py"):
         assert part in str(raised.value)
+
+
+def test_submissions_of_one_name_are_left_out_and_harm_no_other(root: Path) -> None:
+    add(root, "other")
+    add(root, "mine")
+    add(root, "mine", folder="yours")
+    registry = find_methods(root)
+    assert variants(registry) == ["other"]
+    mine, yours = registry.problems
+    assert mine.reason == "submissions/yours/method.py has a method named 'mine' too: rename yours"
+    assert yours.reason == "submissions/mine/method.py has a method named 'mine' too: rename yours"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +127,8 @@ def test_two_methods_of_one_name_are_an_error_that_names_both_files(root: Path) 
         ("def f(:", "SyntaxError"),
         ("import nothing_of_the_kind", "No module named 'nothing_of_the_kind'"),
         ("1 / 0", "ZeroDivisionError"),
-        ("raise SystemExit(0)", "SystemExit"),
+        ("raise SystemExit(0)", "called exit(0) before it returned"),
+        ("import os; os._exit(0)", "ended its process before it returned"),
     ],
 )
 def test_a_file_that_cannot_be_loaded_is_a_problem_and_harms_no_other(
@@ -142,7 +159,7 @@ def test_classes_that_a_file_imports_or_leaves_abstract_are_not_its_methods(root
     add(
         root,
         "other",
-        code="from benchmark.api import Attack\nfrom submissions.mine.method import Mine\n"
+        code="from benchmark.api import Attack\nfrom baselines.controls.identity import Identity\n"
         "class Base(Attack):\n    name = 'base'\n    paper = 'none'\n",
     )
     registry = find_methods(root)

@@ -17,11 +17,12 @@ from benchmark.errors import PotemkinError
 from benchmark.gallery import write_gallery
 from benchmark.gates import control_violations
 from benchmark.outcome import outcome_of
+from benchmark.plan import Cell
 from benchmark.results import write_table
 from benchmark.run import Runner, Settings, Tally, count_cells
 from benchmark.store import Record
 
-_RUN_STEPS = frozenset({"forge", "reference", "judge", "score"})
+RUN_STEPS = frozenset({"forge", "reference", "judge", "score"})
 
 
 def run(options: argparse.Namespace) -> int:
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     )
     for problem in sorted({cell.problem for cell in session.cells if cell.problem and not cell.culprit}):
         session.err.print(f"failed (task): {problem}", style="red", markup=False, soft_wrap=True)
-    tally = _execute(session, _RUN_STEPS, "running")
+    tally = execute(session, session.cells, RUN_STEPS, "running")
     _recall_failures(session, tally)
     written = _write(session)
     count = count_cells(session.cells, session.store, tally)
@@ -67,7 +68,7 @@ def score(options: argparse.Namespace) -> int:
     """Scores stored cells again."""
     session = Session(options)
     session.complain()
-    tally = _execute(session, frozenset({"score"}), "scoring")
+    tally = execute(session, session.cells, frozenset({"score"}), "scoring")
     written = _write(session)
     print(f"scores: {len(tally.ran)} computed")
     return 0 if written and not session.problems else 1
@@ -80,7 +81,8 @@ def board(options: argparse.Namespace) -> int:
     return 0 if _write(session) and not session.problems else 1
 
 
-def _execute(session: Session, kinds: frozenset[str], title: str) -> Tally:
+def execute(session: Session, cells: list[Cell], kinds: frozenset[str], title: str) -> Tally:
+    """Runs what is missing of some kinds of steps of the cells, with a bar and a line per failure."""
     options = session.options
     device = options.device
     if device == "auto":
@@ -94,6 +96,7 @@ def _execute(session: Session, kinds: frozenset[str], title: str) -> Tally:
         workers=workers,
         threads=max(1, cores() // workers),
         retry=getattr(options, "retry_failed", False),
+        confine_all=getattr(options, "confine", "submissions") == "all",
     )
 
     def complain(line: str) -> None:
@@ -101,7 +104,7 @@ def _execute(session: Session, kinds: frozenset[str], title: str) -> Tally:
 
     runner = Runner(session.store, settings, complain)
     with progress_bar(session.err, title) as progress:
-        return runner.run(session.cells, progress, kinds)
+        return runner.run(cells, progress, kinds)
 
 
 def _write(session: Session) -> bool:

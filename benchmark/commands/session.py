@@ -22,7 +22,7 @@ class Session:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.root = locate_root()
-        _check_harness(self.root)
+        check_harness(self.root)
         self.options = options
         self.out = make_console()
         self.err = make_console(stderr=True)
@@ -31,7 +31,8 @@ class Session:
         self.store = Store(options.store.resolve())
         wanted = set(options.task)
         planner = Planner(
-            self.root, lambda task: options.command == "run" and (not wanted or task.id in wanted)
+            self.root,
+            lambda task: options.command in ("run", "compare") and (not wanted or task.id in wanted),
         )
         self.everything = planner.cells(self.suite.tasks, self.registry.attacks(), self.registry.defenses())
         self.cells = self._chosen()
@@ -91,7 +92,7 @@ class Session:
         return [c for c in cells if c.attack.variant in attacks and c.defense.variant in defenses]
 
 
-def _check_harness(root: Path) -> None:
+def check_harness(root: Path) -> None:
     """Refuses to run code that the project's fingerprints are not of: a package installed from elsewhere."""
     running, own = Path(__file__).resolve().parents[1], root / "benchmark"
     if running != own and _code(running) != _code(own):

@@ -3,6 +3,7 @@
 * ``task``: a subclass of :class:`benchmark.task_parts.Task`.
 * ``workbench``: ``prepare`` makes a task ready, ``task_facts`` says what methods may know of it.
 * ``steps``: ``forge``, ``reference`` and ``judge`` run methods and return tensors.
+* ``handout``: what an attack is handed, as data, for methods that run elsewhere.
 * ``scoring``: ``Scorer`` turns tensors into samples.
 * ``pictures``: what a person should look at.
 
@@ -69,6 +70,9 @@ class StepsModule(Protocol):
     ) -> Tensors:
         """The attack's forgery."""
 
+    def admit(self, bench: Any, attack: Attack, tensors: Tensors) -> Tensors:
+        """A forgery of all cases that was made elsewhere, checked as any attack's."""
+
     def reference(self, bench: Any, defense: Hardening | Detector, seed: int, meter: Meter) -> Tensors:
         """What the defense makes of what is natural."""
 
@@ -76,6 +80,13 @@ class StepsModule(Protocol):
         self, bench: Any, defense: Hardening | Detector, forgery: Tensors, seed: int, meter: Meter
     ) -> Tensors:
         """What the defense makes of the forgery."""
+
+
+class HandoutModule(Protocol):
+    """A track's ``handout``."""
+
+    def handout(self, bench: Any) -> tuple[Tensors, dict[str, str]]:
+        """What an attack is handed, as tensors, and what no tensor can hold, as text."""
 
 
 class TrackScorer(Protocol):
@@ -116,6 +127,11 @@ def workbench_of(track: str) -> WorkbenchModule:
 def steps_of(track: str) -> StepsModule:
     """A track's steps."""
     return cast(StepsModule, import_module(f"benchmark.tracks.{track}.steps"))
+
+
+def handout_of(track: str) -> HandoutModule:
+    """A track's handout."""
+    return cast(HandoutModule, import_module(f"benchmark.tracks.{track}.handout"))
 
 
 def scoring_of(track: str) -> ScoringModule:

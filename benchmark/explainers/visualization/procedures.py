@@ -16,7 +16,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from benchmark.explainers.visualization.parametrizations import Parametrization, Pixel
+from benchmark.explainers.visualization.parametrizations import (
+    MagnitudeConstrained,
+    Parametrization,
+    Pixel,
+)
 from benchmark.explainers.visualization.transformations import Transformations
 from benchmark.explainers.visualization.units import Readout, Unit
 from benchmark.network import Network
@@ -63,6 +67,10 @@ class Visualizer(ABC):
     def attainable(self, model: Network, target: Tensor) -> Tensor:
         """What a perfect attack could make the visualizer show for a target ``[C, H, W]`` in [0, 1]."""
 
+    def record(self, model: Network, units: Sequence[Unit], seeds: Sequence[int]) -> dict[str, Tensor]:
+        """``images`` as of :meth:`explain`, and whatever else is worth keeping of how they came about."""
+        return {"images": self.explain(model, units, seeds)}
+
 
 @dataclass(frozen=True)
 class FeatureVisualization(Visualizer):
@@ -102,6 +110,16 @@ class FeatureVisualization(Visualizer):
     def explain(self, model: Network, units: Sequence[Unit], seeds: Sequence[int]) -> Tensor:
         """Final images ``[U, S, C, H, W]`` in [0, 1]."""
         return self.optimize(model, units, seeds).images
+
+    def record(self, model: Network, units: Sequence[Unit], seeds: Sequence[int]) -> dict[str, Tensor]:
+        """``images``, ``activations`` ``[U, S, steps]``, and for MACO ``transparency`` ``[U, S, H, W]``."""
+        if type(self) is not FeatureVisualization:  # what a subclass shows is what its explain() says
+            return super().record(model, units, seeds)
+        run = self.optimize(model, units, seeds)
+        found = {"images": run.images, "activations": run.activations}
+        if isinstance(self.parametrization, MagnitudeConstrained):
+            found["transparency"] = run.transparency
+        return found
 
     def procedures(self) -> tuple[FeatureVisualization, ...]:
         """The optimizations that the images come from."""

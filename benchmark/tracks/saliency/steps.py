@@ -35,6 +35,7 @@ from benchmark.api import (
 from benchmark.failures import invalid
 from benchmark.meter import Meter, MeteredExplainer
 from benchmark.seeds import seed_of
+from benchmark.stored import StoredForgery
 from benchmark.tracks.calls import call, check_tensor, kind_of
 from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
 
@@ -58,6 +59,9 @@ def forge(
     In adaptive mode the attack is handed the hardened explainer, or the detector to evade; the targets are
     then what the hardened explainer shows for the target images.
     """
+    meter.samples = len(bench.cases)
+    if isinstance(attack, StoredForgery):
+        return admit(bench, attack, attack.tensors(bench.task.id))
     adaptive = mode == "adaptive"
     explainer = bench.explainer
     if adaptive and isinstance(defense, Hardening):
@@ -65,7 +69,7 @@ def forge(
     detector = defense if adaptive and isinstance(defense, Detector) else None
     model = bench.model.observed_by(meter)
     budget = Budget(bench.task.budget.linf, bench.task.budget.explanations)
-    meter.samples, meter.explanation_limit = len(bench.cases), budget.explanations
+    meter.explanation_limit = budget.explanations
     forged = []
     for start in range(0, len(bench.cases), bench.task.batch):
         part = slice(start, start + bench.task.batch)
@@ -76,7 +80,7 @@ def forge(
             explainer=MeteredExplainer(explainer, meter),
             inputs=bench.cases.inputs[part].clone(),
             labels=bench.cases.labels[part].clone(),
-            target=_targets(bench, explainer, targets, name % 2**31, defense if adaptive else None),
+            target=target_maps(bench, explainer, targets, name % 2**31, defense if adaptive else None),
             target_inputs=targets.inputs.clone(),
             budget=budget,
             data=bench.natural,
@@ -86,6 +90,21 @@ def forge(
         forgery = call(attack, partial(attack.forge, case))
         forged.append(check_forgery(forgery, case, attack))
     return {"inputs": torch.cat(forged)}
+
+
+def admit(bench: Workbench, attack: Attack, tensors: Tensors) -> Tensors:
+    """A forgery of all cases that was made elsewhere, checked as any attack's.
+
+    Args:
+        bench: the task.
+        attack: whom to blame.
+        tensors: ``inputs`` ``[N, C, H, W]``, in the order of the task's cases.
+    """
+    if tensors.keys() != {"inputs"}:
+        found = ", ".join(sorted(tensors)[:3]) or "none"
+        raise invalid(attack.variant, f"the tensors must be one, `inputs`, for all cases; they are: {found}")
+    check = partial(_check_inputs, tensors["inputs"], bench.cases.inputs, bench.task.budget.linf, attack)
+    return {"inputs": call(attack, check)}
 
 
 def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter: Meter) -> Tensors:
@@ -164,26 +183,30 @@ class _Attributed(Explainer):
 
 def check_forgery(forgery: object, case: Case, attack: Attack) -> Tensor:
     """The forged inputs, on no graph; raises a failure blamed on the attack for anything inadmissible."""
-    name = attack.variant
     if not isinstance(forgery, Forgery) or not isinstance(forgery.inputs, Tensor):
-        raise invalid(name, f"forge() must return Forgery(inputs), not {kind_of(forgery)}")
-    inputs = forgery.inputs.detach()
-    check_tensor(name, "forged inputs", inputs, case.inputs.shape)
+        raise invalid(attack.variant, f"forge() must return Forgery(inputs), not {kind_of(forgery)}")
+    return _check_inputs(forgery.inputs.detach(), case.inputs, case.budget.linf, attack)
+
+
+def _check_inputs(inputs: Tensor, clean: Tensor, linf: float, attack: Attack) -> Tensor:
+    """The inputs in the type of the clean ones; a failure blamed on the attack for inadmissible ones."""
+    name = attack.variant
+    check_tensor(name, "forged inputs", inputs, clean.shape)
     low, high = float(inputs.min()), float(inputs.max())
     if low < -TOLERANCE or high > 1 + TOLERANCE:
         raise invalid(name, f"forged inputs lie in [{low:.3g}, {high:.3g}], outside [0, 1]")
-    change = (inputs.to(case.inputs) - case.inputs).abs().flatten(1).amax(1)
-    over = int((change > case.budget.linf + TOLERANCE).sum())
+    change = (inputs.to(clean) - clean).abs().flatten(1).amax(1)
+    over = int((change > linf + TOLERANCE).sum())
     if over and "linf" not in attack.breaks:
         raise invalid(
             name,
             f"{over} of {len(inputs)} forged inputs exceed the L-inf budget "
-            f"{case.budget.linf:.4g} (largest change {float(change.max()):.4g})",
+            f"{linf:.4g} (largest change {float(change.max()):.4g})",
         )
-    return inputs.to(case.inputs)
+    return inputs.to(clean)
 
 
-def _targets(
+def target_maps(
     bench: Workbench, explainer: Explainer, images: Images, seed: int, defense: Method | None
 ) -> Tensor:
     """Maps that an attack is to imitate; what is wrong with those of a hardened explainer is its fault."""

@@ -11,7 +11,7 @@ Each returns named tensors, which are stored as they are; scoring recomputes eve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 
 import torch
@@ -34,6 +34,7 @@ from benchmark.api import (
 from benchmark.failures import StepFailed, invalid
 from benchmark.meter import Meter
 from benchmark.seeds import seed_of
+from benchmark.stored import StoredForgery, by_case
 from benchmark.tracks.calls import call, check_tensor, kind_of
 from benchmark.tracks.networks import check_weights
 from benchmark.tracks.signature.workbench import Workbench
@@ -52,11 +53,13 @@ def forge(
     meter: Meter,
 ) -> Tensors:
     """Weights ``INDEX/weights/NAME`` and trigger ``INDEX/trigger/NAME`` of every case."""
+    meter.samples = len(bench.task.cases)
+    if isinstance(attack, StoredForgery):
+        return admit(bench, attack, attack.tensors(bench.task.id))
     explainer: ClassExplainer = bench.explainer
     if mode == "adaptive" and isinstance(defense, Hardening):
         explainer = _Attributed(harden(defense, bench.explainer), defense, bench.explainer.size)
     detector = defense if mode == "adaptive" and isinstance(defense, Detector) else None
-    meter.samples = len(bench.task.cases)
     forged: Tensors = {}
     for index, case in enumerate(bench.task.cases):
         name = seed_of("forge", attack.variant, bench.task.id, bench.task.version, seed, index)
@@ -74,11 +77,45 @@ def forge(
             detector=detector,
         )
         forgery = call(attack, partial(attack.forge, offered))
-        weights = call(attack, partial(check_weights, forgery, clean, attack))
-        trigger = call(attack, partial(check_trigger, forgery, bench, attack))
-        forged |= {f"{index}/weights/{key}": value for key, value in weights.items()}
-        forged |= {f"{index}/trigger/{key}": value for key, value in trigger.items()}
+        forged |= _admitted(bench, index, forgery, attack)
     return forged
+
+
+def admit(bench: Workbench, attack: Attack, tensors: Tensors) -> Tensors:
+    """A forgery of all cases that was made elsewhere, checked as any attack's.
+
+    Args:
+        bench: the task.
+        attack: whom to blame.
+        tensors: ``INDEX/weights/NAME`` for every case and tensor of its network, and ``INDEX/trigger/NAME``
+            for what its trigger has.
+    """
+    known = {f"trigger/{part.name}" for part in fields(Trigger)}
+    forged: Tensors = {}
+    for index, named in enumerate(by_case(tensors, len(bench.task.cases), attack.variant)):
+        foreign = sorted(key for key in named.keys() - known if not key.startswith("weights/"))
+        if foreign:
+            names = ", ".join(["weights/NAME", *sorted(known)])
+            raise invalid(attack.variant, f"tensor '{index}/{foreign[0]}' is none of {names}")
+        trigger = Trigger.of(_below("trigger/", named))
+        forged |= _admitted(bench, index, Forgery(weights=_below("weights/", named), trigger=trigger), attack)
+    return forged
+
+
+def _below(prefix: str, tensors: Tensors) -> Tensors:
+    """Tensors whose names begin with the prefix, without it."""
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _admitted(bench: Workbench, index: int, forgery: Forgery, attack: Attack) -> Tensors:
+    """What is stored of the forgery of a case, checked."""
+    clean = bench.clean(bench.task.cases[index])
+    weights = call(attack, partial(check_weights, forgery, clean, attack))
+    trigger = call(attack, partial(check_trigger, forgery, bench, attack))
+    return {
+        **{f"{index}/weights/{key}": value for key, value in weights.items()},
+        **{f"{index}/trigger/{key}": value for key, value in trigger.items()},
+    }
 
 
 def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter: Meter) -> Tensors:

@@ -21,6 +21,7 @@ from benchmark.api import (
     Attack,
     Detector,
     FeatureVisualization,
+    Forgery,
     Hardening,
     Mode,
     ModelBudget,
@@ -30,10 +31,10 @@ from benchmark.api import (
     VisualizationCase,
     Visualizer,
 )
-from benchmark.explainers.visualization import MagnitudeConstrained
 from benchmark.failures import StepFailed, invalid
 from benchmark.meter import Meter
 from benchmark.seeds import seed_of
+from benchmark.stored import StoredForgery, by_case
 from benchmark.tracks.calls import call, check_tensor, kind_of
 from benchmark.tracks.networks import check_weights
 from benchmark.tracks.visualization.workbench import Workbench
@@ -52,11 +53,13 @@ def forge(
     meter: Meter,
 ) -> Tensors:
     """The forged networks' weights, ``INDEX/NAME`` for every case and tensor."""
+    meter.samples = len(bench.cases)
+    if isinstance(attack, StoredForgery):
+        return admit(bench, attack, attack.tensors(bench.task.id))
     explainer: Visualizer = bench.explainer
     if mode == "adaptive" and isinstance(defense, Hardening):
         explainer = _Attributed(harden(defense, bench.explainer), defense, bench.explainer.size)
     detector = defense if mode == "adaptive" and isinstance(defense, Detector) else None
-    meter.samples = len(bench.cases)
     forged: Tensors = {}
     for index, case in enumerate(bench.cases):
         name = seed_of("forge", attack.variant, bench.task.id, bench.task.version, seed, index)
@@ -73,9 +76,29 @@ def forge(
             detector=detector,
         )
         forgery = call(attack, partial(attack.forge, offered))
-        weights = call(attack, partial(check_weights, forgery, clean, attack))
-        forged |= {f"{index}/{key}": value for key, value in weights.items()}
+        forged |= _admitted(bench, index, forgery, attack)
     return forged
+
+
+def admit(bench: Workbench, attack: Attack, tensors: Tensors) -> Tensors:
+    """A forgery of all cases that was made elsewhere, checked as any attack's.
+
+    Args:
+        bench: the task.
+        attack: whom to blame.
+        tensors: ``INDEX/NAME`` for every case and tensor of its network.
+    """
+    forged: Tensors = {}
+    for index, weights in enumerate(by_case(tensors, len(bench.cases), attack.variant)):
+        forged |= _admitted(bench, index, Forgery(weights=weights), attack)
+    return forged
+
+
+def _admitted(bench: Workbench, index: int, forgery: Forgery, attack: Attack) -> Tensors:
+    """What is stored of the forgery of a case, checked."""
+    clean = bench.models[bench.cases[index].victim]
+    weights = call(attack, partial(check_weights, forgery, clean, attack))
+    return {f"{index}/{key}": value for key, value in weights.items()}
 
 
 def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter: Meter) -> Tensors:
@@ -161,17 +184,20 @@ def _visualizations(
     found: dict[str, list[Tensor]] = {"images": []}
     for model, case in zip(models, bench.cases, strict=True):
         observed, units = model.observed_by(meter), [case.unit]
-        if type(visualizer) is FeatureVisualization:
-            run = call(defense, partial(visualizer.optimize, observed, units, seeds))
-            images = run.images
-            found.setdefault("activations", []).append(run.activations[0])
-            if isinstance(visualizer.parametrization, MagnitudeConstrained):
-                found.setdefault("transparency", []).append(run.transparency[0])
-        else:
-            images = call(defense, partial(visualizer.explain, observed, units, seeds))
-        check_tensor(defense.variant, "visualizations", images, (1, len(seeds), *size))
+        kept = call(defense, partial(visualizer.record, observed, units, seeds))
+        images = check_tensor(defense.variant, "visualizations", kept["images"], (1, len(seeds), *size))
         found["images"].append(images[0].detach().clamp(0, 1))
+        for name, shape in (("activations", (1, len(seeds))), ("transparency", (1, len(seeds), *size[1:]))):
+            if name in kept:
+                found.setdefault(name, []).append(_kept(defense, name, kept[name], shape))
     return {name: torch.stack(tensors) for name, tensors in found.items()}
+
+
+def _kept(defense: Hardening, name: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """What a procedure recorded of the only unit, checked to be of a shape; it may have overflowed."""
+    if tuple(values.shape[: len(shape)]) != shape:
+        raise invalid(defense.variant, f"{name} have shape {list(values.shape)} instead of {list(shape)}")
+    return values[0]
 
 
 def _suspicions(

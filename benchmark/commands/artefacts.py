@@ -1,0 +1,75 @@
+"""Commands for whoever hands in forgeries instead of a method: `export-task` and `submit-artefact`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch import Tensor
+
+from benchmark.assets import locate_root
+from benchmark.card import CARD, card_problems
+from benchmark.commands.session import Session
+from benchmark.errors import PotemkinError
+from benchmark.handover import About, export, submit
+from benchmark.stored import read_tensors
+
+
+def export_task(options: argparse.Namespace) -> int:
+    """Writes what a task hands to attacks."""
+    export(locate_root(), options.task, options.out)
+    print(options.out)
+    return 0
+
+
+def submit_artefact(options: argparse.Namespace) -> int:
+    """Hands forgeries in."""
+    root = locate_root()
+    known = {"note": options.note} if options.note else {}
+    about = About(options.title, tuple(options.author), options.paper, options.licence, **known)
+    written: dict[Path, None] = {}
+    for task_id, tensors in _forgeries(options):
+        written |= dict.fromkeys(submit(root, options.name, task_id, tensors, about))
+    for file in written:
+        print(file.relative_to(root).as_posix())
+    folder = root / "submissions" / options.name
+    for problem in card_problems(folder):
+        print(f"to do: {problem}")
+    print(f"next: read {CARD}, then `potemkin run {options.suite} --attack {options.name}`")
+    return 0
+
+
+def _forgeries(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Tasks and what is to be handed in of each."""
+    if options.tensors is None:
+        yield from _finished(options)
+    elif options.task is None:
+        raise PotemkinError("--tensors holds the forgery of one task: say which with --task")
+    else:
+        yield options.task, read_tensors(options.tensors)
+
+
+def _finished(options: argparse.Namespace) -> list[tuple[str, dict[str, Tensor]]]:
+    """Finished oblivious forgeries of an attack, one per task of a suite, those of the task's first seed."""
+    chosen = argparse.Namespace(
+        command="submit_artefact",
+        suite=options.suite,
+        store=options.store,
+        task=[options.task] if options.task else [],
+        attack=[options.from_store],
+        defense=["none"],
+    )
+    session = Session(chosen)
+    found = {}
+    for cell in session.cells:
+        record = session.store.record(*cell.forge.key)
+        first = cell.seed == cell.task.seeds[0] and cell.mode == "oblivious"
+        if first and record is not None and record["status"] == "ok":
+            found[cell.task.id] = session.store.tensors(*cell.forge.key)
+    if not found:
+        raise PotemkinError(
+            f"the store {options.store} holds no finished forgery of {options.from_store} in suite "
+            f"{options.suite}: run `potemkin run {options.suite} --attack {options.from_store}` first"
+        )
+    return list(found.items())

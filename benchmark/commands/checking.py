@@ -1,0 +1,22 @@
+"""The command `check`: whether a submission keeps the contract."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmark.assets import locate_root
+from benchmark.commands.session import check_harness
+from benchmark.contract.checking import check_submission, prepare
+
+
+def check(options: argparse.Namespace) -> int:
+    """Checks submissions, one after the other; 0 only where all are accepted."""
+    root = locate_root()
+    check_harness(root)
+    prepare(root)
+    accepted = True
+    for path in options.path:
+        report = check_submission(path, root, options.seconds)
+        accepted = accepted and report.accepted
+        print("\n".join(report.lines()), flush=True)
+    return 0 if accepted else 1

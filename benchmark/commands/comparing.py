@@ -1,0 +1,225 @@
+"""The command `compare`: where a submission would stand on a published board."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+from rich.markup import escape
+from rich.table import Table
+
+from benchmark.commands.running import RUN_STEPS, execute
+from benchmark.commands.session import Session
+from benchmark.compare import Lowered, Neighbour, Place, joined, lowered, own_cells, places, without
+from benchmark.errors import MethodError, PotemkinError
+from benchmark.gates import control_violations
+from benchmark.outcome import outcome_of
+from benchmark.plan import Cell
+from benchmark.published import foreign_methods, published_folder, read_tables
+from benchmark.registry import FOLDERS, Entry, Registry
+from benchmark.results import cells_table, samples_table
+from benchmark.run import Tally, count_cells
+from benchmark.since import of_tasks, since
+from benchmark.store import Record, Store, release
+from benchmark.tables import Tables
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Runs a submission's missing cells and prints its place; 0 where all of its variants have one."""
+    session = Session(options)
+    entries = submission_at(options.path, session.root, session.registry)
+    mine = {entry.variant for entry in entries}
+    methods = {entry.variant: entry for entry in session.registry.entries}
+    published = read_tables(published_folder(session.root, options.suite), methods)
+    if foreign := foreign_methods(published):
+        raise PotemkinError(f"published method {foreign[0]} has left the project: see `potemkin verify`")
+    now = cells_table(options.suite, session.everything, session.store)
+    changed = since(published.cells, now, release())
+    print(f"{options.suite}: {changed.line()}", flush=True)
+    for task, reason in changed.left_out.items():
+        print(f"left out: {task}, {reason}", flush=True)
+    published = of_tasks(published, changed.left_out)
+    cells = own_cells(session.everything, published.cells, mine, methods)
+    if not cells:
+        raise PotemkinError(f"{_names(mine)} has no cell in suite {options.suite}: is it for its tracks?")
+    tally = _run(session, cells, mine)
+    failed = _failures(cells, session.store, mine)
+    for variant, line in failed.items():
+        print(f"{variant}: not ranked, {line}")
+    ended = [c for c in cells if not {c.attack.variant, c.defense.variant} & failed.keys()]
+    code = _show(session, published, ended, [v for v in sorted(mine) if v not in failed])
+    count = count_cells(cells, session.store, tally)
+    print(count.line())
+    return 1 if failed else code
+
+
+def submission_at(path: Path, root: Path, registry: Registry) -> list[Entry]:
+    """Every variant of the methods in a folder or a file of the project.
+
+    Raises:
+        MethodError: there is nothing, it lies elsewhere, could not be loaded, or holds nothing to rank.
+    """
+    if not path.exists():
+        raise MethodError(f"no file or folder {path}: give a submission's, such as submissions/my_method")
+    place = path.resolve()
+    if not any(place.is_relative_to(root / folder) and place != root / folder for folder in FOLDERS):
+        raise MethodError(f"{path} lies in neither submissions/ nor baselines/: put it into submissions/NAME")
+    for problem in registry.problems:
+        if (root / problem.file).is_relative_to(place):
+            raise MethodError(f"{problem.file} could not be loaded: {problem.reason}")
+    found = [e for e in registry.entries if e.file.resolve().is_relative_to(place)]
+    ranked = [entry for entry in found if not entry.method.control]
+    if not ranked:
+        kind = "only controls, which have no rank" if found else "no method"
+        raise MethodError(f"{path} holds {kind}: `potemkin new attack NAME` writes one to start from")
+    return ranked
+
+
+def _run(session: Session, cells: list[Cell], mine: set[str]) -> Tally:
+    """Runs what is missing, and says what of it are others' forgeries."""
+    known: dict[tuple[str, str], Record | None] = {}
+    ends = Counter(outcome_of(cell, session.store, known).status for cell in cells)
+    session.err.print(
+        f"{_names(mine)}: {len(cells)} cells, {ends['missing']} to run; store {session.options.store}",
+        soft_wrap=True,
+        markup=False,
+    )
+    lent = {
+        c.forge.key: c.attack.variant
+        for c in cells
+        if c.attack.variant not in mine and c.mode == "oblivious" and not (c.skip or c.problem)
+    }
+    absent = {key: name for key, name in lent.items() if session.store.record(*key) is None}
+    if absent:
+        session.err.print(
+            f"{len(absent)} forgeries of {len({*absent.values()})} other attacks are not in the store and "
+            "run too: samples are published, forgeries are not",
+            soft_wrap=True,
+        )
+    tally = execute(session, cells, RUN_STEPS, "running")
+    made = [session.store.record(*key) or {} for key in absent if key in tally.ran]
+    if made:
+        seconds = sum(float(record.get("total_seconds", 0.0)) for record in made)
+        print(f"forgeries of other attacks: {len(made)} made, in {seconds:.0f} s of a worker's time")
+    return tally
+
+
+def _failures(cells: Iterable[Cell], store: Store, mine: set[str]) -> dict[str, str]:
+    """Variants of the submission with cells that failed, but by another method's fault: why, in a line."""
+    known: dict[tuple[str, str], Record | None] = {}
+    reasons: dict[str, list[str]] = {}
+    total: Counter[str] = Counter()
+    for cell in cells:
+        outcome = outcome_of(cell, store, known)
+        own = [name for name in (cell.attack.variant, cell.defense.variant) if name in mine]
+        total.update(own)
+        if outcome.status in ("ok", "skipped") or (outcome.blame == "method" and outcome.culprit not in mine):
+            continue
+        reason = f"{cell.task.id}: {outcome.reason or 'not finished, run again'}"
+        for name in [name for name in own if name == outcome.culprit] or own:
+            reasons.setdefault(name, []).append(reason)
+    return {
+        name: f"it failed in {len(found)} of its {total[name]} cells; {found[0]}"
+        for name, found in sorted(reasons.items())
+    }
+
+
+def _show(session: Session, published: Tables, cells: list[Cell], variants: list[str]) -> int:
+    """Prints places and what they do to others; 1 where a variant has none."""
+    if not variants:
+        return 1
+    own = Tables(
+        cells_table(session.suite.name, cells, session.store),
+        samples_table(cells, session.store),
+        published.methods,
+    )
+    before = without(published, set(variants))
+    after = joined(before, own)
+    known = set(control_violations(before))
+    violations = [violation for violation in control_violations(after) if violation not in known]
+    for violation in violations:
+        print(f"not ranked: {violation}")
+    if violations:
+        return 1
+    code = 0
+    for variant in variants:
+        found = list(places(after, variant))
+        for place in found:
+            _show_place(session, place, after)
+        code = code or int(not found or not all(place.ranked for place in found))
+    if any(published.methods[variant].kind == "attack" for variant in variants):
+        _show_lowered(lowered(before, after))
+    return code
+
+
+def _show_place(session: Session, place: Place, tables: Tables) -> None:
+    title = f"Track {place.track}, {place.kind}s: {place.variant}"
+    if place.row is None or not place.ranked:
+        print(f"{title} has no rank: too few of its cells have ended")
+        return
+    division = tables.methods[place.variant].division
+    print(
+        f"{title} would be {_rank(place.row)} of {place.ranked} in division {division}, "
+        f"score {_score(place.row)}"
+    )
+    table = Table()
+    for column in ("", "rank", place.kind, "score [95 % interval]", "difference to it [95 %, paired]", ""):
+        table.add_column(column)
+    above = [n for n in place.neighbours if n.role in ("leader", "above") and _is_above(n, place)]
+    for neighbour in above:
+        table.add_row(*_fields(neighbour))
+    name, rank, score = escape(place.variant), _rank(place.row), escape(_score(place.row))
+    table.add_row("submission", rank, name, score, "", "", style="bold")
+    for neighbour in place.neighbours:
+        if neighbour not in above:
+            table.add_row(*_fields(neighbour), style="dim" if neighbour.role == "control" else "")
+    session.out.print(table)
+
+
+def _is_above(neighbour: Neighbour, place: Place) -> bool:
+    return place.row is not None and bool(neighbour.row["rank"] <= place.row["rank"])
+
+
+def _fields(neighbour: Neighbour) -> tuple[str, ...]:
+    difference = neighbour.difference
+    paired = f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+    return (
+        neighbour.role,
+        _rank(neighbour.row),
+        escape(neighbour.name),
+        escape(_score(neighbour.row)),
+        escape(paired),
+        difference.verdict,
+    )
+
+
+def _rank(row: pd.Series) -> str:
+    if pd.isna(row["rank"]):
+        return "-"
+    low, high = row["rank_low"], row["rank_high"]
+    return f"{row['rank']}" if low == high else f"{row['rank']} ({low}-{high})"
+
+
+def _score(row: pd.Series) -> str:
+    return f"{row['score']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+
+
+def _show_lowered(found: list[Lowered]) -> None:
+    if not found:
+        print("It would lower no published hardening or detector.")
+        return
+    print(f"It would lower {len(found)} published defenses (score before, after, paired difference [95 %]):")
+    for one in found:
+        place = f"  {one.track}, {one.kind} {one.name}: {one.before:.3f} -> "
+        drop, low, high = one.drop
+        if pd.isna(one.after):
+            print(f"{place}no rank, since a cell of it with the submission has not ended")
+        else:
+            print(f"{place}{one.after:.3f}, {-drop:+.3f} [{-high:+.3f}, {-low:+.3f}]")
+
+
+def _names(variants: set[str]) -> str:
+    return ", ".join(sorted(variants))

@@ -1,0 +1,80 @@
+"""Commands about published results: `publish` and `verify`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from benchmark.assets import locate_root
+from benchmark.console import make_console
+from benchmark.errors import PotemkinError
+from benchmark.published import (
+    CELLS,
+    PLACE,
+    SAMPLES,
+    boards_exist,
+    published_folder,
+    published_suites,
+    read_tables,
+    table_violations,
+    violations,
+    write_boards,
+)
+from benchmark.registry import Entry, find_methods
+
+
+def publish(options: argparse.Namespace) -> int:
+    """Copies a finished run's tables to where published ones lie, and builds their boards."""
+    root = locate_root()
+    source: Path = options.out / options.suite
+    found = table_violations(read_tables(source, _methods(root)))
+    if found:
+        _complain("not published", found)
+        return 1
+    folder = root / PLACE / options.suite
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (CELLS, SAMPLES):
+        shutil.copyfile(source / name, folder / name)
+    tables = read_tables(folder, _methods(root))
+    write_boards(tables, folder)
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    print(
+        f"published: {folder.relative_to(root).as_posix()}, {len(tables.cells)} cells, "
+        f"{len(tables.samples)} samples, {size / 1e6:.1f} MB"
+    )
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Checks published suites: exit code 1 with a sentence per violation."""
+    root = locate_root()
+    suites = [options.suite] if options.suite else published_suites(root)
+    if not suites:
+        raise PotemkinError(
+            f"nothing is published in {PLACE.as_posix()}: `potemkin run quick`, then `potemkin publish quick`"
+        )
+    bad = 0
+    for suite in suites:
+        folder = published_folder(root, suite)
+        tables = read_tables(folder, _methods(root))
+        rebuild = options.rebuild and boards_exist(tables)
+        if rebuild:
+            write_boards(tables, folder)
+        found = violations(tables, folder)
+        _complain(suite, found)
+        bad += len(found)
+        about = f"{len(tables.cells)} cells, {len(tables.samples)} samples"
+        done = ", boards rebuilt" if rebuild else ""
+        print(f"{suite}: {about}{done}: {f'{len(found)} violations' if found else 'nothing amiss'}")
+    return 1 if bad else 0
+
+
+def _methods(root: Path) -> dict[str, Entry]:
+    return {entry.variant: entry for entry in find_methods(root).entries}
+
+
+def _complain(title: str, found: list[str]) -> None:
+    console = make_console(stderr=True)
+    for violation in found:
+        console.print(f"{title}: {violation}", style="red", markup=False, soft_wrap=True)

@@ -1,0 +1,74 @@
+"""A tiny task per track, on which a method like a template's takes seconds.
+
+They are the smoke tasks with fewer cases and seeds, written in code, so that a check needs no task file.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.tracks import task_class, workbench_of
+
+_COMMON: dict[str, Any] = {
+    "version": 1,
+    "title": "tiny",
+    "data": "fashion-mnist",
+    "limits": {"seconds": 60, "memory_gb": 4},
+}
+_TASKS: dict[str, tuple[dict[str, Any], ...]] = {
+    "saliency": tuple(
+        {
+            "id": f"saliency/check-{explainer}",
+            "track": "saliency",
+            "victim": "fashion-small",
+            "explainer": {"name": explainer},
+            "cases": 2,
+            "batch": 2,
+            "budget": {"linf": 32 / 255},
+            "calibration": {"images": 8, "negatives": 4},
+        }
+        for explainer in ("gradient", "lrp")
+    ),
+    "visualization": (
+        {
+            "id": "visualization/check",
+            "track": "visualization",
+            "victim": "fashion-tiny",
+            "explainer": {
+                "name": "feature_visualization",
+                "settings": {"optimizer": "sgd", "learning_rate": 1.0, "steps": 60},
+            },
+            "cases": [{"unit": 4, "target": "ring-28"}],
+            "budget": {"accuracy_drop": 0.03},
+            "visualization_seeds": 2,
+            "metrics": {"perceptual_seeds": 1, "other_seeds": 1},
+            "pools": {"calibration": ["fashion-tiny"], "negatives": ["fashion-small-1"]},
+        },
+    ),
+    "signature": (
+        {
+            "id": "signature/check",
+            "track": "signature",
+            "victim": "fashion-mini-1",
+            "explainer": {"name": "input_agnostic_saliency"},
+            "cases": [{"target_class": 3, "row": 23, "column": 23}],
+            "budget": {"accuracy_drop": 0.04},
+            "pools": {"calibration": ["fashion-mini-2"], "negatives": ["fashion-mini-4"]},
+        },
+    ),
+}
+
+
+@cache
+def tiny_benches(track: str, root: Path) -> tuple[Any, ...]:
+    """Tiny tasks of a track, ready, the first choice first; loaded once.
+
+    Raises:
+        AssetError: the project's own networks or images are missing.
+    """
+    make, prepare = task_class(track), workbench_of(track).prepare
+    return tuple(prepare(make(**_COMMON, **fields), root, torch.device("cpu")) for fields in _TASKS[track])

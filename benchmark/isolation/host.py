@@ -1,0 +1,319 @@
+"""Starts confined processes and asks them things; what comes back is checked before anyone believes it.
+
+A process is started by whoever may start processes, and asked by whoever holds its pipe: those are two, since
+the workers that hold the data start none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import psutil
+import safetensors.torch
+import torch
+
+from benchmark.assets import MARKER
+from benchmark.failures import Blame, StepFailed, invalid
+from benchmark.isolation import inside, kernel, parcel
+
+_HEADER_BYTES = 2**20
+_ANSWER_BYTES = 2**28
+_STATUSES = ("ok", "skipped", "invalid", "oom", "crashed")
+_CODE = ("benchmark", "baselines")
+_START_SECONDS = 60.0
+_NO_ANSWER = "sent what is no answer"
+
+
+def confinement(
+    root: Path,
+    methods: tuple[Path, ...],
+    scratch: Path,
+    log: Path,
+    threads: int,
+    memory_gb: float,
+    modules: tuple[str, ...] = (),
+) -> inside.Confinement:
+    """How a process for a submission is confined.
+
+    Args:
+        root: the project's root, of which nothing is seen but code.
+        methods: folders of the submissions, which are seen.
+        scratch: folder of its own.
+        log: what it prints goes there.
+        threads: of tensor operations.
+        memory_gb: that it may take beyond what it starts with.
+        modules: of the project's own methods that will be in it.
+    """
+    python = {Path(p).resolve() for p in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    paths = {Path(entry).resolve() for entry in sys.path if entry}
+    # The package can have been installed from another folder of the project than the one at hand.
+    projects = {root, *(path for path in paths if (path / MARKER).is_file())}
+    own = [project / name for project in sorted(projects) for name in _CODE] + list(methods)
+    installed = {path for path in python | paths if path.exists() and not _leads_to(path, projects)}
+    devices = tuple(sorted(Path("/dev").glob("nvidia*")))
+    view = kernel.View((*own, *sorted(installed)), tuple(sorted(projects)), scratch, devices=devices)
+    return inside.Confinement(root, view, log, threads, namespaces_work(), memory_gb, modules)
+
+
+def _leads_to(path: Path, projects: set[Path]) -> bool:
+    return any(project.is_relative_to(path) for project in projects)
+
+
+@functools.cache
+def namespaces_work() -> bool:
+    """Whether this machine lets a process move into namespaces of its own; found out by trying, once."""
+    if not sys.platform.startswith("linux"):
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        child = os.fork()
+        if not child:
+            with contextlib.suppress(BaseException):
+                kernel.enter_namespaces(kernel.View((), (), Path(folder)))
+                os._exit(0)
+            os._exit(1)
+        return os.waitpid(child, 0)[1] == 0
+
+
+def launch(context: Any, how: inside.Confinement) -> tuple[BaseProcess, Connection]:
+    """A confined process, and this side of its pipe."""
+    here, there = context.Pipe()
+    process: BaseProcess = context.Process(target=inside.main, args=(there, how), daemon=True)
+    process.start()
+    there.close()
+    return process, here
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long an answer is waited for."""
+
+    seconds: float
+
+
+@dataclass
+class Guest:
+    """A confined process, to ask.
+
+    Args:
+        pipe: to it.
+        pid: its process id.
+        strangers: variants of the methods in it that are not the project's own.
+        members: variants of all methods in it.
+        device: where answers' tensors go.
+        containment: what is in force.
+        overhead: seconds that starting, packing and crossing took, less what the process says it worked.
+        noticed: for every question what was noticed in it, as the process tells.
+        patience: for whoever is not watched over by somebody else; None waits without end.
+    """
+
+    pipe: Connection
+    pid: int
+    strangers: frozenset[str]
+    members: frozenset[str]
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    containment: str = ""
+    overhead: float = 0.0
+    noticed: list[dict[str, Any]] = field(default_factory=list)
+    patience: Patience | None = None
+    _ended: bool = False
+
+    def greet(self) -> None:
+        """Waits until the process is confined."""
+        started = time.perf_counter()
+        try:
+            if not self.pipe.poll(_START_SECONDS):
+                raise StepFailed("infra", "infra", "a confined process did not start")
+            self.containment = str(json.loads(self.pipe.recv_bytes(_HEADER_BYTES))["containment"])
+        except (EOFError, OSError, ValueError, KeyError) as error:
+            raise StepFailed("infra", "infra", f"a confined process could not be started: {error}") from error
+        self.overhead += time.perf_counter() - started
+
+    def ask(self, variant: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What the function returns in there: tensors, plain values, lists, and dicts for dataclasses.
+
+        Args:
+            variant: the method that is asked, to blame for what goes wrong.
+            function: of a module of the harness.
+            arguments: anything importable.
+
+        Raises:
+            StepFailed: blamed on the method.
+        """
+        if not self.containment:
+            self.greet()
+        started = time.perf_counter()
+        question = parcel.pack((function, arguments))
+        with self._patient(variant):
+            header, value, tensors = self._exchange(variant, question)
+        if question.meter is not None:
+            parcel.add_counts(question.meter, header.get("counts"))
+        worked = header.get("seconds")
+        self.overhead += time.perf_counter() - started - (worked if isinstance(worked, float) else 0.0)
+        self.noticed.append(header)
+        self._judge(variant, header)
+        try:
+            return parcel.decode(value, safetensors.torch.load(tensors), self.device)
+        except Exception as error:  # whatever a parser makes of a stranger's bytes
+            raise invalid(variant, _NO_ANSWER) from error
+
+    @contextlib.contextmanager
+    def _patient(self, variant: str) -> Iterator[None]:
+        """Ends the process when patience ends, whatever is being waited for."""
+        if self.patience is None:
+            yield
+            return
+        timer = threading.Timer(self.patience.seconds, self._end)
+        timer.start()
+        try:
+            yield
+        except StepFailed:
+            if self._ended:
+                reason = f"took more than {self.patience.seconds:g} s"
+                raise StepFailed("timeout", "method", reason, variant) from None
+            raise
+        finally:
+            timer.cancel()
+
+    def _end(self) -> None:
+        self._ended = True
+        for process in family(self.pid):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+    def _judge(self, variant: str, header: dict[str, Any]) -> None:
+        """Raises what the answer says went wrong, or what was noticed."""
+        tried, replaced = (_texts(header.get(name)) for name in ("tried", "replaced"))
+        culprit = self._culprit(variant, header.get("culprit"))
+        if tried:
+            raise invalid(culprit, tried[0])
+        if replaced:
+            more = f" and {len(replaced) - 1} more" if len(replaced) > 1 else ""
+            raise invalid(culprit, f"replaced {replaced[0]}{more}: a method must leave the harness as it is")
+        status = header.get("status")
+        if status not in _STATUSES:
+            raise invalid(culprit, _NO_ANSWER)
+        if status != "ok":
+            blame: Blame = "" if status == "skipped" else "method"
+            raise StepFailed(status, blame, str(header.get("reason"))[:300], culprit)
+        if header.get("overwritten"):
+            raise invalid(culprit, "changed the network or the data in place")
+
+    def _culprit(self, asked: str, claimed: object) -> str:
+        """Whom to believe to be at fault: a stranger cannot put it on the project's own methods."""
+        possible = self.strangers or self.members
+        if isinstance(claimed, str) and claimed in possible:
+            return claimed
+        return asked if asked in possible or len(possible) != 1 else next(iter(possible))
+
+    def _exchange(self, variant: str, question: parcel.Question) -> tuple[dict[str, Any], bytes, bytes]:
+        """Sends a question; header, result and tensors of the answer."""
+        try:
+            self.pipe.send_bytes(question.frame)
+            self.pipe.send_bytes(question.tensors)
+            header = json.loads(self.pipe.recv_bytes(_HEADER_BYTES))
+            value, tensors = self.pipe.recv_bytes(_ANSWER_BYTES), self.pipe.recv_bytes(_ANSWER_BYTES)
+        except EOFError as error:
+            raise StepFailed("crashed", "method", "ended its process before it returned", variant) from error
+        except OSError as error:
+            reason = f"returned more than {_ANSWER_BYTES // 2**20} MB, or ended its process meanwhile"
+            raise StepFailed("crashed", "method", reason, variant) from error
+        except (ValueError, RecursionError) as error:
+            raise invalid(variant, _NO_ANSWER) from error
+        if not isinstance(header, dict):
+            raise invalid(variant, _NO_ANSWER)
+        return header, value, tensors
+
+    def peak_mb(self) -> float:
+        """Peak memory of the process and those below it (Linux; elsewhere what they have now)."""
+        return max((_peak_mb(process) for process in family(self.pid)), default=0.0)
+
+    def close(self) -> None:
+        """Gives up the pipe, which ends the process."""
+        self.pipe.close()
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all below it."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def memory_of(pid: int) -> int:
+    """Bytes of memory that a process and those below it hold; what they share counts for each."""
+    total = 0
+    for process in family(pid):
+        with contextlib.suppress(psutil.Error):
+            total += int(process.memory_info().rss)
+    return total
+
+
+def _peak_mb(process: psutil.Process) -> float:
+    try:
+        for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    with contextlib.suppress(psutil.Error):
+        return float(process.memory_info().rss) / 2**20
+    return 0.0
+
+
+def _texts(value: object) -> list[str]:
+    return [str(item)[:300] for item in value] if isinstance(value, list) else []
+
+
+def _own_context() -> Any:
+    fork = "fork" in multiprocessing.get_all_start_methods()
+    return multiprocessing.get_context("fork" if fork else "spawn")
+
+
+@contextlib.contextmanager
+def confined(
+    root: Path,
+    methods: tuple[Path, ...],
+    seconds: float,
+    memory_gb: float,
+    variants: frozenset[str] = frozenset(),
+    context: Any = None,
+) -> Iterator[Guest]:
+    """A guest for the length of a ``with`` block.
+
+    Args:
+        root: the project's root.
+        methods: folders of the submissions that are to be seen.
+        seconds: that a question may take.
+        memory_gb: that the process may take.
+        variants: of the methods that will be in it.
+        context: how its process is started; by default it is forked from this one, which takes no time and
+            gives it all that this one has in memory: not for a process that has loaded images.
+    """
+    with tempfile.TemporaryDirectory(prefix="potemkin-") as folder:
+        # Resolved: the folder for temporary files can be a link, and what is compared are paths.
+        own = Path(folder).resolve()
+        how = confinement(root, methods, own / "scratch", own / "log", 1, memory_gb)
+        process, pipe = launch(context or _own_context(), how)
+        guest = Guest(pipe, process.pid or 0, variants, variants, patience=Patience(seconds))
+        try:
+            yield guest
+        finally:
+            guest.close()
+            process.kill()
+            process.join()

@@ -1,0 +1,96 @@
+"""What a confined process is asked: functions of this module with methods and what they are handed.
+
+They run in there, next to a stranger's code; what they return is data, and the harness checks it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmark.api import Attack, Detector, Forgery, Hardening, Method, TaskFacts
+from benchmark.failures import invalid
+from benchmark.tracks.calls import call, kind_of
+
+FACTS = ("name", "paper", "tracks", "control", "adaptive", "evades", "differentiable")
+"""Class attributes that the harness wants to know of a method."""
+
+
+def create(module: str, class_name: str, settings: str) -> Method:
+    """The method; the same one for the same words, so that it may remember from call to call."""
+    return _create(module, class_name, settings)
+
+
+@functools.cache
+def _create(module: str, class_name: str, settings: str) -> Method:
+    method: Method = getattr(importlib.import_module(module), class_name)(**json.loads(settings))
+    return method
+
+
+def describe(root: Path, file: Path) -> list[dict[str, Any]]:
+    """Every variant of every method of a file: where it is, its settings, and what is known of its class."""
+    from benchmark.registry import entries_of
+
+    return [
+        {
+            "class_name": entry.class_name,
+            "settings": dict(entry.settings),
+            "variant": entry.variant,
+            "kind": entry.kind,
+            "decides": inspect.getattr_static(entry.method, "skip") is not Method.skip,
+            "facts": facts_of(entry.method),
+        }
+        for entry in entries_of(file, root)
+    ]
+
+
+def facts_of(method: type[Method]) -> dict[str, Any]:
+    """What is known of a method's class, as plain values."""
+    return {name: getattr(method, name) for name in FACTS if hasattr(method, name)}
+
+
+def skip(method: Method, facts: TaskFacts) -> str | None:
+    """Why the method does not apply."""
+    return method.skip(facts)
+
+
+def forge(attack: Attack, case: Any) -> dict[str, Any]:
+    """The forgery's tensors: ``inputs``, or ``weights`` by name, and ``trigger`` by name."""
+    forgery = call(attack, lambda: attack.forge(case))
+    if not isinstance(forgery, Forgery):
+        raise invalid(attack.variant, f"forge() must return a Forgery, not {kind_of(forgery)}")
+    trigger = forgery.trigger
+    if trigger is not None and not hasattr(trigger, "tensors"):
+        raise invalid(attack.variant, f"the trigger must be a Trigger, not {kind_of(trigger)}")
+    weights = forgery.weights
+    return {
+        "inputs": forgery.inputs,
+        "weights": dict(weights) if isinstance(weights, Mapping) else weights,
+        "trigger": None if trigger is None else trigger.tensors(),
+    }
+
+
+def suspicion(detector: Detector, audit: Any) -> Any:
+    """The suspicions."""
+    return call(detector, lambda: detector.suspicion(audit))
+
+
+def harden(hardening: Hardening, explainer: Any) -> list[str]:
+    """Hardens, and names what has come of it: its class, and those of the harness that it inherits from."""
+    hardened = call(hardening, lambda: hardening.harden(explainer))
+    bases = [base.__name__ for base in type(hardened).__mro__ if base.__module__.startswith("benchmark.")]
+    return [kind_of(hardened), *bases]
+
+
+def invoke(hardening: Hardening, explainer: Any, name: str, arguments: tuple[Any, ...]) -> Any:
+    """Hardens, and calls a method of the hardened explainer."""
+
+    def ask() -> Any:
+        return getattr(hardening.harden(explainer), name)(*arguments)
+
+    return call(hardening, ask)

@@ -1,0 +1,229 @@
+"""Methods that live in a confined process, as the harness sees them: every call crosses over.
+
+A stand-in knows of its method only what it was told when the file was described, and has none of its code.
+Packed into a question, it becomes the method itself on the other side.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from benchmark.api import (
+    Attack,
+    ClassExplainer,
+    Detector,
+    Explainer,
+    FeatureVisualization,
+    Forgery,
+    Hardening,
+    InputAgnosticSaliency,
+    Method,
+    Network,
+    Query,
+    TaskFacts,
+    Trigger,
+    Unit,
+    Visualizer,
+)
+from benchmark.failures import invalid
+from benchmark.isolation import operations
+from benchmark.isolation.host import Guest
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a stand-in's method is."""
+
+    module: str
+    class_name: str
+    settings: str
+
+
+class StandIn(Method):
+    """What stand-ins share."""
+
+    origin: Origin
+    decides: ClassVar[bool] = False
+    """Whether the method has a word in where it applies."""
+    guest: Guest | None = None
+
+    def __reduce__(self) -> Any:
+        """The method itself, where its code may run."""
+        return operations.create, (self.origin.module, self.origin.class_name, self.origin.settings)
+
+    def ask(self, function: Any, *arguments: Any) -> Any:
+        """What a function of the harness says of the method."""
+        if self.guest is None:
+            raise RuntimeError(f"{self.variant} has no process to run in")
+        return self.guest.ask(self.variant, function, self, *arguments)
+
+    def skip(self, task: TaskFacts) -> str | None:
+        """Why the method does not apply, as it says."""
+        if not self.decides:
+            return None
+        reason = self.ask(operations.skip, task)
+        if reason is None or isinstance(reason, str):
+            return reason
+        raise invalid(self.variant, f"skip() must return a sentence or None, not {type(reason).__name__}")
+
+
+class AttackStandIn(StandIn, Attack):
+    """An attack elsewhere."""
+
+    def forge(self, case: Any) -> Forgery:
+        """Its forgery."""
+        found = self.ask(operations.forge, case)
+        if not isinstance(found, Mapping):
+            raise invalid(self.variant, "forge() must return a Forgery")
+        trigger, weights = found.get("trigger"), found.get("weights")
+        if trigger is not None and not _are_tensors(trigger):
+            raise invalid(self.variant, "the trigger cannot be used: it holds what is no tensor")
+        return Forgery(found.get("inputs"), weights, None if trigger is None else Trigger.of(trigger))
+
+
+class DetectorStandIn(StandIn, Detector):
+    """A detector elsewhere."""
+
+    def suspicion(self, audit: Any) -> Tensor:
+        """Its suspicions."""
+        found: Tensor = self.ask(operations.suspicion, audit)
+        return found
+
+
+class HardeningStandIn(StandIn, Hardening):
+    """A hardening elsewhere."""
+
+    def harden(self, explainer: Any) -> Any:
+        """A stand-in of the hardened explainer; whatever was returned, if it is none."""
+        bases = self.ask(operations.harden, explainer)
+        for name, stand_in in _EXPLAINERS.items():
+            if isinstance(bases, list) and name in bases:
+                return stand_in(self, explainer)
+        kind = bases[0] if isinstance(bases, list) and bases else type(bases).__name__
+        return type(str(kind), (), {})()  # of the name that the complaint about it will have
+
+
+@dataclass(frozen=True)
+class _Hardened:
+    """What stand-ins of hardened explainers share."""
+
+    hardening: HardeningStandIn
+    explainer: Any
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", str(self.explainer.name))  # frozen: set once, here
+
+    def __reduce__(self) -> Any:
+        """The hardened explainer itself, where the hardening's code may run."""
+        return _harden, (self.hardening, self.explainer)
+
+    def _invoke(self, name: str, *arguments: Any) -> Any:
+        return self.hardening.ask(operations.invoke, self.explainer, name, arguments)
+
+
+def _harden(hardening: Hardening, explainer: Any) -> Any:
+    return hardening.harden(explainer)
+
+
+@dataclass(frozen=True)
+class ExplainerStandIn(_Hardened, Explainer):
+    """A hardened explainer of track ``saliency``; its maps are on no graph."""
+
+    def relevance(self, model: Network, query: Query) -> Tensor:
+        """Its relevance."""
+        found: Tensor = self._invoke("relevance", model, query)
+        return found
+
+    def explain(self, model: Network, query: Query) -> Tensor:
+        """Its maps."""
+        found: Tensor = self._invoke("explain", model, query)
+        return found
+
+
+@dataclass(frozen=True)
+class VisualizerStandIn(_Hardened, Visualizer):
+    """A hardened explainer of track ``visualization``."""
+
+    def explain(self, model: Network, units: Sequence[Unit], seeds: Sequence[int]) -> Tensor:
+        """Its images."""
+        found: Tensor = self._invoke("explain", model, tuple(units), tuple(seeds))
+        return found
+
+    def record(self, model: Network, units: Sequence[Unit], seeds: Sequence[int]) -> dict[str, Tensor]:
+        """Its images, and what its procedure recorded."""
+        found = self._invoke("record", model, tuple(units), tuple(seeds))
+        if not _are_tensors(found) or "images" not in found:
+            raise invalid(self.hardening.variant, "record() must return tensors by name, images among them")
+        kept: dict[str, Tensor] = found
+        return kept
+
+    def procedures(self) -> tuple[FeatureVisualization, ...]:
+        """Known on the other side only."""
+        raise RuntimeError(f"{self.hardening.variant}'s procedures are known in its own process only")
+
+    def attainable(self, model: Network, target: Tensor) -> Tensor:
+        """What a perfect attack could show."""
+        found: Tensor = self._invoke("attainable", model, target)
+        return found
+
+
+@dataclass(frozen=True)
+class ClassExplainerStandIn(_Hardened, ClassExplainer):
+    """A hardened explainer of track ``signature``."""
+
+    def explain(self, model: Network, classes: Sequence[int], seed: int) -> Tensor:
+        """Its maps."""
+        found: Tensor = self._invoke("explain", model, tuple(classes), seed)
+        return found
+
+    def procedures(self) -> tuple[InputAgnosticSaliency, ...]:
+        """Known on the other side only."""
+        raise RuntimeError(f"{self.hardening.variant}'s procedures are known in its own process only")
+
+
+_EXPLAINERS: dict[str, type[_Hardened]] = {
+    "Explainer": ExplainerStandIn,
+    "Visualizer": VisualizerStandIn,
+    "ClassExplainer": ClassExplainerStandIn,
+}
+_KINDS: dict[str, type[StandIn]] = {
+    "attack": AttackStandIn,
+    "hardening": HardeningStandIn,
+    "detector": DetectorStandIn,
+}
+
+
+def _are_tensors(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(part, Tensor) for part in value.values())
+
+
+def stand_in_class(kind: str, class_name: str, facts: Mapping[str, Any], decides: bool) -> type[StandIn]:
+    """A stand-in's class, with the facts of the method's as its attributes.
+
+    Args:
+        kind: ``attack``, ``hardening`` or ``detector``.
+        class_name: of the method.
+        facts: class attributes of the method, checked.
+        decides: whether it has a ``skip`` of its own.
+    """
+    return type(class_name, (_KINDS[kind],), {**facts, "decides": decides})
+
+
+def stand_in(method: type[StandIn], origin: Origin, guest: Guest | None = None) -> StandIn:
+    """A stand-in of one variant.
+
+    Args:
+        method: its class.
+        origin: where the method is.
+        guest: the process that it lives in; None where it will not be asked.
+    """
+    made = method.__new__(method)
+    made.settings = json.loads(origin.settings)
+    made.origin, made.guest = origin, guest
+    return made
