@@ -2,8 +2,9 @@
 
 * ``reproduced``: every case's value is the recorded one to the last digit that single precision keeps, in
   which forgeries and explanations are stored: within 2**-23 of the larger of the two, or within 1e-9.
-* ``within noise``: no case is further off than the largest *numerical* deviation that was measured for the
-  task (:mod:`benchmark.noise`), nor is the mean over cases further off than the largest of a mean.
+* ``within noise``: no case is further off than what the task's *numerical* noise floor covers of a case
+  (:mod:`benchmark.noise`: a multiple of the largest that was measured), nor is the mean further off than
+  what it covers of a mean.
 * ``different``: anything else; also a case that is nan in one of the two only, and other text.
 
 The cell's verdict is the worst of its metrics'. Numerical noise is what other rounding does, on another
@@ -25,7 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.errors import PotemkinError
-from benchmark.noise import KindFloor, MetricFloor
+from benchmark.noise import KindFloor
 from benchmark.outcome import outcome_of
 from benchmark.plan import Cell, Planner
 from benchmark.recorded import PERCEPTUAL, Recorded
@@ -57,7 +58,8 @@ class Comparison:
         now: the mean now.
         case: largest deviation of a case; nan where it cannot be told.
         mean: deviation of the mean.
-        floor: the metric's noise, or None.
+        limits: what the noise floor covers of a case and of the mean; nan without one.
+        seeds: standard deviation of a case over attack seeds; nan where it was not measured.
         note: what a number does not say, or empty.
     """
 
@@ -67,7 +69,8 @@ class Comparison:
     now: float = np.nan
     case: float = np.nan
     mean: float = np.nan
-    floor: MetricFloor | None = None
+    limits: tuple[float, float] = (np.nan, np.nan)
+    seeds: float = np.nan
     note: str = ""
 
 
@@ -201,19 +204,25 @@ def _compared(
     floor = floors.metrics.get(metric) if floors else None
     case, mean = _deviations(first, second)
     means = [float(np.nanmean(v)) if np.isfinite(v).any() else np.nan for v in (first, second)]
-    verdict = _verdict(first, second, case, mean, floor)
-    return Comparison(metric, verdict, means[0], means[1], case, mean, floor)
+    values = np.abs(np.concatenate([first, second]))
+    limits = (
+        floor.limits(float(np.max(values[np.isfinite(values)], initial=0))) if floor else (np.nan, np.nan)
+    )
+    verdict: Verdict = "different"
+    if _equal(first, second):
+        verdict = "reproduced"
+    elif case <= limits[0] and mean <= limits[1]:  # never true of nan
+        verdict = "within noise"
+    seeds = floor.seed_case if floor else np.nan
+    return Comparison(metric, verdict, means[0], means[1], case, mean, limits, seeds)
 
 
-def _verdict(first: Floats, second: Floats, case: float, mean: float, floor: MetricFloor | None) -> Verdict:
+def _equal(first: Floats, second: Floats) -> bool:
+    """Whether all values are the same numbers in single precision."""
     same = np.isclose(first, second, rtol=0, atol=ABSOLUTE, equal_nan=True)
     with np.errstate(invalid="ignore"):
         same |= np.abs(first - second) <= RELATIVE * np.maximum(np.abs(first), np.abs(second))
-    if same.all():
-        return "reproduced"
-    if floor is not None and case <= floor.case_largest and mean <= floor.mean_largest:
-        return "within noise"
-    return "different"
+    return bool(same.all())
 
 
 def _deviations(first: Floats, second: Floats) -> tuple[float, float]:

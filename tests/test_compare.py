@@ -12,12 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from harness import CASES, METHODS, SUITE, TASKS, Project, Result
+from harness import CASES, METHODS, ROOT, SUITE, TASKS, Project, Result
 
 from benchmark.api import Attack, Detector, Hardening, Method
 from benchmark.board import build_boards
+from benchmark.cli import main
+from benchmark.commands.comparing import submission_at
 from benchmark.compare import BETTER, TIED, WORSE, Place, lowered, places, without
-from benchmark.registry import Entry
+from benchmark.errors import MethodError
+from benchmark.registry import Entry, Problem, Registry, find_methods
+from benchmark.since import since
 from benchmark.statistics import rank
 from benchmark.tables import Tables
 
@@ -227,7 +231,7 @@ def met(project: Project, kind: str) -> set[tuple[str, str]]:
 
 def attack_table(project: Project, result: Result, name: str) -> dict[str, list[str]]:
     """Fields of the printed rows, by method."""
-    assert f"attacks: {name} would be " in result.out, result.out + result.err
+    assert f"attacks: {name} would be rank " in result.out, result.out + result.err
     lines = [line for line in result.out.splitlines() if line.startswith("│")]
     fields = [[part.strip() for part in line.strip("│").split("│")] for line in lines]
     return {row[2]: row for row in fields}
@@ -295,10 +299,8 @@ def test_a_new_hardening_runs_others_forgeries_and_says_so(project: Project) -> 
     lent = [r for r in project.records("forge").values() if r["coordinates"]["mode"] == "oblivious"]
     assert f"forgeries of other attacks: {len(lent)} made, in " in result.out
     assert f"{len(lent)} forgeries of {len(attacks)} other attacks are not in the store" in result.err
-    assert "hardenings: other[beta=4] would be " in result.out
+    assert "hardenings: other[beta=4] would be rank " in result.out
     assert "would lower" not in result.out
-    again = compare(project, "submissions/other")
-    assert again.code == 0 and "forgeries" not in again.out + again.err
 
 
 def test_a_submission_that_fails_is_told_so_and_not_ranked(project: Project) -> None:
@@ -315,23 +317,19 @@ def test_a_submission_that_fails_is_told_so_and_not_ranked(project: Project) -> 
     assert result.counts["failed"] > 0
 
 
-def test_a_published_method_is_compared_with_the_others_in_place_of_itself(project: Project) -> None:
+def test_a_published_method_is_compared_in_place_of_itself_and_changes_since_are_said(
+    project: Project,
+) -> None:
     published = project.root / f"results/published/{SUITE}/samples.parquet"
     samples = pd.read_parquet(published)
     samples.loc[samples["attack"] == "pull", "manipulation"] = 1.0
     samples.to_parquet(published, index=False)
-    result = compare(project, "submissions/pull")
-    assert result.code == 0, result.err
-    rows = attack_table(project, result, "pull")
-    assert not rows["pull"][3].startswith("1.000"), "its published samples are left aside"
-    assert f"{SUITE}: published at commit unknown; unchanged since" in result.out
-
-
-def test_what_has_changed_since_is_said_and_a_task_of_another_version_left_out(project: Project) -> None:
     project.edit("submissions/soft/method.py", "factor: float = 1.0", "factor: float = 2.0")
     project.edit(f"tasks/{TASKS[1]}.yaml", "version: 1", "version: 2")
     result = compare(project, "submissions/pull")
     assert result.code == 0, result.err
+    rows = attack_table(project, result, "pull")
+    assert not rows["pull"][3].startswith("1.000"), "its published samples are left aside"
     first, second = result.out.splitlines()[:2]
     assert (
         "the code of 2 methods (soft[beta=2], soft[beta=8]) and weights or data of 0 tasks changed" in first
@@ -341,13 +339,40 @@ def test_what_has_changed_since_is_said_and_a_task_of_another_version_left_out(p
     assert tasks == {TASKS[0]}
 
 
-def test_paths_that_hold_no_submission_are_one_clear_message(untouched: Project, tmp_path: Path) -> None:
-    def complaint(path: str) -> str:
-        result = compare(untouched, path)
-        assert result.code == 1 and not result.out
-        return result.err
+def test_nothing_has_changed_where_nothing_has() -> None:
+    names = {"task": "saliency/one", "attack": "push", "defense": "none", "mode": "oblivious", "seed": 0}
+    about = {"task_version": 1, "attack_code": "a", "defense_code": "b", "weights": "c", "data": "d"}
+    row = {"cell_id": "e", **names, **about, "commit": "f" * 40, "torch": "2.15.0"}
+    then = pd.DataFrame([row])
+    assert since(then, then, "2.15.0").line() == f"published at commit {'f' * 12}; unchanged since"
+    moved = since(then, pd.DataFrame([{**row, "cell_id": "g", "data": "h"}]), "2.16.0")
+    assert moved.line().endswith(
+        "since then the code of 0 methods and weights or data of 1 task (saliency/one) and "
+        "torch (2.15.0, now 2.16.0) changed (1 of 1 cells)"
+    )
+    other = since(then, pd.DataFrame([{**row, "cell_id": "g"}]), "2.15.0")
+    assert "since then the harness or a task's text changed (1 of 1 cells)" in other.line()
+    gone = since(then, pd.DataFrame([{**row, "task": "saliency/two"}]), "2.15.0")
+    assert gone.left_out == {"saliency/one": "it has left the suite", "saliency/two": "it is not published"}
+
+
+def test_paths_that_hold_no_submission_are_one_clear_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(ROOT)
+
+    def complaint(*arguments: str) -> str:
+        assert main(["compare", *arguments]) == 1
+        return capsys.readouterr().err
 
     assert "no file or folder submissions/shov: give a submission's" in complaint("submissions/shov")
     assert "lies in neither submissions/ nor baselines/" in complaint(str(tmp_path))
-    assert "holds only controls, which have no rank" in complaint("baselines/controls")
-    assert "unknown published suite 'tiny'" in complaint("submissions/push")
+    assert "unknown published suite 'quik': did you mean 'quick'" in complaint("baselines", "--suite", "quik")
+    registry = find_methods(ROOT)
+    with pytest.raises(MethodError, match="baselines/controls holds only controls, which have no rank"):
+        submission_at(ROOT / "baselines/controls", ROOT, registry)
+    with pytest.raises(MethodError, match=r"baselines/__init__\.py holds no method"):
+        submission_at(ROOT / "baselines/__init__.py", ROOT, registry)
+    broken = Registry(registry.entries, (Problem("submissions/bad/method.py", "NameError: x"),))
+    with pytest.raises(MethodError, match=r"submissions/bad/method\.py could not be loaded: NameError: x"):
+        submission_at(ROOT / "submissions/bad", ROOT, broken)

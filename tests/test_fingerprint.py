@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.fingerprint import code_fingerprints
+from benchmark.fingerprint import code_fingerprints, data_fingerprints
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT_FILES = sorted(
@@ -55,6 +55,23 @@ def tree(tmp_path: Path) -> Tree:
         return root
 
     return write
+
+
+def test_what_lies_beside_a_submissions_code_counts_and_its_words_do_not(tree: Tree) -> None:
+    files = {
+        "submissions/a/method.py": "",
+        "submissions/a/helper.py": "",
+        "submissions/a/card.yaml": "title: a",
+        "submissions/a/README.md": "a",
+        "submissions/a/weights/first.safetensors": "1",
+        "submissions/b/weights.safetensors": "2",
+    }
+    root = tree(files)
+    found = data_fingerprints(root / "submissions" / "a" / "method.py", root)
+    assert found.keys() == {"submissions/a/weights/first.safetensors"}
+    other = tree(files | {"submissions/a/weights/first.safetensors": "3"})
+    assert data_fingerprints(other / "submissions" / "a" / "method.py", other) != found
+    assert data_fingerprints(root / "baselines" / "a.py", root) == {}
 
 
 def prints(root: Path, file: str = "submissions/a.py") -> dict[str, str]:

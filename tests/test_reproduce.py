@@ -14,7 +14,7 @@ import pytest
 from harness import SUITE, Project, Result
 
 from benchmark.errors import PotemkinError
-from benchmark.noise import KindFloor, MetricFloor, NoiseFloor, write_floor
+from benchmark.noise import MARGIN, ROUNDING, KindFloor, MetricFloor, NoiseFloor, write_floor
 from benchmark.recorded import Recorded, find_recorded
 from benchmark.reproduce import compare, overall, undetermined
 from benchmark.store import Store
@@ -56,12 +56,17 @@ def verdicts(result: Result) -> dict[str, str]:
     return {line.split()[0]: line[column:] for line in lines[start + 1 : -1]}
 
 
+def covering(case: float, mean: float) -> MetricFloor:
+    """Noise of a metric that covers these deviations, and no more than rounding beyond."""
+    case, mean = case / MARGIN, mean / MARGIN
+    return MetricFloor(
+        case_largest=case, case_95=case, mean_largest=mean, mean_95=mean, seed_case=1.0, seed_mean=1.0
+    )
+
+
 def add_floor(project: Project, **largest: float) -> None:
-    """Gives the task a noise floor with these largest deviations, of a case and of a mean."""
-    metrics = {
-        name: MetricFloor(case_largest=v, case_95=v, mean_largest=v, mean_95=v, seed_case=1.0, seed_mean=1.0)
-        for name, v in largest.items()
-    }
+    """Gives the task a noise floor that covers these deviations, of a case and of a mean."""
+    metrics = {name: covering(value, value) for name, value in largest.items()}
     floor = NoiseFloor(
         task=TASK,
         version=1,
@@ -245,16 +250,20 @@ def test_equal_means_equal_in_single_precision() -> None:
     assert verdict([True, False], [True, True]) == "different"
 
 
-def test_a_value_that_is_nan_only_once_is_within_no_floor() -> None:
-    huge = MetricFloor(case_largest=9, case_95=9, mean_largest=9, mean_95=9, seed_case=9, seed_mean=9)
-    floor = KindFloor(cells=1, cases=1, metrics={"metric": huge})
+def test_noise_covers_cases_and_means_and_no_nan() -> None:
     before = recorded(metric=[0.0, 1.0])
-    assert overall(compare(before, recorded(metric=[1.0, 2.0]), floor)) == "within noise"
-    assert overall(compare(before, recorded(metric=[np.nan, 1.0]), floor)) == "different"
-    tight = huge.model_copy(update={"mean_largest": 0.5})
-    floor = KindFloor(cells=1, cases=1, metrics={"metric": tight})
-    assert overall(compare(before, recorded(metric=[1.0, 0.0]), floor)) == "within noise"
-    assert overall(compare(before, recorded(metric=[1.0, 2.0]), floor)) == "different"
+
+    def against(now: list[object], case: float, mean: float) -> str:
+        floor = KindFloor(cells=1, cases=1, metrics={"metric": covering(case, mean)})
+        return overall(compare(before, recorded(metric=now), floor))
+
+    assert against([1.0, 2.0], 9, 9) == "within noise"
+    assert against([np.nan, 1.0], 9, 9) == "different"
+    assert against([1.0, 0.0], 1, 0.5) == "within noise"  # the mean stays where it was
+    assert against([1.0, 2.0], 1, 0.5) == "different"
+    assert against([1.0, 2.0], 0.5, 1) == "different"
+    assert against([0.0, 1 + ROUNDING / 2], 0, 0) == "within noise"
+    assert against([0.0, 1 + ROUNDING * 2], 0, 0) == "different"
 
 
 def test_rows_are_matched_by_case_and_other_cases_are_different() -> None:
@@ -278,8 +287,7 @@ def test_other_weights_of_a_metric_are_not_compared() -> None:
 
 
 def test_two_runs_of_now_must_agree_on_a_cpu_and_within_noise_on_a_gpu() -> None:
-    noise = MetricFloor(case_largest=1, case_95=1, mean_largest=1, mean_95=1, seed_case=0, seed_mean=0)
-    floor = KindFloor(cells=1, cases=1, metrics={"metric": noise})
+    floor = KindFloor(cells=1, cases=1, metrics={"metric": covering(1, 1)})
     before, now, then = (recorded(metric=[x, x]) for x in (0.0, 0.5, 0.6))
     found, twice = compare(before, now, floor), compare(now, then, floor)
     assert overall(found) == "within noise"

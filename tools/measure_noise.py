@@ -40,7 +40,10 @@ from benchmark.store import Store
 from benchmark.task import Task, load_task
 
 CHOSEN = {
-    "saliency": (["dombrowski", "ghorbani_topk"], ["none", "beta_smoothing[beta=5]", "smoothing_gap"]),
+    "saliency": (
+        ["dombrowski", "ghorbani_topk"],
+        ["none", "beta_smoothing[beta=5]", "aggregation", "smoothing_gap"],
+    ),
     "visualization": (["slingshot"], ["none", "gradient_clipping", "natural_agreement"]),
     "signature": (["badnets", "badnets_hidden"], ["none", "signature"]),
 }
@@ -188,7 +191,8 @@ def _in_a_process(sampling: Sampling, root: Path, more: dict[str, str]) -> pd.Da
     """The samples of a run whose libraries are loaded anew, with an environment of their own."""
     with tempfile.TemporaryDirectory(prefix="potemkin-noise-") as folder:
         file = Path(folder) / "samples.parquet"
-        command = [sys.executable, __file__, "--sample", json.dumps(asdict(sampling)), str(file)]
+        # Without this folder on the path: confined processes see code, and not the project around it.
+        command = [sys.executable, "-P", __file__, "--sample", json.dumps(asdict(sampling)), str(file)]
         environment = {**os.environ, "POTEMKIN_ROOT": str(root), **more}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+import torch
+
 from benchmark.assets import locate_root
 from benchmark.commands.session import check_harness
 from benchmark.contract.checking import check_submission, prepare
@@ -14,6 +16,7 @@ def check(options: argparse.Namespace) -> int:
     root = locate_root()
     check_harness(root)
     prepare(root)
+    torch.set_num_threads(1)  # two confined processes are at work beside this one
     accepted = True
     for path in options.path:
         report = check_submission(path, root, options.seconds)

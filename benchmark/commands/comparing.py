@@ -11,6 +11,7 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
+from benchmark.assets import locate_root
 from benchmark.commands.running import RUN_STEPS, execute
 from benchmark.commands.session import Session
 from benchmark.compare import Lowered, Neighbour, Place, joined, lowered, own_cells, places, without
@@ -29,11 +30,13 @@ from benchmark.tables import Tables
 
 def compare(options: argparse.Namespace) -> int:
     """Runs a submission's missing cells and prints its place; 0 where all of its variants have one."""
+    folder = published_folder(locate_root(), options.suite)
+    path = submitted_path(options.path, locate_root())
     session = Session(options)
-    entries = submission_at(options.path, session.root, session.registry)
+    entries = submission_at(path, session.root, session.registry)
     mine = {entry.variant for entry in entries}
     methods = {entry.variant: entry for entry in session.registry.entries}
-    published = read_tables(published_folder(session.root, options.suite), methods)
+    published = read_tables(folder, methods)
     if foreign := foreign_methods(published):
         raise PotemkinError(f"published method {foreign[0]} has left the project: see `potemkin verify`")
     now = cells_table(options.suite, session.everything, session.store)
@@ -56,25 +59,31 @@ def compare(options: argparse.Namespace) -> int:
     return 1 if failed else code
 
 
-def submission_at(path: Path, root: Path, registry: Registry) -> list[Entry]:
-    """Every variant of the methods in a folder or a file of the project.
-
-    Raises:
-        MethodError: there is nothing, it lies elsewhere, could not be loaded, or holds nothing to rank.
-    """
+def submitted_path(path: Path, root: Path) -> Path:
+    """The path in full; raises ``MethodError`` where there is nothing, or where no methods can be."""
     if not path.exists():
         raise MethodError(f"no file or folder {path}: give a submission's, such as submissions/my_method")
     place = path.resolve()
     if not any(place.is_relative_to(root / folder) and place != root / folder for folder in FOLDERS):
         raise MethodError(f"{path} lies in neither submissions/ nor baselines/: put it into submissions/NAME")
+    return place
+
+
+def submission_at(path: Path, root: Path, registry: Registry) -> list[Entry]:
+    """Every ranked variant of the methods in a folder or a file, a full path below the project's root.
+
+    Raises:
+        MethodError: a file of it could not be loaded, or it holds nothing to rank.
+    """
     for problem in registry.problems:
-        if (root / problem.file).is_relative_to(place):
+        if (root / problem.file).is_relative_to(path):
             raise MethodError(f"{problem.file} could not be loaded: {problem.reason}")
-    found = [e for e in registry.entries if e.file.resolve().is_relative_to(place)]
+    found = [e for e in registry.entries if e.file.resolve().is_relative_to(path)]
     ranked = [entry for entry in found if not entry.method.control]
     if not ranked:
         kind = "only controls, which have no rank" if found else "no method"
-        raise MethodError(f"{path} holds {kind}: `potemkin new attack NAME` writes one to start from")
+        name = path.relative_to(root).as_posix()
+        raise MethodError(f"{name} holds {kind}: `potemkin new attack NAME` writes one to start from")
     return ranked
 
 
@@ -162,7 +171,7 @@ def _show_place(session: Session, place: Place, tables: Tables) -> None:
         return
     division = tables.methods[place.variant].division
     print(
-        f"{title} would be {_rank(place.row)} of {place.ranked} in division {division}, "
+        f"{title} would be rank {_rank(place.row)} of {place.ranked} in division {division}, "
         f"score {_score(place.row)}"
     )
     table = Table()
@@ -218,7 +227,7 @@ def _show_lowered(found: list[Lowered]) -> None:
         if pd.isna(one.after):
             print(f"{place}no rank, since a cell of it with the submission has not ended")
         else:
-            print(f"{place}{one.after:.3f}, {-drop:+.3f} [{-high:+.3f}, {-low:+.3f}]")
+            print(f"{place}{one.after:.3f}, {0 - drop:+.3f} [{0 - high:+.3f}, {0 - low:+.3f}]")
 
 
 def _names(variants: set[str]) -> str:

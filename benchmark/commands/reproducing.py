@@ -21,7 +21,8 @@ from benchmark.reproduce import Comparison, cell_of, compare, overall, repeat, u
 from benchmark.run import Settings
 from benchmark.store import Store
 
-_HEAD = ("metric", "recorded", "now", "case off", "floor", "mean off", "floor", "seeds", "verdict")
+_HEAD = ("metric", "recorded", "now", "case off", "covered", "mean off", "covered", "seeds", "verdict")
+"""``covered`` by the noise floor; ``seeds``: standard deviation of a case over attack seeds."""
 
 
 def reproduce(options: argparse.Namespace) -> int:
@@ -110,9 +111,8 @@ def _table(found: Sequence[Comparison]) -> Iterator[str]:
 
 
 def _row(comparison: Comparison) -> tuple[str, ...]:
-    floor = comparison.floor
-    noise = (floor.case_largest, floor.mean_largest, floor.seed_case) if floor else (math.nan,) * 3
-    small = (comparison.case, noise[0], comparison.mean, noise[1], noise[2])
+    case, mean = comparison.limits
+    small = (comparison.case, case, comparison.mean, mean, comparison.seeds)
     note = f": {comparison.note}" if comparison.note else ""
     return (
         comparison.metric,

@@ -85,7 +85,7 @@ def try_attack(subject: Subject, bench: Any) -> Spent | None:
         spent = Spent(first.seconds[-1] / bench.task.case_count, 0.0, first.peak_mb)
         with ThreadPoolExecutor(2) as pool:
             here = pool.submit(_go_on, first, bench, forged)
-            elsewhere = pool.submit(_start_anew, subject, bench, forged)
+            elsewhere = pool.submit(_start_anew, subject, bench, forged, first.seconds[0])
             here.result()
             elsewhere.result()
     _compare_with_control(subject, bench, forged)
@@ -100,7 +100,8 @@ def _forge(bench: Any, defense: Any = None, mode: Any = "oblivious") -> Callable
 def _go_on(session: Session, bench: Any, forged: Tensors) -> None:
     """The same again in the same process, and through other explainers."""
     report, track = session.subject.report, bench.task.track
-    again = session.attempt(_forge(bench), "when asked a second time")
+    expected = session.seconds[0]
+    again = session.attempt(_forge(bench), "when asked a second time", expected)
     if again is None:
         return
     if not all_same(forged, again):
@@ -111,10 +112,10 @@ def _go_on(session: Session, bench: Any, forged: Tensors) -> None:
         )
     method = session.subject.offer.method
     if getattr(method, "adaptive", True):
-        session.attempt(_forge(bench, _HARDENINGS[track](), "adaptive"), "against a hardening")
+        session.attempt(_forge(bench, _HARDENINGS[track](), "adaptive"), "against a hardening", expected)
     if track == "saliency":
         if getattr(method, "evades", False):
-            session.attempt(_forge(bench, SaliencyDetector(), "adaptive"), "against a detector")
+            session.attempt(_forge(bench, SaliencyDetector(), "adaptive"), "against a detector", expected)
         _listen(session, bench)
 
 
@@ -122,7 +123,11 @@ def _listen(session: Session, bench: Any) -> None:
     """Whether the attack follows gradients that are zero."""
     recorder = _Recorder(session.subject.variant)
     _forge(bench)(recorder)
-    follows = session.attempt(lambda attack: attack.ask(probes.follows_exact_maps, recorder.cases[0]))
+    follows = session.attempt(
+        lambda attack: attack.ask(probes.follows_exact_maps, recorder.cases[0]),
+        "while listening",
+        session.seconds[0],
+    )
     if follows and bench.explainer.name == "gradient":
         session.subject.report.remark(
             "differentiates maps of the exact network, whose gradient is zero in a ReLU network: ask "
@@ -131,11 +136,11 @@ def _listen(session: Session, bench: Any) -> None:
         )
 
 
-def _start_anew(subject: Subject, bench: Any, forged: Tensors) -> None:
+def _start_anew(subject: Subject, bench: Any, forged: Tensors, expected: float) -> None:
     """The same in a fresh process, and in other company."""
     report, track = subject.report, bench.task.track
     with subject.session(track) as fresh:
-        again = fresh.attempt(_forge(bench), "in a fresh process")
+        again = fresh.attempt(_forge(bench), "in a fresh process", expected)
         if again is None:
             return
         if not all_same(forged, again):
@@ -147,7 +152,7 @@ def _start_anew(subject: Subject, bench: Any, forged: Tensors) -> None:
             return
         if track != "saliency":
             return
-        company = fresh.attempt(_forge(other_company(bench)), "on other images")
+        company = fresh.attempt(_forge(other_company(bench)), "on other images", expected)
         if company is not None and not same(forged["inputs"][0], company["inputs"][0]):
             report.refuse(
                 "lets samples interact: an image's forgery changes with the other images of its batch; take "

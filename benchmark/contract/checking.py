@@ -10,7 +10,7 @@ from benchmark.contract.attacks import try_attack
 from benchmark.contract.costs import Spent, extrapolate
 from benchmark.contract.defenses import try_defense
 from benchmark.contract.findings import Report
-from benchmark.contract.papers import check_names, check_papers, files_of, loaded, submission_of
+from benchmark.contract.papers import check_names, check_papers, files_of, not_loaded, submission_of
 from benchmark.contract.subjects import Clock, Subject
 from benchmark.contract.tiny import tiny_benches
 from benchmark.errors import MethodError
@@ -36,7 +36,7 @@ def check_submission(path: Path, root: Path, seconds: float = SECONDS) -> Report
     """
     folder = submission_of(path, root)
     report, clock = Report(folder.relative_to(root).as_posix()), Clock(seconds)
-    offers = _load(folder, root, report)
+    offers = _load(folder, root, report, clock)
     check_papers(folder, [offer for _, offer in offers], report)
     check_names(root, folder, [offer for _, offer in offers], report)
     for file, offer in offers:
@@ -45,14 +45,14 @@ def check_submission(path: Path, root: Path, seconds: float = SECONDS) -> Report
     return report
 
 
-def _load(folder: Path, root: Path, report: Report) -> list[tuple[Path, Offer]]:
+def _load(folder: Path, root: Path, report: Report, clock: Clock) -> list[tuple[Path, Offer]]:
     """Every variant of every method in a folder."""
     found: list[tuple[Path, Offer]] = []
     for file in files_of(folder):
         try:
-            found += [(file, offer) for offer in offers_of(file, root)]
+            found += [(file, offer) for offer in offers_of(file, root, clock.patience(known=False))]
         except MethodError as error:
-            loaded(file, file.relative_to(folder).as_posix(), error, report)
+            not_loaded(file.relative_to(folder).as_posix(), error, report)
     if not found and not report.findings:
         report.refuse("defines no method: derive a class from Attack, Hardening or Detector of benchmark.api")
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,6 +21,8 @@ from benchmark.tracks import steps_of
 
 Tensors = dict[str, Tensor]
 
+_NOTHING = 1e-10
+"""A derivative below this is rounding."""
 _AGREEMENT = 0.05
 """By how much a derivative and its finite difference may differ, as a share of the derivative."""
 
@@ -35,7 +38,7 @@ def try_defense(subject: Subject, bench: Any) -> Spent | None:
         spent = Spent(judge / count, reference / count, first.peak_mb)
         with ThreadPoolExecutor(2) as pool:
             here = pool.submit(_go_on, first, bench, answers)
-            elsewhere = pool.submit(_start_anew, subject, bench, answers)
+            elsewhere = pool.submit(_start_anew, subject, bench, answers, first.seconds[:2])
             here.result()
             elsewhere.result()
     if subject.kind == "detector":
@@ -43,13 +46,17 @@ def try_defense(subject: Subject, bench: Any) -> Spent | None:
     return spent
 
 
-def _both(session: Session, bench: Any, when: str = "") -> Tensors | None:
+def _both(session: Session, bench: Any, when: str = "", took: Sequence[float] = (0.0, 0.0)) -> Tensors | None:
     """What the defense makes of natural samples and of forgeries, which here are natural too."""
     steps, forgery = steps_of(bench.task.track), natural_forgery(bench)
-    reference = session.attempt(lambda method: steps.reference(bench, _defense(method), 0, Meter()), when)
+    reference = session.attempt(
+        lambda method: steps.reference(bench, _defense(method), 0, Meter()), when, took[0]
+    )
     if reference is None:
         return None
-    judged = session.attempt(lambda method: steps.judge(bench, _defense(method), forgery, 0, Meter()), when)
+    judged = session.attempt(
+        lambda method: steps.judge(bench, _defense(method), forgery, 0, Meter()), when, took[1]
+    )
     if judged is None:
         return None
     return {f"reference {k}": v for k, v in reference.items()} | {f"judged {k}": v for k, v in judged.items()}
@@ -75,7 +82,7 @@ def natural_forgery(bench: Any) -> Tensors:
 
 def _go_on(session: Session, bench: Any, answers: Tensors) -> None:
     """The same again in the same process, and the defense's derivative."""
-    again = _both(session, bench, "when asked a second time")
+    again = _both(session, bench, "when asked a second time", session.seconds[:2])
     if again is None:
         return
     if not all_same(answers, again):
@@ -90,10 +97,10 @@ def _go_on(session: Session, bench: Any, answers: Tensors) -> None:
         _try_gradient(session, bench)
 
 
-def _start_anew(subject: Subject, bench: Any, answers: Tensors) -> None:
+def _start_anew(subject: Subject, bench: Any, answers: Tensors, took: list[float]) -> None:
     """The same in a fresh process, and in other company."""
     with subject.session(bench.task.track) as fresh:
-        again = _both(fresh, bench, "in a fresh process")
+        again = _both(fresh, bench, "in a fresh process", took)
         if again is None:
             return
         if not all_same(answers, again):
@@ -124,6 +131,7 @@ def _try_gradient(session: Session, bench: Any) -> None:
                 probes.map_derivative, bench.explainer, bench.model, Query(inputs, labels, 1)
             ),
             "when differentiated",
+            session.seconds[1],
         )
     else:
         what, where = "suspicion", "suspicion()"
@@ -134,7 +142,7 @@ def _try_gradient(session: Session, bench: Any) -> None:
     if not isinstance(found, dict):
         return
     norm = found.get("norm", 0.0)
-    if not found.get("graph") or not norm or not math.isfinite(norm):
+    if not found.get("graph") or not _NOTHING < norm < math.inf:
         report.refuse(
             f"is not differentiable: its {what} have no gradient in the inputs through a smoothed network, "
             f"so that no attack could adapt; take out detach(), no_grad() and rounding, and see that {where} "

@@ -24,9 +24,13 @@ _FIXES = (
     ("changed the architecture", "", "return every tensor of model.module.state_dict() by its own name"),
     ("have type", "", "return every tensor of model.module.state_dict() in its own type"),
     ("in place", "", "clone what is handed over, and train `case.model.trainable_copy()`"),
+    ("returned more than", "", "return what was asked for and nothing else"),
+    ("File too large", "", "keep less than 256 MB in the scratch folder"),
+    ("No space left", "", "keep less than 256 MB in the scratch folder"),
+    ("start new thread", "", "start a handful of threads at most, and wait for them"),
+    ("PermissionError", "", "methods start and end no processes, and reach no files but their own"),
     ("called exit(", "", "return what was asked for, or raise an error that says what is wrong"),
     ("ended its process", "", "return what was asked for, or raise an error that says what is wrong"),
-    ("sent more than", "", "return what was asked for and nothing else"),
     ("is no tensor, number or text", "", "return plain tensors"),
     ("does not require grad", "", "ask `case.explain(inputs, smoothing=Gate(30.0))`, exact maps have none"),
     ("must return", "", "docs/methods.md shows what is returned on each track"),
@@ -126,12 +130,13 @@ class Report:
 def sentence_of(failure: StepFailed, when: str = "") -> str:
     """What went wrong, and the fix."""
     reason = failure.reason.removeprefix(f"{failure.culprit}: ")
-    fix = _fix(reason)
+    fix = fix_of(reason)
     where = f"{when}: " if when else ""
     return f"{where}{reason}; {fix}" if fix else f"{where}{reason}"
 
 
-def _fix(reason: str) -> str:
+def fix_of(reason: str) -> str:
+    """What to do about a reason; nothing for reasons that say so themselves."""
     if any(words in reason for words in _TOLD):
         return ""
     for first, second, fix in _FIXES:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmark.card import CARD, card_problems, load_card
-from benchmark.contract.findings import Report
+from benchmark.contract.findings import Report, fix_of
 from benchmark.errors import MethodError, unknown
 from benchmark.isolation.submitted import Offer
 from benchmark.tracks import TASK_CLASSES
@@ -100,8 +100,11 @@ def _and(names: set[str]) -> str:
     return " and ".join(sorted(names)) or "none"
 
 
-def loaded(file: Path, shown: str, error: MethodError, report: Report) -> None:
+def not_loaded(shown: str, error: MethodError, report: Report) -> None:
     """The finding about a file that could not be loaded."""
     reason = str(error)
-    fix = "" if ": " in reason and "Error" not in reason else "; mend what raises it"
-    report.refuse(f"{shown} could not be loaded: {reason}{fix}")
+    if "took more than" in reason:
+        reason += "; let it define things when imported, and compute when asked"
+    elif "Error" in reason or ": " not in reason:
+        reason += f"; {fix_of(reason) or 'mend it'}"
+    report.refuse(f"{shown} could not be loaded: {reason}")

@@ -32,21 +32,21 @@ _STEP = 1e-5
 
 @dataclass(frozen=True)
 class _Listened(Explainer):
-    """An exact explainer that notes when a gradient is pulled back through its maps."""
+    """An exact explainer that notes when gradients of its maps are wanted, which are zero or none."""
 
     explainer: Explainer
     heard: list[bool] = field(default_factory=list)
     name: str = "listened"
 
     def relevance(self, model: Network, query: Query) -> Tensor:
-        return self._listened(self.explainer.relevance(model, query))
+        return self._listened(self.explainer.relevance(model, query), query)
 
     def explain(self, model: Network, query: Query) -> Tensor:
-        return self._listened(self.explainer.explain(model, query))
+        return self._listened(self.explainer.explain(model, query), query)
 
     def explain_with_logits(self, model: Network, query: Query) -> tuple[Tensor, Tensor]:
         maps, logits = self.explainer.explain_with_logits(model, query)
-        return self._listened(maps), logits
+        return self._listened(maps, query), logits
 
     def smoothed(self, smoothing: Smoothing) -> Self:
         return replace(self, explainer=self.explainer.smoothed(smoothing), heard=[])
@@ -54,14 +54,16 @@ class _Listened(Explainer):
     def subsampled(self, samples: int) -> Self:
         return replace(self, explainer=self.explainer.subsampled(samples))
 
-    def _listened(self, maps: Tensor) -> Tensor:
+    def _listened(self, maps: Tensor, query: Query) -> Tensor:
         if maps.requires_grad:
             maps.register_hook(lambda gradient: self.heard.append(True))
+        elif query.inputs.requires_grad and torch.is_grad_enabled():
+            self.heard.append(True)
         return maps
 
 
 def follows_exact_maps(attack: Attack, case: Case) -> bool:
-    """Whether an attack pulls gradients back through maps of the exact network."""
+    """Whether an attack wants gradients of maps of the exact network."""
     listened = _Listened(case.explainer)
     call(attack, lambda: attack.forge(replace(case, explainer=listened)))
     return bool(listened.heard)

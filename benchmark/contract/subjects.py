@@ -23,9 +23,11 @@ Result = TypeVar("Result")
 
 MEMORY_GB = 4.0
 """What a method may take on a tiny task."""
-_SHARE = 0.5
-"""Of the check's time, what one question may take."""
+_LEAST_SHARE, _MOST_SHARE = 0.25, 0.5
+"""Of the check's time, what a first question may take."""
 _LEAST_SECONDS = 1.0
+_SLOWER = 3.0
+"""By how much a question may take longer than the same before, on a machine that others use too."""
 
 
 def kind_of_method(method: type[Method]) -> str:
@@ -51,9 +53,17 @@ class Clock:
         """Seconds that are left."""
         return self.seconds - (time.monotonic() - self._started)
 
-    def patience(self) -> float:
-        """Seconds that the next question may take."""
-        return max(_LEAST_SECONDS, min(self.left, _SHARE * self.seconds))
+    def patience(self, known: bool) -> float:
+        """Whole seconds that the next question may take.
+
+        Args:
+            known: whether the like was asked before; a first question leaves time for others, and has some
+                also where starting has taken most of it.
+        """
+        if known:
+            return float(round(max(_LEAST_SECONDS, self.left)))
+        most = min(self.left, _MOST_SHARE * self.seconds)
+        return float(round(max(_LEAST_SECONDS, _LEAST_SHARE * self.seconds, most)))
 
 
 @dataclass(frozen=True)
@@ -137,19 +147,30 @@ class Session:
         """The method and the track."""
         return f"{self.subject.variant} on {self.track}"
 
-    def attempt(self, question: Callable[[StandIn], Result], when: str = "") -> Result | None:
+    def attempt(
+        self, question: Callable[[StandIn], Result], when: str = "", expected: float = 0.0
+    ) -> Result | None:
         """The answer; None where there is none, which is then among the findings.
 
         Args:
             question: asks the method.
             when: the circumstances, for the finding.
+            expected: seconds that the like took before, if it was asked before.
         """
-        self.guest.patience = Patience(self.subject.clock.patience())
+        clock, report = self.subject.clock, self.subject.report
+        patience = clock.patience(known=expected > 0)
+        if patience < expected:
+            report.remark(_untried(when, expected), self.about)
+            return None
+        self.guest.patience = Patience(patience)
         before = len(self.guest.noticed)
         try:
             return question(self.method)
         except StepFailed as failure:
-            self.subject.report.failed(failure, self.about, when)
+            if failure.status == "timeout" and patience < _SLOWER * expected:
+                report.remark(_untried(when, expected), self.about)
+            else:
+                report.failed(failure, self.about, when)
             return None
         finally:
             asked = [header.get("seconds") for header in self.guest.noticed[before:]]
@@ -175,3 +196,10 @@ class Session:
             names = header.get(what)
             found += [str(name)[:100] for name in names] if isinstance(names, list) else []
         return list(dict.fromkeys(found))
+
+
+def _untried(when: str, expected: float) -> str:
+    return (
+        f"was not tried {when or 'further'}, since the time is up and this takes {expected:.2g} s: "
+        "check it with --seconds 600"
+    )

@@ -29,6 +29,7 @@ import torch
 from benchmark.assets import MARKER
 from benchmark.failures import Blame, StepFailed, invalid
 from benchmark.isolation import inside, kernel, parcel
+from benchmark.meter import Meter
 
 _HEADER_BYTES = 2**20
 _ANSWER_BYTES = 2**28
@@ -156,11 +157,12 @@ class Guest:
         if not self.containment:
             self.greet()
         started = time.perf_counter()
-        question = parcel.pack((function, arguments))
+        question = parcel.pack((torch.is_grad_enabled(), function, arguments))
         with self._patient(variant):
             header, value, tensors = self._exchange(variant, question)
         if question.meter is not None:
             parcel.add_counts(question.meter, header.get("counts"))
+            self._check_limit(variant, question.meter)
         worked = header.get("seconds")
         self.overhead += time.perf_counter() - started - (worked if isinstance(worked, float) else 0.0)
         self.noticed.append(header)
@@ -218,6 +220,14 @@ class Guest:
         if isinstance(claimed, str) and claimed in possible:
             return claimed
         return asked if asked in possible or len(possible) != 1 else next(iter(possible))
+
+    def _check_limit(self, variant: str, meter: Meter) -> None:
+        """The limit holds inside already, for whoever does not go around it."""
+        limit = meter.explanation_limit
+        if limit is not None and meter.explanations > limit * meter.samples:
+            raise invalid(
+                self._culprit(variant, None), f"asked for more than {limit} explanations per sample"
+            )
 
     def _exchange(self, variant: str, question: parcel.Question) -> tuple[dict[str, Any], bytes, bytes]:
         """Sends a question; header, result and tensors of the answer."""

@@ -125,8 +125,9 @@ def _answer(frame: bytes, tensors: bytes, watch: Watch, parts: Parts) -> tuple[b
         with watch.unpacking():
             handed = parcel.unpack(frame, tensors)
         handed.checksum = checksum(handed.tensors, conditions())
-        function, arguments = handed.value
-        return function(*arguments)
+        graph, function, arguments = handed.value
+        with torch.set_grad_enabled(graph):
+            return function(*arguments)
 
     header, value, found = _perform(perform)
     with torch.inference_mode(False), torch.enable_grad():

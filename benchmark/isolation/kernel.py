@@ -15,12 +15,14 @@ import ctypes
 import errno
 import os
 import platform
-import resource
 import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+if sys.platform != "win32":
+    import resource
 
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID, _CLONE_NEWNET = 0x20000, 0x10000000, 0x20000000, 0x40000000
 _CLONE_NEWIPC, _CLONE_NEWUTS, _CLONE_THREAD = 0x8000000, 0x4000000, 0x10000
@@ -99,6 +101,8 @@ def limit(file_mb: int, memory_gb: float | None, files: int = 256) -> None:
     Memory is counted as address space, of which threads take their share too, so that there is an end to
     them. None sets no limit there: programs of a GPU reserve more than there is. No core is ever dumped.
     """
+    if sys.platform == "win32":
+        return
     values = {resource.RLIMIT_FSIZE: file_mb * 2**20, resource.RLIMIT_NOFILE: files, resource.RLIMIT_CORE: 0}
     if memory_gb is not None:
         values[resource.RLIMIT_AS] = _address_space() + int((memory_gb + _SPARE_GB) * 2**30)

@@ -44,14 +44,14 @@ class Offer:
     method: type[StandIn]
 
 
-def offers_of(file: Path, root: Path) -> list[Offer]:
-    """Every variant of every method of a submission's file.
+def offers_of(file: Path, root: Path, seconds: float = SECONDS) -> list[Offer]:
+    """Every variant of every method of a submission's file, which may take as long to say so.
 
     Raises:
         MethodError: the file cannot be imported, or what it says of its methods cannot be.
     """
     try:
-        with confined(root, (submission_folder(file, root),), SECONDS, MEMORY_GB) as guest:
+        with confined(root, (submission_folder(file, root),), seconds, MEMORY_GB) as guest:
             found = guest.ask("", operations.describe, root, file)
     except StepFailed as failure:
         raise MethodError(failure.reason) from failure

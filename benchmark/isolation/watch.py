@@ -143,7 +143,14 @@ class Parts:
         """Names of what is not what it was, in order."""
         now = dict(_parts())
         missing = object()
-        return sorted(name for name, part in self._found.items() if now.get(name, missing) is not part)
+        swapped = {name for name, part in self._found.items() if now.get(name, missing) is not part}
+        # Modules that were loaded later are known by where their functions come from.
+        later = {name for name in now.keys() - self._found.keys() if _is_submitted(now[name])}
+        return sorted(swapped | later)
+
+
+def _is_submitted(part: object) -> bool:
+    return str(getattr(part, "__module__", "")).split(".")[0] == "submissions"
 
 
 def _parts() -> Iterator[tuple[str, object]]:
@@ -151,7 +158,7 @@ def _parts() -> Iterator[tuple[str, object]]:
         if module is None or not (name in _PATCHABLE or name.split(".")[0] in _PROJECT):
             continue
         for attribute, value in list(vars(module).items()):
-            if callable(value):
+            if callable(value) and attribute != "Storage":  # torch.Storage follows the default type
                 yield f"{name}.{attribute}", value
             if isinstance(value, type) and value.__module__ == name:
                 for member, part in list(vars(value).items()):

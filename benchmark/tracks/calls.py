@@ -45,11 +45,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def check_tensor(name: str, what: str, value: object, shape: torch.Size | tuple[int, ...]) -> Tensor:
-    """The value, if it is a finite tensor of the given shape; else a failure blamed on the method."""
+    """The value, if it is a dense, real, finite tensor of the given shape; else the method's failure."""
     if not isinstance(value, Tensor):
         raise invalid(name, f"{what} must be a tensor, not {kind_of(value)}")
     if tuple(value.shape) != tuple(shape):
         raise invalid(name, f"{what} have shape {list(value.shape)} instead of {list(shape)}")
+    if value.is_complex() or value.layout != torch.strided:
+        raise invalid(name, f"{what} must be dense and real, not {value.layout} of {value.dtype}")
     if not bool(torch.isfinite(value).all()):
         bad = int((~torch.isfinite(value)).sum())
         raise invalid(name, f"{what} hold {bad} values that are NaN or infinite")

@@ -236,7 +236,7 @@ def _maps(
             maps = call(defense, partial(explainer.explain, model, query))
         height, width = inputs.shape[2:]
         check_tensor(defense.variant, "maps", maps, (len(inputs), height, width))
-        parts.append(maps)
+        parts.append(maps if maps.is_floating_point() else maps.to(inputs))
     return torch.cat(parts)
 
 
