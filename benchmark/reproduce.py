@@ -6,6 +6,8 @@
   (:mod:`benchmark.noise`: a multiple of the largest that was measured), nor is the mean further off than
   what it covers of a mean.
 * ``different``: anything else; also a case that is nan in one of the two only, and other text.
+* ``not compared``, which counts for nothing: perceptual metrics with other weights, or none; and, where there
+  is a floor, what is not reproduced in a detector's own unit (what follows from it, as ``detected``, counts).
 
 The cell's verdict is the worst of its metrics'. Numerical noise is what other rounding does, on another
 machine for instance: it is no licence to vary. So a cell that is not reproduced runs a second time, and where
@@ -16,7 +18,7 @@ floor. The spread over attack seeds is shown beside a deviation, to read it by, 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -26,7 +28,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.errors import PotemkinError
-from benchmark.noise import KindFloor
+from benchmark.noise import OWN_UNIT, KindFloor
 from benchmark.outcome import outcome_of
 from benchmark.plan import Cell, Planner
 from benchmark.recorded import PERCEPTUAL, Recorded
@@ -139,17 +141,17 @@ def compare(before: Recorded, now: Recorded, floor: KindFloor | None) -> list[Co
     return _worst_first(found)
 
 
-def undetermined(
-    comparisons: Sequence[Comparison], twice: Iterable[Comparison], device: str
-) -> list[Comparison]:
-    """The comparisons, with those made ``different`` in which two runs of now differ more than they may.
+def undetermined(comparisons: Iterable[Comparison], twice: Iterable[Comparison]) -> list[Comparison]:
+    """The comparisons, with those made ``different`` in which two runs of now are.
 
-    On a CPU two runs of one seed give the same; a GPU adds in any order, and is allowed the numerical floor.
+    Args:
+        comparisons: of the record with a run of now.
+        twice: of two runs of now; without a floor where they must agree, as they must on a CPU. A GPU adds in
+            any order, and may move within the floor.
     """
-    allowed = ("not compared", "reproduced", *(() if device == "cpu" else ("within noise",)))
     found = {comparison.metric: comparison for comparison in comparisons}
     for again in twice:
-        if again.verdict not in allowed:
+        if again.verdict == "different":
             by = f" by up to {again.case:.2g}" if np.isfinite(again.case) else ""
             first = found.get(again.metric, again)
             found[again.metric] = replace(first, verdict="different", note=f"two runs of now differ{by}")
@@ -209,12 +211,15 @@ def _compared(
         floor.limits(float(np.max(values[np.isfinite(values)], initial=0))) if floor else (np.nan, np.nan)
     )
     verdict: Verdict = "different"
+    note = ""
     if _equal(first, second):
         verdict = "reproduced"
     elif case <= limits[0] and mean <= limits[1]:  # never true of nan
         verdict = "within noise"
+    elif floors and metric in OWN_UNIT:
+        verdict, note = "not compared", "in the detector's own unit, which the task's floor is not for"
     seeds = floor.seed_case if floor else np.nan
-    return Comparison(metric, verdict, means[0], means[1], case, mean, limits, seeds)
+    return Comparison(metric, verdict, means[0], means[1], case, mean, limits, seeds, note)
 
 
 def _equal(first: Floats, second: Floats) -> bool:

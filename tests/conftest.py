@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import CommandLine, Project, Result
+from harness import ROOT, CommandLine, Project, Result, git
 
 
 @pytest.fixture(scope="session")
@@ -19,8 +19,14 @@ def command_line() -> Iterator[CommandLine]:
 
 @pytest.fixture(scope="session")
 def untouched(tmp_path_factory: pytest.TempPathFactory, command_line: CommandLine) -> Project:
-    """A project that nothing has run in; do not write to it."""
-    return Project.create(tmp_path_factory.mktemp("untouched") / "project", command_line)
+    """A project that nothing has run in, all of it in a commit; do not write to it."""
+    project = Project.create(tmp_path_factory.mktemp("untouched") / "project", command_line)
+    logs = ".stdout\n.stderr\n"  # of the tests' own command line
+    project.write(".gitignore", (ROOT / ".gitignore").read_text(encoding="utf-8") + logs)
+    git(project.root, "init", "-q")
+    git(project.root, "add", "-A")
+    git(project.root, "commit", "-q", "-m", "all of it")
+    return project
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +34,15 @@ def first_run(untouched: Project, tmp_path_factory: pytest.TempPathFactory) -> t
     """A project whose suite two workers have run, and what the run said; do not write to it."""
     project = untouched.copy(tmp_path_factory.mktemp("finished") / "project")
     return project, project.run("run", "--workers", "2")
+
+
+@pytest.fixture(scope="session")
+def published(first_run: tuple[Project, Result], tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose run is published; do not write to it."""
+    project = first_run[0].copy(tmp_path_factory.mktemp("published") / "project")
+    result = project.run("publish")
+    assert result.code == 0, result.err
+    return project
 
 
 @pytest.fixture

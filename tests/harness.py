@@ -166,6 +166,15 @@ class Gap(Detector):
 """Files below ``submissions/``: two attacks, a hardening of two variants and a detector, all fast."""
 
 
+def git(root: Path, *arguments: str) -> str:
+    """A git command in a folder, as somebody."""
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    done = subprocess.run(
+        ["git", *who, "-C", str(root), *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
 def fewer_images(root: Path) -> Path:
     """Makes a folder a project with 600 images of the attacker's and 800 of the evaluation's."""
     (root / "tasks").mkdir()

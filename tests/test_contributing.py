@@ -6,7 +6,6 @@ import re
 import shlex
 from pathlib import Path
 
-import pytest
 from harness import ROOT, SUITE, Project
 
 COMMANDS = [
@@ -27,30 +26,25 @@ def test_the_way_has_all_its_steps() -> None:
     assert [arguments[0] for arguments in COMMANDS] == ["new", "check", "run", "compare", "compare"]
 
 
-@pytest.mark.parametrize("kind", ["attack", "hardening", "detector"])
-def test_from_new_to_compare(kind: str, finished: Project) -> None:
-    published = finished.root / "results" / "published"
-    assert not published.exists()
-    assert finished.call("publish", SUITE).code == 0, "the tiny suite could not be published"
+def test_from_new_to_compare(published: Project, tmp_path: Path) -> None:
+    project = published.copy(tmp_path / "project")
     new, check, run, compare, again = (tiny(arguments) for arguments in COMMANDS)
-    option = "--attack" if kind == "attack" else "--defense"
-
-    made = finished.call(*(kind if word == "attack" else word for word in new))
+    made = project.call(*new)
     assert made.code == 0, made.err
-    unfinished = finished.call(*check)
+    unfinished = project.call(*check)
     assert unfinished.code == 1 and "authors" in unfinished.out, unfinished.out
-    finished.edit("submissions/my_attack/card.yaml", "Your Name", "A. Author")
-    accepted = finished.call(*check)
+    project.edit("submissions/my_attack/card.yaml", "Your Name", "A. Author")
+    accepted = project.call(*check)
     assert accepted.code == 0 and "accepted" in accepted.out.splitlines()[-1], accepted.out + accepted.err
 
-    ran = finished.call(*(option if word == "--attack" else word for word in run))
+    ran = project.call(*run)
     assert ran.code == 0 and ran.counts["run"] > 0, ran.err
-    before = {kind: finished.steps(kind) for kind in ("forge", "reference", "judge")}
-    compared = finished.call(*compare)
+    before = {kind: project.steps(kind) for kind in ("forge", "reference", "judge")}
+    compared = project.call(*compare)
     assert compared.code == 0, compared.err
     assert "my_attack" in compared.out
-    assert {kind: finished.steps(kind) for kind in before} == before, "compare ran what had run"
-    assert finished.call(*again).out == compared.out
+    assert {kind: project.steps(kind) for kind in before} == before, "compare ran what had run"
+    assert project.call(*again).out == compared.out
     for result in (made, accepted, ran, compared):
         result.assert_no_traceback()
 

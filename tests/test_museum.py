@@ -38,7 +38,7 @@ class Piece:
 
 ATTACKS = {
     "endless_loop": Piece("s; end the loop or take fewer steps", "timeout", "over the task's time limit"),
-    "memory_bomb": Piece("MemoryError", "oom", "memory"),
+    "memory_bomb": Piece("out of memory; work on smaller parts", "oom", "memory"),
     "fork_bomb": Piece("started a process", "invalid", "started a process"),
     "thread_bomb": Piece("can't start new thread", "crashed", "can't start new thread"),
     "not_a_number": Piece("hold 1568 values that are NaN", "invalid", "NaN or infinite"),

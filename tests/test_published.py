@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from harness import ROOT, Project, Result
+from harness import ROOT, Project, Result, git
 
 from benchmark.api import Attack, Case, Detector, Forgery, Hardening
 from benchmark.errors import PotemkinError
@@ -18,36 +17,11 @@ from benchmark.published import read_tables, violations, write_boards
 from benchmark.registry import Entry, find_methods
 
 
-def git(root: Path, *arguments: str) -> str:
-    """A git command in a folder, as somebody."""
-    who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    done = subprocess.run(
-        ["git", *who, "-C", str(root), *arguments], capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
-
-
 @pytest.fixture(scope="module")
-def ran(untouched: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def ran(first_run: tuple[Project, Result]) -> Project:
     """A project whose suite has run in a clean commit; do not write to it."""
-    project = untouched.copy(tmp_path_factory.mktemp("committed") / "project")
-    logs = ".stdout\n.stderr\n"  # of the tests' own command line
-    project.write(".gitignore", (ROOT / ".gitignore").read_text(encoding="utf-8") + logs)
-    git(project.root, "init", "-q")
-    git(project.root, "add", "-A")
-    git(project.root, "commit", "-q", "-m", "all of it")
-    result = project.run("run", "--workers", "2")
-    assert result.code == 0, result.err
+    project, _ = first_run
     assert git(project.root, "status", "--porcelain") == "", "a run leaves the tree as it was"
-    return project
-
-
-@pytest.fixture(scope="module")
-def published(ran: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The project, with its run published; do not write to it."""
-    project = ran.copy(tmp_path_factory.mktemp("published") / "project")
-    result = project.run("publish")
-    assert result.code == 0, result.err
     return project
 
 

@@ -289,10 +289,20 @@ def test_other_weights_of_a_metric_are_not_compared() -> None:
 def test_two_runs_of_now_must_agree_on_a_cpu_and_within_noise_on_a_gpu() -> None:
     floor = KindFloor(cells=1, cases=1, metrics={"metric": covering(1, 1)})
     before, now, then = (recorded(metric=[x, x]) for x in (0.0, 0.5, 0.6))
-    found, twice = compare(before, now, floor), compare(now, then, floor)
-    assert overall(found) == "within noise"
-    assert overall(undetermined(found, compare(now, now, floor), "cpu")) == "within noise"
-    assert overall(undetermined(found, twice, "cuda")) == "within noise"
-    assert overall(undetermined(found, twice, "cpu")) == "different"
+    found, same = compare(before, now, floor), compare(now, now, None)
+    assert overall(found) == "within noise" == overall(undetermined(found, same))
+    assert overall(undetermined(found, compare(now, then, floor))) == "within noise"
+    assert overall(undetermined(found, compare(now, then, None))) == "different"
     crashed = replace(now, end={**ENDED, "status": "crashed"})
-    assert overall(undetermined(found, compare(now, crashed, floor), "cuda")) == "different"
+    assert overall(undetermined(found, compare(now, crashed, floor))) == "different"
+
+
+def test_no_floor_is_for_a_detectors_own_unit() -> None:
+    before, now = (recorded(suspicion=[x, x], auroc=[1.0, 1.0]) for x in (0.0, 0.5))
+    floor = KindFloor(cells=1, cases=1, metrics={"auroc": covering(0, 0)})
+    assert {c.metric: c.verdict for c in compare(before, now, floor)} == {
+        "suspicion": "not compared",
+        "auroc": "reproduced",
+    }
+    assert overall(compare(before, now, None)) == "different"
+    assert overall(undetermined(compare(before, now, floor), compare(before, now, None))) == "different"

@@ -14,16 +14,14 @@ draws others in another batch, and that is no rounding.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -31,12 +29,8 @@ import torch
 from benchmark.assets import locate_root
 from benchmark.errors import PotemkinError
 from benchmark.noise import CELL, KindFloor, NoiseFloor, deviations, kind_floor, metric_columns, write_floor
-from benchmark.outcome import outcome_of
-from benchmark.plan import Cell, Planner
-from benchmark.registry import find_methods
-from benchmark.results import samples_table, write_table
-from benchmark.run import Runner, Settings, provenance
-from benchmark.store import Store
+from benchmark.run import provenance
+from benchmark.sampling import Sampling
 from benchmark.task import Task, load_task
 
 CHOSEN = {
@@ -53,35 +47,11 @@ OLDER = {
     "AVX2": ("SSE4.1", {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}),
 }
 """By torch's instructions here: those of an older CPU, and the environment that makes torch use them."""
+_SAMPLING = "import sys; from benchmark.sampling import main; sys.exit(main(sys.argv[1], sys.argv[2]))"
 VARIED = ("threads", "instructions", "batch", "device")
 """What can be varied: the first words of what :func:`_variations` names."""
 _CASES = 8
 """Cases that a cell's numerical deviations should rest on: tasks of fewer take more of the seeds."""
-_PATIENCE = 10
-"""Times a task's limit of seconds that a step may take: a measurement often shares its machine."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """One run of a task's cells.
-
-    Args:
-        task: the task's id.
-        attacks: variants.
-        defenses: variants.
-        seeds: attack seeds.
-        device: ``cpu`` or ``cuda``.
-        threads: threads of a worker.
-        batch: cases per batch, or 0 for the task's own.
-    """
-
-    task: str
-    attacks: list[str]
-    defenses: list[str]
-    seeds: list[int]
-    device: str = "cpu"
-    threads: int = 1
-    batch: int = 0
 
 
 def main() -> int:
@@ -92,11 +62,8 @@ def main() -> int:
     parser.add_argument("--defense", action="append", default=[], help="instead of the track's (repeatable)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="attack seeds")
     parser.add_argument("--vary", nargs="+", default=list(VARIED), choices=VARIED, help="only these")
-    parser.add_argument("--sample", nargs=2, metavar=("SAMPLING", "FILE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     root = locate_root()
-    if options.sample:
-        return _sample(Sampling(**json.loads(options.sample[0])), root, Path(options.sample[1]))
     failed = False
     for task_id in options.tasks:
         try:
@@ -191,52 +158,12 @@ def _in_a_process(sampling: Sampling, root: Path, more: dict[str, str]) -> pd.Da
     """The samples of a run whose libraries are loaded anew, with an environment of their own."""
     with tempfile.TemporaryDirectory(prefix="potemkin-noise-") as folder:
         file = Path(folder) / "samples.parquet"
-        # Without this folder on the path: confined processes see code, and not the project around it.
-        command = [sys.executable, "-P", __file__, "--sample", json.dumps(asdict(sampling)), str(file)]
+        command = [sys.executable, "-P", "-c", _SAMPLING, json.dumps(asdict(sampling)), str(file)]
         environment = {**os.environ, "POTEMKIN_ROOT": str(root), **more}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise PotemkinError((done.stderr.strip().splitlines() or ["the run ended without a word"])[-1])
         return pd.read_parquet(file)
-
-
-def _sample(sampling: Sampling, root: Path, file: Path) -> int:
-    """Runs the cells and writes their samples, with the kind of each defense and the forgery's SHA-256."""
-    registry = find_methods(root)
-    task = load_task(sampling.task, root)
-    patient = task.limits.model_copy(update={"seconds": _PATIENCE * task.limits.seconds})
-    changed: dict[str, Any] = {"seeds": sampling.seeds, "limits": patient}
-    if sampling.batch:
-        changed["batch"] = sampling.batch
-    task = task.model_copy(update=changed)
-    cells = Planner(root).cells(
-        [task], registry.attacks(sampling.attacks), registry.defenses(sampling.defenses)
-    )
-    cells = [cell for cell in cells if not cell.skip]
-    store = Store(file.parent / "store")
-    workers = 1 if sampling.threads > 1 else len(os.sched_getaffinity(0))
-    Runner(store, Settings(root, sampling.device, workers, sampling.threads), print).run(
-        cells, lambda done, total: None
-    )
-    for cell in cells:
-        outcome = outcome_of(cell, store, {})
-        if outcome.status != "ok":
-            name = " x ".join(str(part) for part in cell.coordinates.values())
-            print(f"{name}: {outcome.status}, {outcome.reason}", file=sys.stderr)
-            return 1
-    samples = samples_table(cells, store)
-    known = {cell.id: (cell.defense.kind, _digest(cell, store)) for cell in cells}
-    samples["defense_kind"] = [known[cell][0] for cell in samples["cell_id"]]
-    samples["forgery"] = [known[cell][1] for cell in samples["cell_id"]]
-    write_table(samples, file)
-    return 0
-
-
-def _digest(cell: Cell, store: Store) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(store.tensors(*cell.forge.key).items()):
-        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def reproduce(options: argparse.Namespace) -> int:
     found = compare(before, now, kind)
     if overall(found) not in ("not compared", "reproduced") and not changed:
         again = once("running again")
-        found = undetermined(found, compare(now, again, kind), settings.device)
+        found = undetermined(found, compare(now, again, None if settings.device == "cpu" else kind))
     for line in _table(found):
         print(line)
     print(_last_line(found, len(now.samples)))

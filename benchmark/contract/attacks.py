@@ -83,6 +83,8 @@ def try_attack(subject: Subject, bench: Any) -> Spent | None:
         if forged is None:
             return None
         spent = Spent(first.seconds[-1] / bench.task.case_count, 0.0, first.peak_mb)
+        if not subject.thorough:
+            return spent
         with ThreadPoolExecutor(2) as pool:
             here = pool.submit(_go_on, first, bench, forged)
             elsewhere = pool.submit(_start_anew, subject, bench, forged, first.seconds[0])

@@ -39,8 +39,10 @@ def check_submission(path: Path, root: Path, seconds: float = SECONDS) -> Report
     offers = _load(folder, root, report, clock)
     check_papers(folder, [offer for _, offer in offers], report)
     check_names(root, folder, [offer for _, offer in offers], report)
+    seen: set[tuple[Path, str]] = set()
     for file, offer in offers:
-        _try(Subject(root, file, offer, report, clock))
+        _try(Subject(root, file, offer, report, clock, (file, offer.class_name) not in seen))
+        seen.add((file, offer.class_name))
     report.seconds = seconds - clock.left
     return report
 

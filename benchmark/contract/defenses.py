@@ -36,6 +36,8 @@ def try_defense(subject: Subject, bench: Any) -> Spent | None:
         reference, judge = first.seconds[:2]
         count = bench.task.case_count
         spent = Spent(judge / count, reference / count, first.peak_mb)
+        if not subject.thorough:
+            return spent
         with ThreadPoolExecutor(2) as pool:
             here = pool.submit(_go_on, first, bench, answers)
             elsewhere = pool.submit(_start_anew, subject, bench, answers, first.seconds[:2])
@@ -111,7 +113,7 @@ def _start_anew(subject: Subject, bench: Any, answers: Tensors, took: list[float
             )
             return
         ask = pair_of_defense(bench, subject.kind)
-        pair = None if ask is None else fresh.attempt(ask, "on other samples")
+        pair = None if ask is None else fresh.attempt(ask, "on other samples", sum(took))
         if pair is not None and not same(*pair):
             subject.report.refuse(
                 "lets samples interact: what it says of a sample changes with the others that it is asked "

@@ -76,6 +76,7 @@ class Subject:
         offer: what is known of it.
         report: where findings go.
         clock: of the check.
+        thorough: whether everything is tried; of other variants of the same method one answer is enough.
     """
 
     root: Path
@@ -83,6 +84,7 @@ class Subject:
     offer: Offer
     report: Report
     clock: Clock
+    thorough: bool = True
 
     @property
     def variant(self) -> str:

@@ -97,7 +97,10 @@ def _confine(confinement: Confinement) -> tuple[Watch, str]:
     kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
     os.environ.clear()
     os.environ.update(kept | dict.fromkeys(("HOME", "TMPDIR"), str(view.scratch)))
-    sys.path[:] = [str(confinement.root), *(entry for entry in sys.path if entry not in ("", "."))]
+    # Another clone that the package is installed from has submissions too, which are not to be looked for.
+    clones = [str(folder) for folder in view.hidden]
+    others = (entry for entry in sys.path if entry not in ("", ".", *clones))
+    sys.path[:] = [str(confinement.root), *others]
     sys.dont_write_bytecode = True
     with contextlib.suppress(OSError):
         kernel.filter_calls()
