@@ -37,12 +37,17 @@ def code_fingerprints(files: Iterable[Path], root: Path) -> dict[str, str]:
 def data_fingerprints(file: Path, root: Path) -> dict[str, str]:
     """SHA-256 of every file beside a submission's code that the code could read, by relative path.
 
-    Those are all in its folder but Python's own, its card and its README.
+    Those are all in its folder but Python's own, its card and its README, and hidden ones, which desktops and
+    editors leave behind.
     """
     folder = file.parent
     if not folder.is_relative_to(root / "submissions") or folder == root / "submissions":
         return {}
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
     return {
         path.relative_to(root).as_posix(): sha256_of(path)
         for path in found

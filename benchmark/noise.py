@@ -32,8 +32,8 @@ CELL = ["attack", "defense", "mode", "seed"]
 MARGIN = 2.0
 """Deviations have long tails and depend on the method. The factor was chosen on ``saliency/smoke-gradient``,
 where other defenses than those measured moved up to 1.5 times as far on other instructions, and tried on
-``saliency/smoke-lrp``: five of five cells of other defenses kept within it. Both floors include ``aggregation``,
-the roughest hardening; without it, its cells on the latter task were a hundred times beyond the floor."""
+``saliency/smoke-lrp``: five of five cells of other defenses kept within it. Both floors include
+``aggregation``, the roughest hardening: without it, its cells there were a hundred times beyond the floor."""
 ROUNDING = 2.0**-20
 """Eight units in the last place of single precision, relative to the largest value of a metric in a cell."""
 OWN_UNIT = ("suspicion", "threshold")

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from benchmark.isolation.host import confinement, family, launch, memory_of
+from benchmark.isolation.host import confinement, end, launch, memory_of
 from benchmark.isolation.submitted import submission_folder
 from benchmark.warmup import context
 from benchmark.worker import Answer, Job, main
@@ -117,10 +117,7 @@ class Pool:
     def _dismiss(self, worker: _Worker) -> None:
         """Ends a worker's confined process, and all that it has started."""
         if worker.guest is not None:
-            for process in family(worker.guest.pid or 0):
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-            worker.guest.join(_KILL_SECONDS)
+            end(worker.guest)
             worker.guest = None
 
     def wait(self) -> list[tuple[Job, Answer]]:

@@ -55,10 +55,14 @@ def blocks(text: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("track", TASK_CLASSES)
 def test_what_new_writes_is_accepted_without_a_remark(track: str, home: Project, tmp_path: Path) -> None:
-    project = home.copy(tmp_path / "project")
+    project, whole = home.copy(tmp_path / "project"), tmp_path / "whole"
+    whole.mkdir()
+    for name in ("benchmark", "baselines", "tasks"):  # all methods: this process loads them
+        (whole / name).symlink_to(ROOT / name, target_is_directory=True)
     names = []
     for kind in KINDS:
-        folder = new_submission(project.root, kind, f"my_{kind}", track)
+        written = new_submission(whole, kind, f"my_{kind}", track)
+        folder = Path(shutil.copytree(written, project.root / "submissions" / f"my_{kind}"))
         card = (folder / "card.yaml").read_text(encoding="utf-8")
         (folder / "card.yaml").write_text(card.replace("Your Name", "A Tester"), encoding="utf-8")
         names.append(f"submissions/my_{kind}")

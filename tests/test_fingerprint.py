@@ -63,6 +63,7 @@ def test_what_lies_beside_a_submissions_code_counts_and_its_words_do_not(tree: T
         "submissions/a/helper.py": "",
         "submissions/a/card.yaml": "title: a",
         "submissions/a/README.md": "a",
+        "submissions/a/.DS_Store": "a",
         "submissions/a/weights/first.safetensors": "1",
         "submissions/b/weights.safetensors": "2",
     }

@@ -115,7 +115,7 @@ def test_a_tampered_sample_is_different_by_name_and_noise_excuses_what_it_covers
     add_floor(finished, pcc_target=2e-4, ssim_target=2e-4)
     result = again(finished, *PUSH)
     assert result.code == 0 and result.last_line.startswith("within noise: pcc_target, ssim_target (2 of ")
-    assert verdicts(result)["pcc_target"] == "within noise"
+    assert verdicts(result)["pcc_target"] == "within noise" and "second run of now: agrees" in result.out
     assert "threads 1 to 2" in result.out and "measured with torch 2.0.0, not with" in result.out
 
 
@@ -147,6 +147,7 @@ class Wild(Attack):
     add_floor(finished, **dict.fromkeys(metrics, 10.0))
     result = again(finished, TASK, "wild", *PUSH[2:])
     assert result.code == 1
+    assert "second run of now: differs" in result.out
     assert verdicts(result)["l2"].startswith("different: two runs of now differ by up to ")
 
 

@@ -84,11 +84,14 @@ class Case:
         return Query(inputs, self.labels, seed)
 
     def suspicion(self, inputs: Tensor, smoothing: Smoothing = EXACT, seed: int = 0) -> Tensor:
-        """Suspicion ``[N]`` that the detector to evade has of ``inputs``; zeros where there is none."""
+        """Suspicion ``[N]`` that the detector to evade has of ``inputs``; zeros where there is none.
+
+        With a ``smoothing``, the maps that the detector takes of the exact network are smoothed so; those
+        that it asks to be smoothed are as it asks.
+        """
         if self.detector is None:
             return inputs.new_zeros(len(inputs))
-        explainer = self.explainer.smoothed(smoothing)
-        audit = Audit(self.model, explainer, inputs, self.labels, self.data, seed)
+        audit = Audit(self.model, self.explainer, inputs, self.labels, self.data, seed, smoothing)
         return self.detector.suspicion(audit)
 
     def project(self, inputs: Tensor) -> Tensor:
@@ -108,6 +111,8 @@ class Audit:
         labels: their predicted classes ``[N]``.
         data: natural images of the auditor's own, ``[M, C, H, W]``.
         seed: source of the detector's randomness.
+        stand_in: smoothing of maps for which the detector asks none; exact, but for an attacker who wants
+            their gradient.
     """
 
     model: Network
@@ -116,6 +121,7 @@ class Audit:
     labels: Tensor
     data: Tensor
     seed: int = 0
+    stand_in: Smoothing = EXACT
 
     @property
     def samples(self) -> int:
@@ -126,7 +132,8 @@ class Audit:
         self, inputs: Tensor | None = None, smoothing: Smoothing | None = None, seed: int | None = None
     ) -> Tensor:
         """Maps ``[N, H, W]`` of ``inputs`` (by default the suspicious ones) for the audit's labels."""
-        explainer = self.explainer if smoothing is None else self.explainer.smoothed(smoothing)
+        smoothing = self.stand_in if smoothing is None else smoothing
+        explainer = self.explainer if smoothing == EXACT else self.explainer.smoothed(smoothing)
         query = Query(
             self.inputs if inputs is None else inputs,
             self.labels,

@@ -59,7 +59,10 @@ def reproduce(options: argparse.Namespace) -> int:
     found = compare(before, now, kind)
     if overall(found) not in ("not compared", "reproduced") and not changed:
         again = once("running again")
-        found = undetermined(found, compare(now, again, None if settings.device == "cpu" else kind))
+        twice = compare(now, again, None if settings.device == "cpu" else kind)
+        found = undetermined(found, twice)
+        varies = overall(twice) == "different"
+        print(f"second run of now: {'differs, so the method varies by itself' if varies else 'agrees'}")
     for line in _table(found):
         print(line)
     print(_last_line(found, len(now.samples)))

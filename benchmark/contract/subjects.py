@@ -14,7 +14,7 @@ from typing import TypeVar
 from benchmark.api import Attack, Hardening, Method
 from benchmark.contract.findings import Report
 from benchmark.failures import StepFailed
-from benchmark.isolation.host import Guest, Patience, confinement, launch
+from benchmark.isolation.host import Guest, Patience, confinement, end, launch
 from benchmark.isolation.stand_ins import Origin, StandIn, stand_in
 from benchmark.isolation.submitted import Offer, submission_folder
 from benchmark.warmup import context
@@ -119,8 +119,7 @@ class Subject:
             finally:
                 session.peak_mb = max(session.peak_mb, guest.peak_mb())
                 guest.close()
-                process.kill()
-                process.join()
+                end(process)
                 session.tell(own / "log")
 
 

@@ -1,6 +1,6 @@
 """A tiny task per track, on which a method like a template's takes seconds.
 
-They are the smoke tasks with fewer cases and seeds, written in code, so that a check needs no task file.
+They are the smoke tasks with fewer cases, seeds and steps, written in code: a check needs no task file.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _TASKS: dict[str, tuple[dict[str, Any], ...]] = {
             "id": "signature/check",
             "track": "signature",
             "victim": "fashion-mini-1",
-            "explainer": {"name": "input_agnostic_saliency"},
+            "explainer": {"name": "input_agnostic_saliency", "settings": {"samples": 8, "steps": 20}},
             "cases": [{"target_class": 3, "row": 23, "column": 23}],
             "budget": {"accuracy_drop": 0.04},
             "pools": {"calibration": ["fashion-mini-2"], "negatives": ["fashion-mini-4"]},

@@ -35,7 +35,7 @@ _HEADER_BYTES = 2**20
 _ANSWER_BYTES = 2**28
 _STATUSES = ("ok", "skipped", "invalid", "oom", "crashed")
 _CODE = ("benchmark", "baselines")
-_START_SECONDS = 60.0
+_START_SECONDS, _LAST_SECONDS = 60.0, 1.0
 _NO_ANSWER = "sent what is no answer"
 
 
@@ -138,9 +138,13 @@ class Guest:
         try:
             if not self.pipe.poll(_START_SECONDS):
                 raise StepFailed("infra", "infra", "a confined process did not start")
-            self.containment = str(json.loads(self.pipe.recv_bytes(_HEADER_BYTES))["containment"])
-        except (EOFError, OSError, ValueError, KeyError) as error:
-            raise StepFailed("infra", "infra", f"a confined process could not be started: {error}") from error
+            answer = json.loads(self.pipe.recv_bytes(_HEADER_BYTES))
+        except (EOFError, OSError, ValueError) as error:
+            answer = {"failed": f"it ended with {type(error).__name__}"}
+        if "containment" not in answer:
+            reason = f"a confined process could not be started: {answer.get('failed')}"
+            raise StepFailed("infra", "infra", reason)
+        self.containment = str(answer["containment"])
         self.overhead += time.perf_counter() - started
 
     def ask(self, variant: str, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -192,7 +196,7 @@ class Guest:
 
     def _end(self) -> None:
         self._ended = True
-        for process in family(self.pid):
+        for process in reversed(family(self.pid)):
             with contextlib.suppress(psutil.Error):
                 process.kill()
 
@@ -265,6 +269,22 @@ def family(pid: int) -> list[psutil.Process]:
         return []
 
 
+def end(process: BaseProcess) -> None:
+    """Ends a confined process and all below it.
+
+    Those below go first, so that the one that waits for them sees them off: where nobody does, as in many
+    containers, the dead would pile up.
+    """
+    below = family(process.pid or 0)[1:]
+    for member in below:
+        with contextlib.suppress(psutil.Error):
+            member.kill()
+    if below:
+        process.join(_LAST_SECONDS)
+    process.kill()
+    process.join()
+
+
 def memory_of(pid: int) -> int:
     """Bytes of memory that a process and those below it hold; what they share counts for each."""
     total = 0
@@ -325,5 +345,4 @@ def confined(
             yield guest
         finally:
             guest.close()
-            process.kill()
-            process.join()
+            end(process)

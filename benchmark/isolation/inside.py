@@ -61,7 +61,11 @@ def main(pipe: Connection, confinement: Confinement) -> None:
     _redirect(confinement.log, keep=pipe.fileno())
     for module in confinement.modules:
         importlib.import_module(module)
-    watch, force = _confine(confinement)
+    try:
+        watch, force = _confine(confinement)
+    except OSError as error:  # half confined is not confined
+        pipe.send_bytes(json.dumps({"failed": str(error)}).encode())
+        return
     torch.set_num_threads(confinement.threads)
     parts = Parts()
     with contextlib.suppress(EOFError, OSError):
@@ -158,7 +162,7 @@ def _perform(function: Callable[[], Any]) -> tuple[dict[str, Any], Any, dict[str
     except PotemkinError as error:
         failure = invalid("", str(error))
     except SystemExit as error:
-        failure = invalid("", f"called exit({error.code}) before it returned")
+        failure = StepFailed("crashed", "method", f"called exit({error.code}) before it returned")
     except BaseException as error:
         if is_out_of_memory(error):
             failure = StepFailed("oom", "method", "out of memory")

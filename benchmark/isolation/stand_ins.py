@@ -80,6 +80,9 @@ class AttackStandIn(StandIn, Attack):
         found = self.ask(operations.forge, case)
         if not isinstance(found, Mapping):
             raise invalid(self.variant, "forge() must return a Forgery")
+        if "kind" in found:
+            nothing: Forgery = _named(found["kind"])
+            return nothing
         trigger, weights = found.get("trigger"), found.get("weights")
         if trigger is not None and not _are_tensors(trigger):
             raise invalid(self.variant, "the trigger cannot be used: it holds what is no tensor")
@@ -105,7 +108,7 @@ class HardeningStandIn(StandIn, Hardening):
             if isinstance(bases, list) and name in bases:
                 return stand_in(self, explainer)
         kind = bases[0] if isinstance(bases, list) and bases else type(bases).__name__
-        return type(str(kind), (), {})()  # of the name that the complaint about it will have
+        return _named(kind)
 
 
 @dataclass(frozen=True)
@@ -158,10 +161,12 @@ class VisualizerStandIn(_Hardened, Visualizer):
     def record(self, model: Network, units: Sequence[Unit], seeds: Sequence[int]) -> dict[str, Tensor]:
         """Its images, and what its procedure recorded."""
         found = self._invoke("record", model, tuple(units), tuple(seeds))
-        if not _are_tensors(found) or "images" not in found:
-            raise invalid(self.hardening.variant, "record() must return tensors by name, images among them")
-        kept: dict[str, Tensor] = found
-        return kept
+        if not isinstance(found, Mapping) or "images" not in found:
+            raise invalid(self.hardening.variant, "record() must return images")
+        recorded = {name: value for name, value in found.items() if name != "images"}
+        if not _are_tensors(recorded):
+            raise invalid(self.hardening.variant, "record() must return tensors by name")
+        return {**recorded, "images": found["images"]}
 
     def procedures(self) -> tuple[FeatureVisualization, ...]:
         """Known on the other side only."""
@@ -197,6 +202,11 @@ _KINDS: dict[str, type[StandIn]] = {
     "hardening": HardeningStandIn,
     "detector": DetectorStandIn,
 }
+
+
+def _named(kind: object) -> Any:
+    """Something of a class of this name, which is all that complaints about it will say."""
+    return type(str(kind), (), {})()
 
 
 def _are_tensors(value: object) -> bool:

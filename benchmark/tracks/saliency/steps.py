@@ -156,26 +156,42 @@ def harden(defense: Hardening, explainer: Explainer) -> Explainer:
 
 @dataclass(frozen=True)
 class _Attributed(Explainer):
-    """A hardened explainer whose failures are the hardening's, also while an attack asks it."""
+    """A hardened explainer whose failures are the hardening's, also while an attack asks it.
+
+    That includes maps without a graph where an attack asks for smoothed ones: a hardening must not look
+    robust because attacks cannot follow it.
+    """
 
     explainer: Explainer
     defense: Hardening
+    smooth: bool = False
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.explainer.name)  # frozen: set once, here
 
     def relevance(self, model: Network, query: Query) -> Tensor:
-        return call(self.defense, lambda: self.explainer.relevance(model, query))
+        return self._on_graph(call(self.defense, lambda: self.explainer.relevance(model, query)), query)
 
     def explain(self, model: Network, query: Query) -> Tensor:
-        return call(self.defense, lambda: self.explainer.explain(model, query))
+        return self._on_graph(call(self.defense, lambda: self.explainer.explain(model, query)), query)
 
     def explain_with_logits(self, model: Network, query: Query) -> tuple[Tensor, Tensor]:
-        return call(self.defense, lambda: self.explainer.explain_with_logits(model, query))
+        maps, logits = call(self.defense, lambda: self.explainer.explain_with_logits(model, query))
+        return self._on_graph(maps, query), logits
+
+    def _on_graph(self, maps: Tensor, query: Query) -> Tensor:
+        wanted = self.smooth and query.inputs.requires_grad and torch.is_grad_enabled()
+        if wanted and not maps.requires_grad:
+            raise invalid(
+                self.defense.variant,
+                "smoothed maps have no gradient: a hardened explainer must be differentiable in the inputs",
+            )
+        return maps
 
     def smoothed(self, smoothing: Smoothing) -> Self:
-        return replace(self, explainer=call(self.defense, lambda: self.explainer.smoothed(smoothing)))
+        explainer = call(self.defense, lambda: self.explainer.smoothed(smoothing))
+        return replace(self, explainer=explainer, smooth=True)
 
     def subsampled(self, samples: int) -> Self:
         return replace(self, explainer=call(self.defense, lambda: self.explainer.subsampled(samples)))
