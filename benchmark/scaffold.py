@@ -27,7 +27,7 @@ _README = """\
 # {title}
 
 `method.py` is the {kind}, for track `{track}`; `card.yaml` says by whom, after what, licensed how.
-Try it: `potemkin run smoke {option} {name}`, then `potemkin run quick {option} {name}`.
+Try it: `potemkin check submissions/{name}`, then `potemkin run smoke {option} {name}`.
 What it was chosen on, and what it was not tried on, belongs here.
 """
 

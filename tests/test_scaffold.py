@@ -151,7 +151,7 @@ def test_the_command_says_what_it_wrote_and_what_to_do_next(fresh: Project) -> N
         "submissions/doubt/README.md",
         "submissions/doubt/card.yaml",
         "submissions/doubt/method.py",
-        "next: potemkin run smoke --defense doubt",
+        "next: your method and your name go in, then: potemkin check submissions/doubt",
     ]
     listed = fresh.call("list", "defenses")
     assert "doubt" in listed.out

@@ -14,6 +14,5 @@ def new(options: argparse.Namespace) -> int:
     folder = new_submission(root, options.kind, options.name, options.track)
     for file in sorted(folder.iterdir()):
         print(file.relative_to(root).as_posix())
-    option = "--attack" if options.kind == "attack" else "--defense"
-    print(f"next: potemkin run smoke {option} {options.name}")
+    print(f"next: your method and your name go in, then: potemkin check submissions/{options.name}")
     return 0

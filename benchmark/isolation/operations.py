@@ -17,8 +17,19 @@ from benchmark.api import Attack, Detector, Forgery, Hardening, Method, TaskFact
 from benchmark.failures import invalid
 from benchmark.tracks.calls import call, kind_of
 
-FACTS = ("name", "paper", "tracks", "control", "adaptive", "evades", "differentiable")
-"""Class attributes that the harness wants to know of a method."""
+FACTS = (
+    "name",
+    "paper",
+    "tracks",
+    "control",
+    "bounds",
+    "bounds_undefended",
+    "breaks",
+    "adaptive",
+    "evades",
+    "differentiable",
+)
+"""Class attributes that the harness wants to know of a method; of a submission's, it takes a part."""
 
 
 def create(module: str, class_name: str, settings: str) -> Method:
