@@ -22,8 +22,9 @@ from benchmark.explainers import build_explainer
 from benchmark.failures import StepFailed
 from benchmark.isolation import parcel
 from benchmark.isolation.host import Guest, confined, namespaces_work
+from benchmark.isolation.operations import FACTS, facts_of
 from benchmark.isolation.parcel import NotData
-from benchmark.isolation.stand_ins import StandIn, stand_in
+from benchmark.isolation.stand_ins import StandIn, stand_in, stand_in_class
 from benchmark.meter import Meter, MeteredExplainer
 from benchmark.network import Network
 from benchmark.registry import Entry, entries_of, find_methods
@@ -394,3 +395,13 @@ def test_a_submission_says_where_it_does_not_apply(root: Path) -> None:
     }
     assert entry.skip(facts["one"], root) is None
     assert entry.skip(facts["other"], root) == "not this one"
+
+
+def test_stand_ins_of_the_projects_own_methods_have_all_that_the_harness_asks_of_them() -> None:
+    own = [entry for entry in find_methods(ROOT).entries if not entry.foreign]
+    assert {"copy_target", "always", "dombrowski"} <= {entry.name for entry in own}
+    for entry in own:
+        made = stand_in_class(entry.kind, entry.class_name, facts_of(entry.method), decides=False)
+        asked = [fact for fact in FACTS if hasattr(entry.method, fact)]
+        assert {fact: getattr(made, fact) for fact in asked} == facts_of(entry.method), entry.name
+        assert stand_in(made, entry.origin).variant == entry.variant
