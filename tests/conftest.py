@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from harness import ROOT, CommandLine, Project, Result, git
+
+torch.set_num_threads(1)  # two tests run at a time, on two cores
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from harness import SUITE, TASKS, Project, Result
 TASK = TASKS[0]
 
 _ATTACK = '''\
-import os, signal, sys, threading, time
+import ctypes, os, signal, sys, threading, time
 import torch
 from benchmark.api import Attack, Case, Forgery
 
