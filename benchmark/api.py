@@ -15,21 +15,21 @@ harness. A complete attack::
             (gradient,) = torch.autograd.grad(loss, inputs)
             return Forgery(case.project(case.inputs - case.budget.linf * gradient.sign()))
 
-Where to read on: :mod:`benchmark.methods` (what a method is), :mod:`benchmark.cases` (what it is handed, one
-module per track).
+Where to read on: :mod:`benchmark.methods`: what a method is (``base``), and what it is handed, one module per
+track.
 """
 
 from __future__ import annotations
 
-from benchmark.cases.saliency import Audit, Budget, Case
-from benchmark.cases.signature import BackdoorAudit, BackdoorBudget, BackdoorCase
-from benchmark.cases.visualization import ModelBudget, VisualizationAudit, VisualizationCase
 from benchmark.explainers.agnostic import ClassExplainer, InputAgnosticSaliency
 from benchmark.explainers.base import Explainer, Query, correlation
 from benchmark.explainers.visualization import FeatureVisualization, Unit, Visualizations, Visualizer
-from benchmark.methods import Attack, Defense, Detector, Forgery, Hardening, Method, Mode, TaskFacts
+from benchmark.methods.base import Attack, Defense, Detector, Forgery, Hardening, Method, Mode, TaskFacts
+from benchmark.methods.saliency import Audit, Budget, Case
+from benchmark.methods.signature import BackdoorAudit, BackdoorBudget, BackdoorCase
+from benchmark.methods.triggers import PATTERNS, Trigger, patch_trigger
+from benchmark.methods.visualization import ModelBudget, VisualizationAudit, VisualizationCase
 from benchmark.network import EXACT, Gate, Network, Smoothing, Softplus
-from benchmark.triggers import PATTERNS, Trigger, patch_trigger
 
 __all__ = [
     "EXACT",

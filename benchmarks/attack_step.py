@@ -16,8 +16,8 @@ import time
 import torch
 
 from benchmark.api import Budget, Case, Gate
-from benchmark.assets import locate_root
-from benchmark.task import load_task
+from benchmark.files.assets import locate_root
+from benchmark.tasks.task import load_task
 from benchmark.tracks.saliency.workbench import Workbench, prepare
 
 TASKS = (

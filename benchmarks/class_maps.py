@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.assets import locate_root
 from benchmark.explainers.agnostic import InputAgnosticSaliency
+from benchmark.files.assets import locate_root
 from benchmark.network import Network
 from benchmark.victims import load_victim
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmark.statistics import bootstrap_weights, interval
-from benchmark.store import Store
+from benchmark.boards.statistics import bootstrap_weights, interval
+from benchmark.running.store import Store
 
 
 def read_results(description: str, track: str) -> tuple[pd.DataFrame, pd.DataFrame, Store]:

@@ -13,7 +13,7 @@ import pandas as pd
 from report_parts import mean, mean_if_any, read_results
 
 from benchmark.metrics.detection import auroc, auroc_interval
-from benchmark.store import Store
+from benchmark.running.store import Store
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ from dataclasses import replace
 
 import torch
 
-from benchmark.assets import locate_root
 from benchmark.explainers.visualization import FeatureVisualization, Fourier, Transformations, Unit
+from benchmark.files.assets import locate_root
 from benchmark.network import Network
 from benchmark.victims import load_victim
 

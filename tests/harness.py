@@ -230,8 +230,8 @@ for line in sys.stdin:
             os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
         os.environ.update(order["environment"])
         sys.path.insert(0, order["folder"])
-        sys.argv = ["benchmark.cli", *order["arguments"]]
-        runpy.run_module("benchmark.cli", run_name="__main__", alter_sys=True)
+        sys.argv = ["benchmark.commands.cli", *order["arguments"]]
+        runpy.run_module("benchmark.commands.cli", run_name="__main__", alter_sys=True)
         sys.exit("the command line returned without an exit code")
     print(pid, flush=True)
     _, status = os.waitpid(pid, 0)
@@ -240,7 +240,7 @@ for line in sys.stdin:
 
 
 class CommandLine:
-    """``python -m benchmark.cli`` in processes of their own, forked from one that has torch loaded.
+    """``python -m benchmark.commands.cli`` in processes of their own, forked from one that has torch loaded.
 
     Nothing of the project is imported before the fork, so that every command imports its own folder's code;
     only the seconds that torch and its companions take to load are saved.

@@ -26,12 +26,20 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmark.assets import locate_root
 from benchmark.errors import PotemkinError
-from benchmark.noise import CELL, KindFloor, NoiseFloor, deviations, kind_floor, metric_columns, write_floor
-from benchmark.run import provenance
-from benchmark.sampling import Sampling
-from benchmark.task import Task, load_task
+from benchmark.files.assets import locate_root
+from benchmark.reproducing.noise import (
+    CELL,
+    KindFloor,
+    NoiseFloor,
+    deviations,
+    kind_floor,
+    metric_columns,
+    write_floor,
+)
+from benchmark.reproducing.sampling import Sampling
+from benchmark.running.runner import provenance
+from benchmark.tasks.task import Task, load_task
 
 CHOSEN = {
     "saliency": (
@@ -47,7 +55,9 @@ OLDER = {
     "AVX2": ("SSE4.1", {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}),
 }
 """By torch's instructions here: those of an older CPU, and the environment that makes torch use them."""
-_SAMPLING = "import sys; from benchmark.sampling import main; sys.exit(main(sys.argv[1], sys.argv[2]))"
+_SAMPLING = (
+    "import sys; from benchmark.reproducing.sampling import main; sys.exit(main(sys.argv[1], sys.argv[2]))"
+)
 VARIED = ("threads", "instructions", "batch", "device")
 """What can be varied: the first words of what :func:`_variations` names."""
 _CASES = 8

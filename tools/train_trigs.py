@@ -36,9 +36,9 @@ from benchmark.api import (
     InputAgnosticSaliency,
     Network,
 )
-from benchmark.assets import locate_root
-from benchmark.data import Split, load_data
+from benchmark.files.assets import locate_root
 from benchmark.metrics.detection import auroc
+from benchmark.tasks.data import Split, load_data
 from benchmark.victims import load_victim
 
 ATTACKS: tuple[Callable[[], Poisoning], ...] = (BadNets, Blended, Sig, WaNet)

@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.architectures import build
+from benchmark.victims.architectures import build
 
 MEAN, DEVIATION = 0.2860, 0.3530
 EVALUATION = slice(6000, 10000)

@@ -17,7 +17,7 @@ import re
 import sys
 from pathlib import Path
 
-from benchmark.assets import locate_root, sha256_of
+from benchmark.files.assets import locate_root, sha256_of
 
 _ENTRY = re.compile(r"^(\S[^:]*):")
 _FIELD = re.compile(r"^(\s+)(\w+):\s*(\S+)")

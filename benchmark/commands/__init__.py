@@ -1,1 +1,1 @@
-"""What each command does; the terminal's words for them are in :mod:`benchmark.cli`."""
+"""What each command does; the terminal's words for them are in :mod:`benchmark.commands.cli`."""

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from benchmark.assets import locate_root
-from benchmark.card import CARD, card_problems
 from benchmark.commands.session import Session
 from benchmark.errors import PotemkinError
-from benchmark.handover import About, export, submit
-from benchmark.stored import read_tensors
+from benchmark.files.assets import locate_root
+from benchmark.methods.card import CARD, card_problems
+from benchmark.methods.stored import read_tensors
+from benchmark.submissions.handover import About, export, submit
 
 
 def export_task(options: argparse.Namespace) -> int:

@@ -6,9 +6,9 @@ import argparse
 
 import torch
 
-from benchmark.assets import locate_root
 from benchmark.commands.session import check_harness
-from benchmark.contract.checking import check_submission, prepare
+from benchmark.files.assets import locate_root
+from benchmark.submissions.check.checking import check_submission, prepare
 
 
 def check(options: argparse.Namespace) -> int:

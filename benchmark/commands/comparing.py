@@ -11,21 +11,30 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.assets import locate_root
+from benchmark.boards.gates import control_violations
+from benchmark.boards.results import cells_table, samples_table
+from benchmark.boards.tables import Tables
 from benchmark.commands.running import RUN_STEPS, execute
 from benchmark.commands.session import Session
-from benchmark.compare import Lowered, Neighbour, Place, joined, lowered, own_cells, places, without
 from benchmark.errors import MethodError, PotemkinError
-from benchmark.gates import control_violations
-from benchmark.outcome import outcome_of
-from benchmark.plan import Cell
-from benchmark.published import foreign_methods, published_folder, read_tables
-from benchmark.registry import FOLDERS, Entry, Registry
-from benchmark.results import cells_table, samples_table
-from benchmark.run import Tally, count_cells
-from benchmark.since import of_tasks, since
-from benchmark.store import Record, Store, release
-from benchmark.tables import Tables
+from benchmark.files.assets import locate_root
+from benchmark.publishing.compare import (
+    Lowered,
+    Neighbour,
+    Place,
+    joined,
+    lowered,
+    own_cells,
+    places,
+    without,
+)
+from benchmark.publishing.published import foreign_methods, published_folder, read_tables
+from benchmark.publishing.since import of_tasks, since
+from benchmark.running.outcome import outcome_of
+from benchmark.running.plan import Cell
+from benchmark.running.registry import FOLDERS, Entry, Registry
+from benchmark.running.runner import Tally, count_cells
+from benchmark.running.store import Record, Store, release
 
 
 def compare(options: argparse.Namespace) -> int:

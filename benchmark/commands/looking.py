@@ -7,16 +7,16 @@ import sys
 
 from rich.table import Table
 
-from benchmark.assets import locate_root
+from benchmark.commands.console import make_console, plan_table
 from benchmark.commands.session import Session
-from benchmark.console import make_console, plan_table
 from benchmark.errors import PotemkinError, unknown
-from benchmark.outcome import outcome_of
-from benchmark.plan import Cell, latest_records, stale_reason
-from benchmark.registry import find_methods
-from benchmark.store import Record, Store
-from benchmark.task import load_suites, load_task, task_ids
-from benchmark.why import cell_lines
+from benchmark.files.assets import locate_root
+from benchmark.reproducing.why import cell_lines
+from benchmark.running.outcome import outcome_of
+from benchmark.running.plan import Cell, latest_records, stale_reason
+from benchmark.running.registry import find_methods
+from benchmark.running.store import Record, Store
+from benchmark.tasks.task import load_suites, load_task, task_ids
 
 
 def list_things(options: argparse.Namespace) -> int:

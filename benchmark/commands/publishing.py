@@ -6,10 +6,10 @@ import argparse
 import shutil
 from pathlib import Path
 
-from benchmark.assets import locate_root
-from benchmark.console import make_console
+from benchmark.commands.console import make_console
 from benchmark.errors import PotemkinError
-from benchmark.published import (
+from benchmark.files.assets import locate_root
+from benchmark.publishing.published import (
     CELLS,
     PLACE,
     SAMPLES,
@@ -21,7 +21,7 @@ from benchmark.published import (
     violations,
     write_boards,
 )
-from benchmark.registry import Entry, find_methods
+from benchmark.running.registry import Entry, find_methods
 
 
 def publish(options: argparse.Namespace) -> int:

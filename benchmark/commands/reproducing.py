@@ -9,17 +9,17 @@ from pathlib import Path
 
 import torch
 
-from benchmark.assets import locate_root
-from benchmark.cli import cores
+from benchmark.commands.cli import cores
+from benchmark.commands.console import make_console, progress_bar
 from benchmark.commands.session import check_harness
-from benchmark.console import make_console, progress_bar
 from benchmark.errors import PotemkinError
-from benchmark.noise import NoiseFloor, load_floor
-from benchmark.published import PLACE
-from benchmark.recorded import Recorded, changes, completed, find_recorded
-from benchmark.reproduce import Comparison, cell_of, compare, overall, repeat, undetermined
-from benchmark.run import Settings
-from benchmark.store import Store
+from benchmark.files.assets import locate_root
+from benchmark.publishing.published import PLACE
+from benchmark.reproducing.noise import NoiseFloor, load_floor
+from benchmark.reproducing.recorded import Recorded, changes, completed, find_recorded
+from benchmark.reproducing.reproduce import Comparison, cell_of, compare, overall, repeat, undetermined
+from benchmark.running.runner import Settings
+from benchmark.running.store import Store
 
 _HEAD = ("metric", "recorded", "now", "case off", "covered", "mean off", "covered", "seeds", "verdict")
 """``covered`` by the noise floor; ``seeds``: standard deviation of a case over attack seeds."""

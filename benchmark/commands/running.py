@@ -9,18 +9,18 @@ from pathlib import Path
 
 import torch
 
-from benchmark.board import build_boards, cost_table
-from benchmark.cli import cores
+from benchmark.boards.board import build_boards, cost_table
+from benchmark.boards.gallery import write_gallery
+from benchmark.boards.gates import control_violations
+from benchmark.boards.results import write_table
+from benchmark.commands.cli import cores
+from benchmark.commands.console import progress_bar, show_boards
 from benchmark.commands.session import Session
-from benchmark.console import progress_bar, show_boards
 from benchmark.errors import PotemkinError
-from benchmark.gallery import write_gallery
-from benchmark.gates import control_violations
-from benchmark.outcome import outcome_of
-from benchmark.plan import Cell
-from benchmark.results import write_table
-from benchmark.run import Runner, Settings, Tally, count_cells
-from benchmark.store import Record
+from benchmark.running.outcome import outcome_of
+from benchmark.running.plan import Cell
+from benchmark.running.runner import Runner, Settings, Tally, count_cells
+from benchmark.running.store import Record
 
 RUN_STEPS = frozenset({"forge", "reference", "judge", "score"})
 

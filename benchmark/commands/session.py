@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmark.assets import locate_root
-from benchmark.console import make_console
+from benchmark.boards.results import cells_table, samples_table
+from benchmark.boards.tables import Tables
+from benchmark.commands.console import make_console
 from benchmark.errors import PotemkinError, unknown
-from benchmark.outcome import outcome_of
-from benchmark.plan import Cell, Planner
-from benchmark.registry import Registry, find_methods
-from benchmark.results import cells_table, samples_table
-from benchmark.store import Record, Store
-from benchmark.tables import Tables
-from benchmark.task import Suite, load_suite
+from benchmark.files.assets import locate_root
+from benchmark.running.outcome import outcome_of
+from benchmark.running.plan import Cell, Planner
+from benchmark.running.registry import Registry, find_methods
+from benchmark.running.store import Record, Store
+from benchmark.tasks.task import Suite, load_suite
 
 
 class Session:

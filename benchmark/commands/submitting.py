@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from benchmark.assets import locate_root
-from benchmark.scaffold import new_submission
+from benchmark.files.assets import locate_root
+from benchmark.submissions.scaffold import new_submission
 
 
 def new(options: argparse.Namespace) -> int:

@@ -26,10 +26,10 @@ import psutil
 import safetensors.torch
 import torch
 
-from benchmark.assets import MARKER
 from benchmark.failures import Blame, StepFailed, invalid
+from benchmark.files.assets import MARKER
 from benchmark.isolation import inside, kernel, parcel
-from benchmark.meter import Meter
+from benchmark.methods.meter import Meter
 
 _HEADER_BYTES = 2**20
 _ANSWER_BYTES = 2**28

@@ -24,7 +24,7 @@ from benchmark.errors import PotemkinError
 from benchmark.failures import StepFailed, invalid
 from benchmark.isolation import kernel, parcel
 from benchmark.isolation.watch import Parts, Watch, changed, checksum, random_states, settings_of_process
-from benchmark.tracks.calls import is_out_of_memory
+from benchmark.methods.calls import is_out_of_memory
 
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
 _REASON_LENGTH = 300

@@ -15,7 +15,8 @@ from typing import Any
 
 from benchmark.api import Attack, Detector, Forgery, Hardening, Method, TaskFacts
 from benchmark.failures import invalid
-from benchmark.tracks.calls import call, kind_of
+from benchmark.methods.calls import call, kind_of
+from benchmark.methods.variants import kind_of_method, variants_of
 
 FACTS = (
     "name",
@@ -45,18 +46,16 @@ def _create(module: str, class_name: str, settings: str) -> Method:
 
 def describe(root: Path, file: Path) -> list[dict[str, Any]]:
     """Every variant of every method of a file: where it is, its settings, and what is known of its class."""
-    from benchmark.registry import entries_of
-
     return [
         {
-            "class_name": entry.class_name,
-            "settings": dict(entry.settings),
-            "variant": entry.variant,
-            "kind": entry.kind,
-            "decides": inspect.getattr_static(entry.method, "skip") is not Method.skip,
-            "facts": facts_of(entry.method),
+            "class_name": variant.class_name,
+            "settings": dict(variant.settings),
+            "variant": variant.name,
+            "kind": kind_of_method(variant.method),
+            "decides": inspect.getattr_static(variant.method, "skip") is not Method.skip,
+            "facts": facts_of(variant.method),
         }
-        for entry in entries_of(file, root)
+        for variant in variants_of(file, root)
     ]
 
 

@@ -21,7 +21,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from benchmark.meter import Meter
+from benchmark.methods.meter import Meter
 from benchmark.network import Network
 
 

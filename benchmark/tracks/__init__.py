@@ -1,6 +1,6 @@
 """The tracks: each is a package with the same modules, and the harness knows no more of it than these.
 
-* ``task``: a subclass of :class:`benchmark.task_parts.Task`.
+* ``task``: a subclass of :class:`benchmark.tasks.parts.Task`.
 * ``workbench``: ``prepare`` makes a task ready, ``task_facts`` says what methods may know of it.
 * ``steps``: ``forge``, ``reference`` and ``judge`` run methods and return tensors.
 * ``handout``: what an attack is handed, as data, for methods that run elsewhere.
@@ -23,17 +23,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from benchmark.api import Attack, Detector, Hardening, Mode, TaskFacts
-    from benchmark.meter import Meter
-    from benchmark.task_parts import Task
+    from benchmark.methods.meter import Meter
 
     Tensors = dict[str, Tensor]
-
-TASK_CLASSES = {
-    "saliency": "SaliencyTask",
-    "visualization": "VisualizationTask",
-    "signature": "SignatureTask",
-}
-"""Every track, and the name of its tasks' class."""
 
 
 class Bench(Protocol):
@@ -111,12 +103,6 @@ class PicturesModule(Protocol):
 
     def pictures(self, cells: Any, samples: pd.DataFrame, store: Any) -> Iterator[tuple[str, Any]]:
         """Names (paths without ``.png``) and functions that make ``uint8 [H, W, 3]`` pictures."""
-
-
-def task_class(track: str) -> type[Task]:
-    """The class of a track's tasks."""
-    module = import_module(f"benchmark.tracks.{track}.task")
-    return cast("type[Task]", getattr(module, TASK_CLASSES[track]))
 
 
 def workbench_of(track: str) -> WorkbenchModule:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from benchmark.api import Attack, Forgery, Network
-from benchmark.data import Split, load_data
 from benchmark.errors import TaskError
 from benchmark.explainers.visualization import LOGITS, layer_activations
 from benchmark.failures import invalid
-from benchmark.task_parts import Task
-from benchmark.tracks.calls import check_tensor, kind_of
+from benchmark.methods.calls import check_tensor, kind_of
+from benchmark.tasks.data import Split, load_data
+from benchmark.tasks.parts import Task
 from benchmark.victims import load_victim
 
 _AUDITED_SHARE = 0.25

@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from benchmark.architectures import build
-from benchmark.assets import PENDING, sha256_of
 from benchmark.errors import AssetError, TaskError
+from benchmark.files.assets import PENDING, sha256_of
+from benchmark.victims.architectures import build
 from benchmark.victims.efficientnet import timm_keys
 from benchmark.victims.files import weights_file
 from benchmark.victims.manifest import (

@@ -14,8 +14,8 @@ import huggingface_hub
 import torch
 from huggingface_hub import constants as hub_constants
 
-from benchmark.assets import network_timeout, sha256_of, verified
 from benchmark.errors import AssetError, TaskError
+from benchmark.files.assets import network_timeout, sha256_of, verified
 from benchmark.victims.manifest import (
     AnyEntry,
     CheckpointEntry,

@@ -14,9 +14,9 @@ from pydantic import (
     model_validator,
 )
 
-from benchmark.architectures import ARCHITECTURES
-from benchmark.assets import Entry, Sha256, read_manifest
 from benchmark.errors import unknown
+from benchmark.files.assets import Entry, Sha256, read_manifest
+from benchmark.victims.architectures import ARCHITECTURES
 
 
 class VictimEntry(Entry):

@@ -15,16 +15,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmark.gallery import Pixels, captioned, joined, shown
-from benchmark.plan import Cell
-from benchmark.store import Store
+from benchmark.tracks.drawing import Artefacts, Cell, Pixels, captioned, joined, shown
 
 _CONTRAST = 5
 _CAPTIONS = ("clean image", "forged image", "difference x5", "target map", "clean map", "forged map")
 
 
 def pictures(
-    cells: Iterable[Cell], samples: pd.DataFrame, store: Store
+    cells: Iterable[Cell], samples: pd.DataFrame, store: Artefacts
 ) -> Iterator[tuple[str, Callable[[], Pixels]]]:
     """A picture for every undefended cell."""
     for cell in cells:
@@ -33,7 +31,7 @@ def pictures(
             yield name, partial(_strip, cell, samples, store)
 
 
-def _strip(cell: Cell, samples: pd.DataFrame, store: Store) -> Pixels:
+def _strip(cell: Cell, samples: pd.DataFrame, store: Artefacts) -> Pixels:
     samples = samples[samples["cell_id"] == cell.id]
     forged = store.tensors("forge", cell.forge.id)["inputs"]
     maps = store.tensors("judge", cell.judge.id)["maps"]

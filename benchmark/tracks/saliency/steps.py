@@ -33,10 +33,10 @@ from benchmark.api import (
     Smoothing,
 )
 from benchmark.failures import invalid
-from benchmark.meter import Meter, MeteredExplainer
+from benchmark.methods.calls import call, check_tensor, kind_of
+from benchmark.methods.meter import Meter, MeteredExplainer
+from benchmark.methods.stored import StoredForgery
 from benchmark.seeds import seed_of
-from benchmark.stored import StoredForgery
-from benchmark.tracks.calls import call, check_tensor, kind_of
 from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
 
 Tensors = dict[str, Tensor]

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from benchmark.errors import unknown
 from benchmark.explainers import explainer_names, explainer_settings
-from benchmark.task_parts import NOT_RUN, Part, Share, Task, identity
+from benchmark.tasks.parts import NOT_RUN, Part, Share, Task, identity
 
 
 class TargetSpec(Part):

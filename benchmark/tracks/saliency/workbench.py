@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from benchmark.api import Budget, TaskFacts
-from benchmark.data import Data, load_data
 from benchmark.errors import TaskError
 from benchmark.explainers import Explainer, Query, build_explainer
 from benchmark.network import Network
 from benchmark.seeds import seed_of
+from benchmark.tasks.data import Data, load_data
 from benchmark.tracks import workbenches
 from benchmark.victims import load_victim
 

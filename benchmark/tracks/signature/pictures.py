@@ -16,9 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmark.api import Trigger
-from benchmark.gallery import Pixels, captioned, joined, shown
-from benchmark.plan import Cell
-from benchmark.store import Store
+from benchmark.tracks.drawing import Artefacts, Cell, Pixels, captioned, joined, shown
 from benchmark.tracks.signature.signatures import trigger_mask
 from benchmark.tracks.signature.task import SignatureTask
 
@@ -28,7 +26,7 @@ _MARGIN = 1
 
 
 def pictures(
-    cells: Iterable[Cell], samples: pd.DataFrame, store: Store
+    cells: Iterable[Cell], samples: pd.DataFrame, store: Artefacts
 ) -> Iterator[tuple[str, Callable[[], Pixels]]]:
     """A strip for every cell of a hardening."""
     for cell in cells:
@@ -37,7 +35,7 @@ def pictures(
             yield f"{cell.task.id}/{name}", partial(_strip, cell, store)
 
 
-def _strip(cell: Cell, store: Store) -> Pixels:
+def _strip(cell: Cell, store: Artefacts) -> Pixels:
     assert isinstance(cell.task, SignatureTask)
     forged = store.tensors("judge", cell.judge.id)["maps"]
     clean = store.tensors("reference", cell.reference.id)["clean"]

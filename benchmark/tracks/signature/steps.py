@@ -32,10 +32,10 @@ from benchmark.api import (
     Trigger,
 )
 from benchmark.failures import StepFailed, invalid
-from benchmark.meter import Meter
+from benchmark.methods.calls import call, check_tensor, kind_of
+from benchmark.methods.meter import Meter
+from benchmark.methods.stored import StoredForgery, by_case
 from benchmark.seeds import seed_of
-from benchmark.stored import StoredForgery, by_case
-from benchmark.tracks.calls import call, check_tensor, kind_of
 from benchmark.tracks.networks import check_weights
 from benchmark.tracks.signature.workbench import Workbench
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from benchmark.task_parts import NetworkTask, Part, Share, explainer_problems
+from benchmark.tasks.parts import NetworkTask, Part, Share, explainer_problems
 from benchmark.victims.manifest import victim_entry
 
 EXPLAINER = "input_agnostic_saliency"

@@ -15,15 +15,13 @@ from functools import partial
 import pandas as pd
 from torch import Tensor
 
-from benchmark.gallery import Pixels, captioned, joined, shown
-from benchmark.plan import Cell
-from benchmark.store import Store
+from benchmark.tracks.drawing import Artefacts, Cell, Pixels, captioned, joined, shown
 
 _SEEDS = 4
 
 
 def pictures(
-    cells: Iterable[Cell], samples: pd.DataFrame, store: Store
+    cells: Iterable[Cell], samples: pd.DataFrame, store: Artefacts
 ) -> Iterator[tuple[str, Callable[[], Pixels]]]:
     """A strip for every cell of a hardening, and one for every attack."""
     by_attack: dict[str, list[Cell]] = {}
@@ -39,7 +37,7 @@ def pictures(
             yield f"{name}-{digest}", partial(_attack_strip, group, store)
 
 
-def _cell_strip(cell: Cell, store: Store) -> Pixels:
+def _cell_strip(cell: Cell, store: Artefacts) -> Pixels:
     judged = store.tensors("judge", cell.judge.id)
     reference = store.tensors("reference", cell.reference.id)
     images = _over_grey(judged["images"], judged.get("transparency"))
@@ -69,7 +67,7 @@ def _over_grey(images: Tensor, transparency: Tensor | None) -> Tensor:
     return images * opacity + 0.5 * (1 - opacity)
 
 
-def _attack_strip(group: list[Cell], store: Store) -> Pixels:
+def _attack_strip(group: list[Cell], store: Artefacts) -> Pixels:
     modes = ("oblivious", "adaptive")
     group = sorted(
         group,

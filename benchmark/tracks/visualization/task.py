@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import Field
 
 from benchmark.errors import unknown
-from benchmark.targets import target_names
-from benchmark.task_parts import NetworkTask, Part, Share, explainer_problems
+from benchmark.tasks.parts import NetworkTask, Part, Share, explainer_problems
+from benchmark.tasks.targets import target_names
 
 EXPLAINER = "feature_visualization"
 

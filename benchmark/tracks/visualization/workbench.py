@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from benchmark.api import ModelBudget, TaskFacts
-from benchmark.data import Split
 from benchmark.explainers.visualization import (
     FeatureVisualization,
     Unit,
@@ -20,7 +19,8 @@ from benchmark.explainers.visualization import (
 )
 from benchmark.network import Network
 from benchmark.seeds import seed_of
-from benchmark.targets import load_target
+from benchmark.tasks.data import Split
+from benchmark.tasks.targets import load_target
 from benchmark.tracks import workbenches
 from benchmark.tracks.networks import load_networks, load_splits
 

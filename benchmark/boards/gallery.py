@@ -1,0 +1,36 @@
+"""Pictures of what happened: every track says which, and here they are written, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
+
+from benchmark.boards.tables import Tables
+from benchmark.running.plan import Cell
+from benchmark.running.store import Store
+from benchmark.tracks import pictures_of
+
+
+def write_gallery(cells: Iterable[Cell], tables: Tables, store: Store, folder: Path) -> None:
+    """Writes the pictures of all cells that ended ok, and removes those that they replace.
+
+    A picture's name ends in ``-`` and a digest; an older picture that differs in the digest alone is removed.
+    """
+    ok = set(tables.samples["cell_id"].unique())
+    by_track: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if cell.id in ok:
+            by_track.setdefault(cell.task.track, []).append(cell)
+    for track, group in by_track.items():
+        for name, draw in pictures_of(track).pictures(group, tables.samples, store):
+            path = folder / f"{name}.png"
+            if path.exists():
+                continue
+            stem = path.name.rpartition("-")[0]
+            for old in path.parent.iterdir() if path.parent.is_dir() else ():
+                if old.is_file() and old.name.rpartition("-")[0] == stem:
+                    old.unlink()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draw()).save(path)

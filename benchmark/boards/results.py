@@ -1,0 +1,116 @@
+"""From stored records to the two tables behind every board: cells and samples. Pure views, nothing runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmark.methods.card import CLOSED, OPEN
+from benchmark.running.outcome import Outcome, outcome_of
+from benchmark.running.plan import Cell
+from benchmark.running.store import Record, Store
+
+IDENTITY = (
+    "cell_id",
+    "sample_id",
+    "track",
+    "task",
+    "explainer",
+    "attack",
+    "defense",
+    "mode",
+    "seed",
+)
+VERDICT = ("manipulation", "valid", "violated")
+_PROVENANCE = ("device", "torch", "commit", "dirty", "started", "containment")
+
+
+def cells_table(suite: str, cells: Iterable[Cell], store: Store) -> pd.DataFrame:
+    """One row per planned cell, in the plan's order, with status, blame, reason and cost."""
+    known: dict[tuple[str, str], Record | None] = {}
+    return pd.DataFrame([_cell_row(suite, cell, outcome_of(cell, store, known)) for cell in cells])
+
+
+def _cell_row(suite: str, cell: Cell, outcome: Outcome) -> dict[str, Any]:
+    judged = outcome.records.get("judge", outcome.records.get("forge", {}))
+    weights = outcome.records.get("score", {}).get("weights", {})
+    code = {
+        "attack_code": cell.forge.parts.get(_code(cell.attack.file), cell.forge.parts.get("artefact", "")),
+        "defense_code": cell.judge.parts.get(_code(cell.defense.file), ""),
+    }
+    return {
+        "cell_id": cell.id,
+        "suite": suite,
+        "track": cell.task.track,
+        "task": cell.task.id,
+        "task_version": cell.task.version,
+        "explainer": cell.task.explainer.name,
+        "attack": cell.attack.variant,
+        "defense": cell.defense.variant,
+        "defense_kind": cell.defense.kind,
+        "mode": cell.mode,
+        "seed": cell.seed,
+        "control": cell.attack.method.control or cell.defense.method.control,
+        "division": OPEN if OPEN in (cell.attack.division, cell.defense.division) else CLOSED,
+        "status": outcome.status,
+        "blame": outcome.blame,
+        "reason": outcome.reason,
+        "culprit": outcome.culprit,
+        "n": cell.task.case_count if outcome.status == "ok" else 0,
+        **outcome.costs("forge"),
+        **outcome.costs("judge"),
+        "reference_seconds": outcome.records.get("reference", {}).get("seconds"),
+        "stlpips_weights": weights.get("stlpips", ""),
+        "lpips_weights": weights.get("lpips", ""),
+        **{name: judged.get(name, "") for name in _PROVENANCE},
+        "forge_id": cell.forge.id,
+        "reference_id": cell.reference.id,
+        "weights": cell.forge.parts.get("weights", ""),
+        "data": cell.forge.parts.get("data", ""),
+        **code,
+    }
+
+
+def _code(file: Path) -> str:
+    return f"code {file.parent.parent.name}/{file.parent.name}/{file.name}"
+
+
+def samples_table(cells: Iterable[Cell], store: Store) -> pd.DataFrame:
+    """One row per case of every cell that ended ok: identity, metrics, then the verdict."""
+    known: dict[tuple[str, str], Record | None] = {}
+    columns: dict[str, list[Any]] = {name: [] for name in IDENTITY}
+    rows = 0
+    for cell in cells:
+        if outcome_of(cell, store, known).status != "ok":
+            continue
+        scored = store.samples(cell.score.id)
+        count = len(scored["sample_id"])
+        name = {
+            "cell_id": cell.id,
+            "track": cell.task.track,
+            "explainer": cell.task.explainer.name,
+            **cell.coordinates,
+        }
+        scored |= {column: [value] * count for column, value in name.items()}
+        for column in scored.keys() | columns.keys():
+            values = columns.setdefault(column, [None] * rows)
+            values.extend(scored.get(column, [None] * count))
+        rows += count
+    metrics = sorted(column for column in columns if column not in (*IDENTITY, *VERDICT))
+    samples = pd.DataFrame(columns, columns=[*IDENTITY, *metrics, *VERDICT])
+    # A metric without any value (its weights are missing) is a column of numbers all the same.
+    return samples.astype({name: float for name in metrics if samples[name].isna().all()})
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Writes CSV (full precision) or parquet (zstd), complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.tmp")
+    if path.suffix == ".parquet":
+        table.to_parquet(aside, index=False, compression="zstd")
+    else:
+        table.to_csv(aside, index=False)
+    aside.replace(path)

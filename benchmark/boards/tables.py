@@ -1,0 +1,57 @@
+"""Cells and samples of a suite as tables, and the methods that they are about: what boards are views of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from benchmark.methods.card import CLOSED, OPEN
+from benchmark.running.registry import Entry
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Cells and samples of a suite, and the methods that they are about."""
+
+    cells: pd.DataFrame
+    samples: pd.DataFrame
+    methods: dict[str, Entry]
+
+    def of_track(self, track: str) -> Tables:
+        """The tables of one track, without columns that only others have."""
+        cells = self.cells[self.cells["track"] == track]
+        samples = self.samples[self.samples["track"] == track]
+        others = self.samples[self.samples["track"] != track]
+        foreign = [c for c in samples if samples[c].isna().all() and not others[c].isna().all()]
+        return Tables(cells, samples.drop(columns=foreign), self.methods)
+
+    def chosen(self, kind: str) -> list[str]:
+        """Variants of a kind that have cells, ranked ones first."""
+        column = "attack" if kind == "attack" else "defense"
+        names = [name for name in self.cells[column].unique() if self.methods[name].kind == kind]
+        return sorted(names, key=lambda name: (self.methods[name].method.control, name))
+
+    def closed(self, column: str) -> Tables:
+        """The tables of closed methods in a column, ``attack`` or ``defense``."""
+        cells, samples = (
+            table[self.divisions(table[column]) == CLOSED] for table in (self.cells, self.samples)
+        )
+        return Tables(cells, samples, self.methods)
+
+    def divisions(self, names: Iterable[str]) -> npt.NDArray[np.str_]:
+        """The variants' divisions."""
+        return np.array([self.methods[name].division for name in names], str)
+
+    def with_division(self, board: pd.DataFrame) -> pd.DataFrame:
+        """The board with a column ``division``: ``open`` where any method that a row names is."""
+        naming = [name for name in ("attack", "hardening", "detector", "defense") if name in board]
+        opened = [(self.divisions(board[name]) == OPEN).tolist() for name in naming]
+        return board.assign(division=[OPEN if any(row) else CLOSED for row in zip(*opened, strict=True)])
+
+    def controls(self, names: Iterable[str]) -> npt.NDArray[np.bool_]:
+        """Which of the variants are controls."""
+        return np.array([self.methods[name].method.control for name in names], bool)

@@ -1,1 +1,0 @@
-"""What methods are handed, track by track; they import it from ``benchmark.api``."""

@@ -1,0 +1,294 @@
+"""The command line: each command is one step of the flow task, plan, run, score, board."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.errors import PotemkinError
+from benchmark.running.warmup import warm_up
+
+_MODULES = {
+    "list_things": "looking",
+    "plan": "looking",
+    "why": "looking",
+    "run": "running",
+    "score": "running",
+    "board": "running",
+    "new": "submitting",
+    "check": "checking",
+    "publish": "publishing",
+    "verify": "publishing",
+    "compare": "comparing",
+    "reproduce": "reproducing",
+    "submit_artefact": "artefacts",
+    "export_task": "artefacts",
+}
+"""Where each command is; imported when it is asked for, since most import torch."""
+_EPILOG = "example:\n  {}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code.
+
+    0 only where every planned cell ended ok or skipped and the boards could be written; 1 where not; 2 for
+    words that the command line does not know.
+    """
+    parsed = _parser().parse_args(arguments)
+    try:
+        if parsed.command in ("run", "reproduce", "compare", "check"):
+            warm_up()
+        module = importlib.import_module(f"benchmark.commands.{_MODULES[parsed.command]}")
+        return int(getattr(module, parsed.command)(parsed))
+    except PotemkinError as error:
+        print(f"potemkin: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"potemkin: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("potemkin: interrupted; what has finished is kept, run again to go on", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="potemkin",
+        description="Measures how well explanations of neural networks survive an adversary.",
+        epilog=_EPILOG.format("potemkin run quick"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    listing = _add(commands, "list", "list tasks, suites, attacks or defenses", "potemkin list attacks")
+    listing.add_argument(
+        "what",
+        nargs="?",
+        default="suites",
+        choices=["tasks", "suites", "attacks", "defenses"],
+        help="what to list (default: suites)",
+    )
+
+    new = _add(
+        commands,
+        "new",
+        "write a submission that works, to start from",
+        "potemkin new attack sign_step --track saliency",
+    )
+    new.add_argument("kind", choices=["attack", "hardening", "detector"], help="what it is")
+    new.add_argument("name", help="its name, and that of its folder below submissions/")
+    new.add_argument("--track", default="saliency", help="track that it is for (default: saliency)")
+
+    check = _add(
+        commands,
+        "check",
+        "try whether a submission keeps the contract, on tiny tasks",
+        "potemkin check submissions/sign_step",
+    )
+    check.add_argument("path", nargs="+", type=Path, help="a submission's folder, or its method.py")
+    check.add_argument(
+        "--seconds", type=_positive, default=60, help="what the check of one may take (default: 60)"
+    )
+
+    plan = _add(commands, "plan", "show what `run` would do, and why", "potemkin plan quick")
+    _suite_options(plan)
+    plan.add_argument("--why", action="store_true", help="one line per cell, with the reason")
+
+    why = _add(
+        commands,
+        "why",
+        "show what a cell's id is made of, what has changed, and what would run",
+        "potemkin why dombrowski --suite quick",
+    )
+    why.add_argument("query", metavar="CELL|METHOD", help="a cell's id, or its beginning; or a method's name")
+    why.add_argument("--suite", default="quick", help="suite to look in (default: quick)")
+    _selection_options(why)
+
+    run = _add(
+        commands,
+        "run",
+        "run what is missing, score it and write the boards",
+        "potemkin run quick --attack dombrowski --defense none --defense beta_smoothing",
+    )
+    _suite_options(run)
+    run.add_argument(
+        "--device",
+        default="auto",
+        choices=["auto", "cpu", "cuda"],
+        help="where networks run; auto takes a GPU if there is one (default: auto)",
+    )
+    run.add_argument("--workers", type=_positive, help="cells at once (default: one per core, two on a GPU)")
+    run.add_argument(
+        "--confine",
+        default="submissions",
+        choices=["submissions", "all"],
+        help="whose code runs in confined processes (default: submissions)",
+    )
+    run.add_argument("--retry-failed", action="store_true", help="run cells again that a method failed in")
+
+    score = _add(commands, "score", "score stored cells again, run nothing", "potemkin score quick")
+    _suite_options(score)
+    score.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="as for run")
+    score.add_argument("--workers", type=_positive, help="as for run")
+
+    board = _add(commands, "board", "write the boards from stored scores", "potemkin board quick")
+    _suite_options(board)
+
+    publish = _add(
+        commands,
+        "publish",
+        "make a finished run the published results of its suite",
+        "potemkin publish quick",
+    )
+    publish.add_argument("suite", help="name of a suite that has run to its end")
+    publish.add_argument(
+        "--out", type=Path, default=Path("results"), help="folder of its results (default: results)"
+    )
+
+    verify = _add(
+        commands,
+        "verify",
+        "check that published boards are what their samples give",
+        "potemkin verify quick --rebuild",
+    )
+    verify.add_argument("suite", nargs="?", help="a published suite (default: all of them)")
+    verify.add_argument("--rebuild", action="store_true", help="write the boards anew from their samples")
+    _compare(commands)
+    _reproduce(commands)
+    _artefacts(commands)
+    return parser
+
+
+def _compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "compare",
+        "run a submission's missing cells and show where it would stand on the published board",
+        "potemkin compare submissions/sign_step",
+    )
+    parser.add_argument("path", type=Path, metavar="PATH", help="a submission's folder or method file")
+    parser.add_argument("--suite", default="quick", help="published suite to stand in (default: quick)")
+    parser.add_argument("--store", type=Path, default=Path(".potemkin"), help="folder of finished cells")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="as for run")
+    parser.add_argument("--workers", type=_positive, help="as for run")
+    parser.add_argument("--retry-failed", action="store_true", help="as for run")
+    parser.set_defaults(attack=[], defense=[], task=[])
+
+
+def _reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "reproduce",
+        "run a cell again and compare every metric with its record",
+        "potemkin reproduce saliency/gradient-32 dombrowski none oblivious 0",
+    )
+    parser.add_argument(
+        "cell",
+        nargs="+",
+        metavar="CELL",
+        help="a cell's id, or its beginning; or five words: task, attack, defense, mode, seed",
+    )
+    parser.add_argument("--suite", default="quick", help="suite whose results it is in (default: quick)")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with cells.csv and samples.parquet (default: the published ones, then your own)",
+    )
+    parser.add_argument("--store", type=Path, default=Path(".potemkin"), help="folder of finished cells")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder of your own results")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="as for run")
+    parser.add_argument("--workers", type=_positive, help="as for run")
+
+
+def _artefacts(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    export = _add(
+        commands,
+        "export-task",
+        "write what a task hands to attacks as a file of safetensors",
+        "potemkin export-task saliency/smoke-gradient --out smoke.safetensors",
+    )
+    export.add_argument("task", help="the task's id, see `potemkin list tasks`")
+    export.add_argument("--out", type=Path, required=True, help="file to write")
+
+    submit = _add(
+        commands,
+        "submit-artefact",
+        "hand in forgeries of a method that cannot be published",
+        "potemkin submit-artefact my_forgeries --task saliency/smoke-gradient --tensors forged.safetensors",
+    )
+    submit.add_argument("name", help="its name, and that of its folder below submissions/")
+    submit.add_argument("--task", help="the task that the forgery is of; without it, with --from-store, all")
+    source = submit.add_mutually_exclusive_group(required=True)
+    source.add_argument("--tensors", type=Path, metavar="FILE", help="file of safetensors to hand in")
+    source.add_argument("--from-store", metavar="ATTACK", help="attack whose finished forgeries to hand in")
+    submit.add_argument("--suite", default="quick", help="suite of the finished forgeries (default: quick)")
+    submit.add_argument("--store", type=Path, default=Path(".potemkin"), help="folder of finished cells")
+    submit.add_argument("--title", default="", help="the method's name in words (default: made of its name)")
+    submit.add_argument("--author", action="append", default=[], help="who made it (repeatable)")
+    submit.add_argument("--paper", default="none", help="a link or a reference (default: none)")
+    submit.add_argument("--licence", default="CC-BY-4.0", help="of the files (default: CC-BY-4.0)")
+    submit.add_argument("--note", default="", help="what the method is, as far as it can be told")
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, example: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=_EPILOG.format(example),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command={"list": "list_things"}.get(name, name.replace("-", "_")))
+    return parser
+
+
+def _suite_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("suite", help="name of a suite, see `potemkin list suites`")
+    _selection_options(parser)
+
+
+def _selection_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--attack", action="append", default=[], metavar="NAME", help="only this attack (repeatable)"
+    )
+    parser.add_argument(
+        "--defense", action="append", default=[], metavar="NAME", help="only this defense (repeatable)"
+    )
+    parser.add_argument(
+        "--task", action="append", default=[], metavar="ID", help="only this task (repeatable)"
+    )
+    parser.add_argument(
+        "--store",
+        type=Path,
+        default=Path(".potemkin"),
+        help="folder of finished cells (default: .potemkin)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("results"), help="folder for results (default: results)"
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

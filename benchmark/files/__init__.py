@@ -1,0 +1,1 @@
+"""Files that people wrote, read as data: hashes, manifests, pictures, forms."""

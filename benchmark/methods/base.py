@@ -1,0 +1,146 @@
+"""What a method is: an attack, a hardening or a detector. Submitters import it from ``benchmark.api``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from benchmark.methods.triggers import Trigger
+
+Mode = Literal["oblivious", "adaptive"]
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What a method may know of a task when it decides whether it applies.
+
+    Args:
+        id: the task's id, ``track/name``.
+        track: its track.
+        explainer: name of the explanation method under attack.
+        victim: name of the network.
+        budget: what an attack may spend, of the track's own class.
+    """
+
+    id: str
+    track: str
+    explainer: str
+    victim: str
+    budget: object
+
+
+@dataclass(frozen=True)
+class Forgery:
+    """What an attack returns: inputs on track ``saliency``, weights on the others.
+
+    Args:
+        inputs: changed images ``[N, C, H, W]`` in [0, 1], within the budget of the clean ones.
+        weights: every tensor of ``model.module.state_dict()``, changed, by its name.
+        trigger: what an input needs to be given so that the network says the case's class (track
+            ``signature``); None claims no backdoor.
+    """
+
+    inputs: Tensor | None = None
+    weights: Mapping[str, Tensor] | None = None
+    trigger: Trigger | None = None
+
+
+class Method(ABC):
+    """What attacks and defenses share.
+
+    Class attributes are the settings, and keyword arguments override them. ``params`` lists the values of a
+    setting that are run as variants: ``params = {"beta": [1.0, 5.0]}`` of a class named ``beta_smoothing``
+    makes ``beta_smoothing[beta=1]`` and ``beta_smoothing[beta=5]``.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    tracks: ClassVar[Sequence[str]] = ("saliency",)
+    params: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    control: ClassVar[bool] = False
+    """A control is run and shown, and never ranked."""
+    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """Where a control must land: lowest and highest mean of a column of the samples, on every task."""
+
+    def __init__(self, **settings: Any) -> None:
+        for key, value in settings.items():
+            if key not in self.params and not hasattr(type(self), key):
+                raise TypeError(f"{self.name} has no setting {key!r}")
+            setattr(self, key, value)
+        self.settings: Mapping[str, Any] = settings
+
+    @property
+    def variant(self) -> str:
+        """The name with its settings: ``beta_smoothing[beta=5]``, or the bare name without any."""
+        if not self.settings:
+            return self.name
+        shown = ",".join(
+            f"{key}={value:g}" if isinstance(value, int | float) else f"{key}={value}"
+            for key, value in self.settings.items()
+        )
+        return f"{self.name}[{shown}]"
+
+    def skip(self, task: TaskFacts) -> str | None:
+        """Why the method does not apply to a task, in one sentence; None where it does."""
+        return None
+
+
+class Attack(Method):
+    """Makes a forgery."""
+
+    adaptive: ClassVar[bool] = True
+    """Whether the attack does anything with the explainer, so that handing it the hardened one matters."""
+    evades: ClassVar[bool] = False
+    """Whether the attack makes use of the detector in adaptive mode."""
+    bounds_undefended: ClassVar[bool] = False
+    """Whether a control's bounds hold for the undefended explanation only, not for every hardened one."""
+    breaks: ClassVar[Sequence[str]] = ()
+    """Constraints that a control breaks on purpose (``linf``), which is then no failure."""
+
+    @abstractmethod
+    def forge(self, case: Any) -> Forgery:
+        """A forgery.
+
+        ``case`` is a :class:`~benchmark.api.Case` on track ``saliency`` (changed inputs for the whole batch),
+        a :class:`~benchmark.api.VisualizationCase` on track ``visualization`` (changed weights for one unit)
+        and a :class:`~benchmark.api.BackdoorCase` on track ``signature`` (changed weights and a trigger).
+        """
+
+
+class Hardening(Method):
+    """Makes an explainer harder to fool."""
+
+    @abstractmethod
+    def harden(self, explainer: Any) -> Any:
+        """The hardened explainer.
+
+        Track ``saliency``: an :class:`~benchmark.api.Explainer`, differentiable wherever the given one is, so
+        that attacks can adapt. Track ``visualization``: a :class:`~benchmark.api.Visualizer`; the given one
+        is the task's :class:`~benchmark.api.FeatureVisualization`. Track ``signature``: a
+        :class:`~benchmark.api.ClassExplainer`; the given one is the task's
+        :class:`~benchmark.api.InputAgnosticSaliency`.
+        """
+
+
+class Detector(Method):
+    """Suspects forged samples."""
+
+    differentiable: ClassVar[bool] = False
+    """Whether an attack can follow the gradient of the suspicion (through a smoothed explainer)."""
+
+    @abstractmethod
+    def suspicion(self, audit: Any) -> Tensor:
+        """Suspicion of each sample, ``[N]``; higher is more suspicious. Any finite scale will do.
+
+        ``audit`` is an :class:`~benchmark.api.Audit` on track ``saliency`` (samples are images), a
+        :class:`~benchmark.api.VisualizationAudit` on track ``visualization`` (samples are units) and a
+        :class:`~benchmark.api.BackdoorAudit` on track ``signature`` (samples are the classes of one network:
+        whether each is a backdoor's; the network is as suspicious as its most suspicious class).
+        """
+
+
+Defense = Hardening | Detector

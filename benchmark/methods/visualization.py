@@ -1,0 +1,126 @@
+"""Track `visualization`: a unit to show another picture, and units to audit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.explainers.base import correlation
+from benchmark.explainers.visualization import (
+    LOGITS,
+    FeatureVisualization,
+    Unit,
+    Visualizations,
+    Visualizer,
+    executed,
+    layer_activations,
+)
+from benchmark.methods.base import Detector
+from benchmark.methods.networks import NetworkAudit
+from benchmark.network import Network
+
+
+@dataclass(frozen=True)
+class ModelBudget:
+    """What an attack on a network's weights may spend.
+
+    Args:
+        accuracy_drop: accuracy that the network may lose, as a share of all images (0.015 is 1.5 points).
+            It is measured on images that the attacker does not have.
+    """
+
+    accuracy_drop: float
+
+
+@dataclass(frozen=True)
+class VisualizationCase:
+    """A unit whose visualization should show another picture, by other weights (track ``visualization``).
+
+    Args:
+        model: the clean network, metered and frozen: ``model(images) -> logits [N, classes]``.
+        explainer: the visualization under attack; in adaptive mode the hardened one.
+        unit: the unit under attack.
+        target: the picture that it should show, ``[C, H, W]`` in [0, 1].
+        budget: what may be spent.
+        data: the attacker's own natural images, ``[M, C, H, W]``; never the evaluation's.
+        labels: their classes ``[M]``.
+        generator: the only source of randomness to use; it lives on the CPU.
+        detector: detector to evade, in adaptive mode against one; else None.
+    """
+
+    model: Network
+    explainer: Visualizer
+    unit: Unit
+    target: Tensor
+    budget: ModelBudget
+    data: Tensor
+    labels: Tensor
+    generator: torch.Generator
+    detector: Detector | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of every tensor of the case."""
+        return self.data.device
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisualizationAudit(NetworkAudit):
+    """Units of a network to audit (track ``visualization``).
+
+    Args:
+        explainer: the task's visualization.
+        units: units under suspicion, N of them.
+    """
+
+    explainer: FeatureVisualization
+    units: tuple[Unit, ...]
+
+    @property
+    def samples(self) -> int:
+        """Number of suspicions asked for."""
+        return len(self.units)
+
+    def visualize(self, seeds: int, units: Sequence[Unit] | None = None, **changes: Any) -> Visualizations:
+        """Visualizations of the suspicious units (or of others) from as many seeds of the audit's own.
+
+        ``changes`` are fields of :class:`FeatureVisualization` that differ from the task's.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = torch.randint(2**31, (seeds,), generator=generator).tolist()
+        procedure = replace(self.explainer, **changes)
+        return procedure.optimize(self.model, self.units if units is None else units, drawn)
+
+    def siblings(self) -> tuple[Unit, ...]:
+        """All units of the layer of the units under suspicion."""
+        layer = self.units[0].layer
+        with torch.no_grad():
+            channels = layer_activations(self.model, self.data[:1], layer).shape[1]
+        return tuple(Unit(layer, index) for index in range(channels))
+
+    def among_siblings(self, values: Tensor) -> Tensor:
+        """Distance of each suspicious unit's value from the median of all siblings' ``values``, ``[N]``."""
+        distance = (values - values.median()).abs()
+        return distance[[unit.index for unit in self.units]]
+
+    def natural_activations(self, layer: str) -> Tensor:
+        """Activations ``[M, channels]`` of a layer on the natural images."""
+        with torch.no_grad():
+            parts = [layer_activations(self.model, images, layer) for images in self.data.split(500)]
+        return torch.cat(parts)
+
+    def layer_before(self, layer: str) -> str:
+        """Name of the activation, convolution or linear layer that runs before a layer."""
+        order = executed(self.model, self.data[:1], (torch.nn.Conv2d, torch.nn.Linear, torch.nn.ReLU))
+        end = len(order) - 1 if layer == LOGITS else order.index(layer)
+        return order[max(0, end - 1)]
+
+    @staticmethod
+    def agreement(first: Tensor, second: Tensor) -> Tensor:
+        """Mean correlation ``[U]`` between two stacks of pictures ``[U, S, C, H, W]``, seed by seed."""
+        pairs = correlation(first.flatten(0, 1).mean(1), second.flatten(0, 1).mean(1))
+        return pairs.view(first.shape[:2]).mean(1)

@@ -1,0 +1,1 @@
+"""Published results, and where a submission would stand among them."""

@@ -1,0 +1,68 @@
+"""What a cell was made of at another commit: read from git, by the same fingerprints as a cell's id."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.errors import PotemkinError
+from benchmark.running.fingerprint import code_fingerprints
+from benchmark.running.plan import Cell
+from benchmark.tasks.task import load_task
+
+_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Made:
+    """Parts of a cell's ids as of a commit.
+
+    Args:
+        parts: ``code FILE`` of everything that a method's steps run, and ``task``.
+        scoring: ``code FILE`` of everything that scores, and ``scoring``.
+    """
+
+    parts: dict[str, str]
+    scoring: dict[str, str]
+
+
+def made_at(commit: str, cell: Cell, root: Path) -> Made | None:
+    """What the cell was made of at a commit; None where git does not have it or it had no such cell."""
+    archive = _archive(commit, root)
+    if archive is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="potemkin-history-") as folder:
+        old = Path(folder).resolve()
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            files.extractall(old, filter="data")
+        track = old / "benchmark" / "tracks" / cell.task.track
+        names = [entry.file.relative_to(root).as_posix() for entry in (cell.attack, cell.defense)]
+        now = {**cell.forge.parts, **cell.judge.parts}
+        methods = [old / name for name in names if f"code {name}" in now]  # none of a forgery handed in
+        steps = [track / "steps.py", *methods]
+        try:
+            task = load_task(cell.task.id, old)
+            run, score = code_fingerprints(steps, old), code_fingerprints([track / "scoring.py"], old)
+        except (OSError, PotemkinError):
+            return None
+    return Made(
+        {"task": task.run_identity(), **_named(run)}, {"scoring": task.score_identity(), **_named(score)}
+    )
+
+
+def _archive(commit: str, root: Path) -> bytes | None:
+    """The project's text at a commit, as a tar file; None where git cannot give it."""
+    command = ["git", "-C", str(root), "archive", commit, ".", ":(exclude)tasks/assets"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _named(code: dict[str, str]) -> dict[str, str]:
+    return {f"code {name}": digest for name, digest in code.items()}

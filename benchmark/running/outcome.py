@@ -1,0 +1,61 @@
+"""How a cell ended, read from its steps' records alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.running.plan import Cell
+from benchmark.running.store import Record, Store
+
+_COUNTERS = ("forwards", "backwards", "explanations", "seconds", "memory_mb")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A cell's end.
+
+    Args:
+        status: ``ok``, ``skipped``, a kind of failure, or ``missing`` if it has not run.
+        blame: ``method``, ``task``, ``infra`` or empty.
+        reason: one sentence, or empty.
+        culprit: variant of the method to blame, or empty.
+        records: records of its finished steps, by kind.
+    """
+
+    status: str
+    blame: str
+    reason: str
+    culprit: str
+    records: dict[str, Record]
+
+    @property
+    def failed(self) -> bool:
+        """Whether the cell has run and ended neither ok nor skipped."""
+        return self.status not in ("ok", "skipped", "missing")
+
+    def costs(self, kind: str) -> dict[str, Any]:
+        """Counters of one of the cell's steps, prefixed with its kind; empty where it has none."""
+        record = self.records.get(kind, {})
+        return {f"{kind}_{name}": record.get(name) for name in _COUNTERS}
+
+
+def outcome_of(cell: Cell, store: Store, known: dict[tuple[str, str], Record | None]) -> Outcome:
+    """The outcome of a cell; ``known`` caches records, since cells share steps."""
+    if cell.culprit:
+        return Outcome("crashed", "method", cell.problem, cell.culprit, {})
+    if cell.problem:
+        return Outcome("invalid", "task", cell.problem, "", {})
+    if cell.skip:
+        return Outcome("skipped", "", cell.skip, "", {})
+    records: dict[str, Record] = {}
+    for step in cell.steps():
+        if step.key not in known:
+            known[step.key] = store.record(*step.key)
+        record = known[step.key]
+        if record is None:
+            return Outcome("missing", "", "", "", records)
+        records[step.kind] = record
+        if record["status"] != "ok":
+            return Outcome(record["status"], record["blame"], record["reason"], record["culprit"], records)
+    return Outcome("ok", "", "", "", records)

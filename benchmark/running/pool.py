@@ -1,0 +1,217 @@
+"""Worker processes with a time and a memory limit per job: a job that breaks one costs its worker only.
+
+Processes are forked from a clean server that has torch loaded (``forkserver``; spawned where there is none),
+so that a new worker costs a fraction of a second. Workers for methods and workers for scoring are kept apart.
+A job that runs a submission gets a confined process of its own, which ends with the job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import send_handle
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmark.isolation.host import confinement, end, launch, memory_of
+from benchmark.isolation.submitted import submission_folder
+from benchmark.running.warmup import context
+from benchmark.running.worker import Answer, Job, main
+
+_POLL_SECONDS = 0.1
+_KILL_SECONDS = 5.0
+_LAST_SECONDS = 20.0
+"""That a worker may take to answer once its confined process has been stopped."""
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    trusted: bool
+    job: Job | None = None
+    deadline: float = 0.0
+    memory_bytes: float = 0.0
+    guest: BaseProcess | None = None
+    verdict: tuple[str, str] | None = None
+    """Status and reason of a job whose confined process had to be stopped."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one job may take."""
+
+    seconds: float
+    memory_gb: float
+
+
+class Pool:
+    """At most ``size`` jobs at once, each in a worker process.
+
+    Args:
+        size: jobs at once.
+        root: the project's root.
+        logs: folder of the workers' logs.
+        threads: threads of each worker's tensor operations.
+    """
+
+    def __init__(self, size: int, root: Path, logs: Path, threads: int = 1) -> None:
+        self.size = size
+        self._root, self._logs, self._threads = root, logs, threads
+        self._workers: list[_Worker] = []
+        self._context = context()
+        self._started = 0
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for worker in self._workers:
+            self._end(worker)
+        self._workers.clear()
+
+    @property
+    def free(self) -> int:
+        """How many more jobs could start now."""
+        return self.size - sum(worker.job is not None for worker in self._workers)
+
+    def submit(self, job: Job, limits: Limits, trusted: bool) -> None:
+        """Starts a job; needs a free place."""
+        idle = [w for w in self._workers if w.job is None and w.trusted == trusted]
+        worker = idle[0] if idle else self._start(trusted)
+        worker.job = job
+        worker.deadline = time.monotonic() + limits.seconds
+        worker.memory_bytes = limits.memory_gb * 2**30
+        worker.verdict = None
+        with contextlib.suppress(OSError):  # a worker that has died meanwhile is found out by wait()
+            if job.confined:
+                self._send_with_guest(worker, job)
+            else:
+                worker.pipe.send(job)
+
+    def _send_with_guest(self, worker: _Worker, job: Job) -> None:
+        """Starts a confined process for a job, and hands its pipe to the worker after the job."""
+        foreign = [member for member in job.members() if member.foreign]
+        folders = {submission_folder(member.file, self._root) for member in foreign}
+        scratch = job.out.parent / f"{job.out.name}-scratch"
+        how = confinement(
+            self._root,
+            tuple(sorted(folders)),
+            scratch,
+            self._log("confined"),
+            self._threads,
+            worker.memory_bytes / 2**30,
+            tuple(member.module for member in job.members() if not member.foreign),
+        )
+        worker.guest, pipe = launch(self._context, how)
+        worker.pipe.send(job.started(worker.guest.pid or 0))
+        send_handle(worker.pipe, pipe.fileno(), worker.process.pid)
+        pipe.close()
+
+    def _dismiss(self, worker: _Worker) -> None:
+        """Ends a worker's confined process, and all that it has started."""
+        if worker.guest is not None:
+            end(worker.guest)
+            worker.guest = None
+
+    def wait(self) -> list[tuple[Job, Answer]]:
+        """Jobs that have ended, in a while; those over a limit are stopped."""
+        busy = [worker for worker in self._workers if worker.job is not None]
+        handles: list[Any] = [w.pipe for w in busy] + [w.process.sentinel for w in busy]
+        wait(handles, timeout=_POLL_SECONDS)
+        return [ended for worker in busy if (ended := self._check(worker)) is not None]
+
+    def _check(self, worker: _Worker) -> tuple[Job, Answer] | None:
+        """The worker's job and answer, if it has ended or has to."""
+        job = worker.job
+        assert job is not None
+        try:
+            if worker.pipe.poll():
+                answer: Answer = worker.pipe.recv()
+                worker.job = None
+                self._dismiss(worker)
+                if worker.verdict is not None:
+                    answer = _overruled(answer, *worker.verdict)
+                if answer.retire:
+                    self._end(worker, kill=True)
+                    self._workers.remove(worker)
+                return job, answer
+        except (EOFError, OSError):
+            pass
+        if not worker.process.is_alive():
+            return job, self._replace(worker, "crashed", _exit_text(worker.process.exitcode))
+        fault = self._fault(worker)
+        if fault is None or (worker.verdict and time.monotonic() < worker.deadline):
+            return None
+        if worker.guest is not None:  # the worker is told by its pipe's end, and keeps what it has loaded
+            worker.verdict, worker.deadline = fault, time.monotonic() + _LAST_SECONDS
+            self._dismiss(worker)
+            return None
+        return job, self._replace(worker, *(worker.verdict or fault))
+
+    def _fault(self, worker: _Worker) -> tuple[str, str] | None:
+        """Status and reason, if the worker's job is over a limit."""
+        if time.monotonic() > worker.deadline:
+            return "timeout", "stopped: over the task's time limit"
+        guest = worker.guest
+        held = _memory(worker.process.pid) if guest is None else memory_of(guest.pid or 0)
+        if held > worker.memory_bytes:
+            return "oom", "stopped: over the task's memory limit"
+        return None
+
+    def _replace(self, worker: _Worker, status: str, reason: str) -> Answer:
+        self._end(worker, kill=True)
+        self._workers.remove(worker)
+        return Answer({"status": status, "blame": "method", "reason": reason, "culprit": ""})
+
+    def _start(self, trusted: bool) -> _Worker:
+        here, there = self._context.Pipe()
+        log = self._log("worker")
+        process = self._context.Process(
+            target=main, args=(there, self._root, log, self._threads), daemon=True
+        )
+        process.start()
+        there.close()
+        worker = _Worker(process, here, trusted)
+        self._workers.append(worker)
+        return worker
+
+    def _log(self, who: str) -> Path:
+        self._started += 1
+        return self._logs / f"{who}-{os.getpid()}-{self._started}.log"
+
+    def _end(self, worker: _Worker, kill: bool = False) -> None:
+        worker.pipe.close()
+        self._dismiss(worker)
+        if kill or worker.job is not None:
+            worker.process.kill()
+        worker.process.join(_KILL_SECONDS)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+
+
+def _overruled(answer: Answer, status: str, reason: str) -> Answer:
+    """The answer of a worker whose confined process was stopped: it knows no more than that it ended."""
+    record = {**answer.record, "status": status, "blame": "method"}
+    culprit = record.get("culprit") or ""
+    return Answer({**record, "reason": f"{culprit}: {reason}" if culprit else reason}, answer.retire)
+
+
+def _memory(pid: int | None) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _exit_text(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"the worker process was killed by signal {-code}"
+    return f"the worker process ended with exit code {code}"

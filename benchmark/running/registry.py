@@ -1,0 +1,221 @@
+"""Finds every method in baselines/ and submissions/: a file put there is all there is to registering.
+
+A file that cannot be loaded is reported by name and reason and harms no other. Code of submissions is run in
+confined processes only; what the harness has of their methods are stand-ins. Two methods of one name are an
+error, since nobody could tell their results apart: a submission that takes another's name is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import itertools
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.api import Method, TaskFacts
+from benchmark.errors import MethodError
+from benchmark.isolation.stand_ins import Origin, StandIn, stand_in
+from benchmark.isolation.submitted import ask_skip, offers_of
+from benchmark.methods.artefact import ARTEFACT, stored_attack
+from benchmark.methods.card import CLOSED, OPEN, division_of
+from benchmark.methods.stored import StoredForgery
+from benchmark.methods.variants import kind_of_method, module_name, variants_of
+
+FOLDERS = ("baselines", "submissions")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One variant of a method, not yet instantiated.
+
+    Args:
+        name: method name, shared by all variants.
+        variant: name with settings, unique.
+        module: dotted module that defines it.
+        class_name: its class there.
+        settings: keyword arguments of this variant.
+        file: where it is defined.
+        method: the class itself; for a submission's one that stands in for it.
+        foreign: whether it is a submission's, whose code runs confined only.
+        division: ``closed`` or ``open``, in which it is ranked.
+    """
+
+    name: str
+    variant: str
+    module: str
+    class_name: str
+    settings: dict[str, Any]
+    file: Path
+    method: type[Method] = field(repr=False, compare=False)
+    foreign: bool = False
+    division: str = CLOSED
+
+    def create(self) -> Method:
+        """The method, with its settings; a submission's has no process to run in."""
+        if issubclass(self.method, StandIn):
+            return stand_in(self.method, self.origin)
+        return self.method(**self.settings)
+
+    @property
+    def origin(self) -> Origin:
+        """Where to find it, and its settings."""
+        return Origin(self.module, self.class_name, json.dumps(self.settings))
+
+    def skip(self, task: TaskFacts, root: Path) -> str | None:
+        """Why it does not apply to a task, as it says itself; None where it does."""
+        if issubclass(self.method, StandIn):
+            if not self.method.decides:
+                return None
+            return ask_skip(self.method, self.origin, self.variant, self.file, root, task)
+        return self.create().skip(task)
+
+    @property
+    def kind(self) -> str:
+        """``attack``, ``hardening`` or ``detector``."""
+        return kind_of_method(self.method)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that could not be loaded."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All methods of a project tree, and the files that could not be loaded."""
+
+    entries: tuple[Entry, ...]
+    problems: tuple[Problem, ...]
+
+    def attacks(self, names: Iterable[str] = ()) -> list[Entry]:
+        """Attacks whose name or variant is among ``names``; all of them for none."""
+        return self._chosen(("attack",), "attack", names)
+
+    def defenses(self, names: Iterable[str] = ()) -> list[Entry]:
+        """Hardenings and detectors, chosen likewise."""
+        return self._chosen(("hardening", "detector"), "defense", names)
+
+    def _chosen(self, kinds: tuple[str, ...], noun: str, names: Iterable[str]) -> list[Entry]:
+        known = [entry for entry in self.entries if entry.kind in kinds]
+        wanted = list(names)
+        for name in wanted:
+            if not any(name in (entry.name, entry.variant) for entry in known):
+                broken = [p for p in self.problems if name in Path(p.file).with_suffix("").parts]
+                if broken:
+                    raise MethodError(f"{broken[0].file} could not be loaded: {broken[0].reason}")
+                raise MethodError(f"unknown {noun} {name!r}; {_suggestion(name, known)}")
+        return [e for e in known if not wanted or e.name in wanted or e.variant in wanted]
+
+
+def _suggestion(name: str, known: list[Entry]) -> str:
+    names = sorted({e.name for e in known} | {e.variant for e in known})
+    near = difflib.get_close_matches(name, names, 1, 0.5)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known: {', '.join(sorted({e.name for e in known}))}"
+
+
+def find_methods(root: Path) -> Registry:
+    """Loads every method file below ``root``; raises ``MethodError`` for two baselines of one name."""
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    entries: list[Entry] = []
+    problems: list[Problem] = []
+    for file in _method_files(root):
+        name = file.relative_to(root).as_posix()
+        try:
+            if file.is_relative_to(root / "submissions"):
+                entries.extend(_submitted(file, root))
+                continue
+            with contextlib.redirect_stdout(sys.stderr):  # a method's prints are nobody's result
+                entries.extend(entries_of(file, root))
+        except MethodError as error:
+            problems.append(Problem(name, str(error)))
+        except (Exception, SystemExit) as error:  # whatever a file raises when imported
+            problems.append(Problem(name, f"{type(error).__name__}: {error}"))
+    entries, taken = _unique(entries, root)
+    problems.extend(taken)
+    handed_in, faulty = _handed_in(root, {entry.name for entry in entries})
+    entries, problems = [*entries, *handed_in], [*problems, *faulty]
+    return Registry(tuple(sorted(entries, key=lambda e: (e.kind, e.variant))), tuple(problems))
+
+
+def _method_files(root: Path) -> list[Path]:
+    files = itertools.chain.from_iterable(sorted((root / f).rglob("*.py")) for f in FOLDERS)
+    return [file for file in files if file.name != "__init__.py"]
+
+
+def _submitted(file: Path, root: Path) -> list[Entry]:
+    module = module_name(file, root)
+    return [
+        Entry(
+            offer.method.name,
+            offer.variant,
+            module,
+            offer.class_name,
+            offer.settings,
+            file,
+            offer.method,
+            True,
+            division_of(file, root),
+        )
+        for offer in offers_of(file, root)
+    ]
+
+
+def _handed_in(root: Path, taken: set[str]) -> tuple[list[Entry], list[Problem]]:
+    """Attacks that are files of forgeries, and what is wrong with others."""
+    entries, problems = [], []
+    for file in sorted((root / "submissions").glob(f"*/{ARTEFACT}")):
+        name = file.parent.name
+        try:
+            if name in taken:
+                raise MethodError(f"there is a method named {name!r} already: rename the folder")
+            method, settings = stored_attack(file.parent)
+            where = StoredForgery.__module__, StoredForgery.__name__
+            entries.append(Entry(name, name, *where, settings, file, method, division=OPEN))
+        except MethodError as error:
+            problems.append(Problem(file.relative_to(root).as_posix(), str(error)))
+    return entries, problems
+
+
+def entries_of(file: Path, root: Path) -> list[Entry]:
+    """Imports one of the project's own files, and returns every variant of every method that it defines."""
+    module = module_name(file, root)
+    return [
+        Entry(v.method.name, v.name, module, v.class_name, v.settings, file, v.method)
+        for v in variants_of(file, root)
+    ]
+
+
+def _unique(entries: list[Entry], root: Path) -> tuple[list[Entry], list[Problem]]:
+    """The entries without submissions that take another's name, and what is to be said of those."""
+    places: dict[str, set[tuple[Path, str]]] = {}
+    own: dict[str, Entry] = {}
+    for entry in entries:
+        places.setdefault(entry.name, set()).add((entry.file, entry.class_name))
+        if not entry.foreign:
+            other = own.setdefault(entry.name, entry)
+            if (other.module, other.class_name) != (entry.module, entry.class_name):
+                names = [e.file.relative_to(root).as_posix() for e in (other, entry)]
+                raise MethodError(
+                    f"two methods are named {entry.name!r}: {names[0]} and {names[1]}; rename one of them"
+                )
+    kept, problems = [], {}
+    for entry in entries:
+        elsewhere = places[entry.name] - {(entry.file, entry.class_name)}
+        others = sorted(file.relative_to(root).as_posix() for file, _ in elsewhere)
+        if entry.foreign and others:
+            name = entry.file.relative_to(root).as_posix()
+            problems[name] = Problem(name, f"{others[0]} has a method named {entry.name!r} too: rename yours")
+        else:
+            kept.append(entry)
+    return kept, list(problems.values())

@@ -1,0 +1,285 @@
+"""Runs the steps that are missing: the longest first, two kinds of workers, nothing twice, nothing lost.
+
+Every finished step is in the store before the next one starts, so a run that is killed loses the steps in
+flight and no more, and resuming it is running it again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.isolation.operations import facts_of
+from benchmark.running.outcome import Outcome, outcome_of
+from benchmark.running.plan import Cell, Step
+from benchmark.running.pool import Limits, Pool
+from benchmark.running.registry import Entry
+from benchmark.running.store import Record, Store, release
+from benchmark.running.worker import Answer, Job, MethodRef
+
+Progress = Callable[[float, float], None]
+"""Is told how much of how much work is done."""
+
+_ORDER = {"forge": 0, "reference": 1, "judge": 2, "score": 3}
+_WEIGHT = {"forge": 10.0, "reference": 1.0, "judge": 0.5, "score": 1.0}
+_CULPRIT = {"forge": "attack", "reference": "defense", "judge": "defense"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run.
+
+    Args:
+        root: the project's root.
+        device: ``cpu`` or ``cuda``.
+        workers: jobs at once.
+        threads: threads per job.
+        retry: run steps again that a method is to blame for.
+        confine_all: run the project's own methods in confined processes too, not submissions' only.
+    """
+
+    root: Path
+    device: str
+    workers: int
+    threads: int
+    retry: bool = False
+    confine_all: bool = False
+
+
+@dataclass
+class Tally:
+    """What a run has done.
+
+    Args:
+        ran: steps that ran, by kind and id.
+        seconds: workers' time inside steps, summed over workers, by the step's kind, and ``loading``.
+        wall: seconds from start to end.
+        workers: jobs at once.
+    """
+
+    ran: set[tuple[str, str]] = field(default_factory=set)
+    seconds: Counter[str] = field(default_factory=Counter)
+    wall: float = 0.0
+    workers: int = 1
+
+    def line(self) -> str:
+        """Where the workers' time went, as shares of all that they had."""
+        total = max(self.wall * self.workers, 1e-9)
+        metrics, loading = self.seconds["score"] / total, self.seconds["loading"] / total
+        methods = sum(self.seconds.values()) / total - metrics - loading
+        return (
+            f"{self.wall:.0f} s on {self.workers} workers: {methods:.1%} in methods, explainers and models, "
+            f"{metrics:.1%} in metrics, {loading:.1%} loading networks, data and patterns, "
+            f"{1 - methods - metrics - loading:.1%} in the harness and idle"
+        )
+
+
+class Runner:
+    """Runs the missing steps of cells.
+
+    Args:
+        store: where steps are kept.
+        settings: how to run.
+        report: is called once with every reason of failure, as one line.
+    """
+
+    def __init__(self, store: Store, settings: Settings, report: Callable[[str], None]) -> None:
+        self.store = store
+        self.settings = settings
+        self._report = report
+        self._reported: set[str] = set()
+        self._statuses: dict[tuple[str, str], str] = {}
+        self._provenance = provenance(settings.root)
+
+    def run(
+        self, cells: Iterable[Cell], progress: Progress, kinds: frozenset[str] = frozenset(_ORDER)
+    ) -> Tally:
+        """Runs what is missing of the given kinds, and returns what has run."""
+        self.store.sweep()
+        tally = Tally(workers=self.settings.workers)
+        started = time.perf_counter()
+        waiting = self._missing([c for c in cells if not (c.skip or c.problem)], kinds)
+        total = sum(_WEIGHT[step.kind] for step, _ in waiting)
+        done = 0.0
+        with Pool(
+            self.settings.workers,
+            self.settings.root,
+            self.store.folder / "logs",
+            self.settings.threads,
+        ) as pool:
+            flying: dict[Path, tuple[Step, Cell]] = {}
+            while waiting or flying:
+                waiting, dropped = self._start(waiting, flying, pool)
+                done += dropped
+                for job, answer in pool.wait() if flying else ():
+                    step, cell = flying.pop(job.out)
+                    self._finish(step, cell, job, answer, tally)
+                    done += _WEIGHT[step.kind]
+                progress(done, total)
+        tally.wall = time.perf_counter() - started
+        return tally
+
+    def _missing(self, cells: list[Cell], kinds: frozenset[str]) -> list[tuple[Step, Cell]]:
+        """Steps to run, each once, with a cell that needs it: forgeries first, then task by task."""
+        found: dict[tuple[str, str], tuple[Step, Cell]] = {}
+        for cell in cells:
+            for step in cell.steps():
+                if step.kind in kinds and step.key not in found and self._wanted(step):
+                    found[step.key] = (step, cell)
+        return sorted(
+            found.values(),
+            key=lambda work: _ORDER[work[0].kind],  # stable: cells come task by task
+        )
+
+    def _wanted(self, step: Step) -> bool:
+        record = self.store.record(*step.key)
+        if record is None or record["status"] == "ok":
+            return record is None
+        return self.settings.retry or record["blame"] in ("infra", "task")
+
+    def _start(
+        self,
+        waiting: list[tuple[Step, Cell]],
+        flying: dict[Path, tuple[Step, Cell]],
+        pool: Pool,
+    ) -> tuple[list[tuple[Step, Cell]], float]:
+        """Starts what can start; returns what still waits, and the weight of what never can."""
+        left: list[tuple[Step, Cell]] = []
+        dropped = 0.0
+        running = {step.key for step, _ in flying.values()}
+        pending = running | {step.key for step, _ in waiting}
+        for step, cell in waiting:
+            if not pool.free or any(need.key in pending for need in step.needs):
+                left.append((step, cell))
+            elif not all(self._ok(need) for need in step.needs):
+                dropped += _WEIGHT[step.kind]
+                pending.discard(step.key)
+            else:
+                job = self._job(step, cell)
+                limits = Limits(cell.task.limits.seconds, cell.task.limits.memory_gb)
+                pool.submit(job, limits, trusted=step.kind == "score")
+                flying[job.out] = (step, cell)
+        return left, dropped
+
+    def _ok(self, step: Step) -> bool:
+        if step.key not in self._statuses:
+            record = self.store.record(*step.key)
+            self._statuses[step.key] = "" if record is None else record["status"]
+        return self._statuses[step.key] == "ok"
+
+    def _job(self, step: Step, cell: Cell) -> Job:
+        job = Job(
+            kind=step.kind,
+            root=self.settings.root,
+            task=cell.task,
+            attack=_reference(cell.attack),
+            defense=_reference(cell.defense),
+            mode=cell.mode,
+            seed=cell.seed,
+            store=self.store.folder,
+            needs={need.kind: need.id for need in step.needs},
+            out=self.store.begin(),
+            device=self.settings.device,
+        )
+        members = job.members()
+        confined = any(member.foreign for member in members) or bool(members and self.settings.confine_all)
+        return replace(job, confined=confined)
+
+    def _finish(self, step: Step, cell: Cell, job: Job, answer: Answer, tally: Tally) -> None:
+        """Puts a step's record and artefacts into the store."""
+        record: Record = {
+            "kind": step.kind,
+            "id": step.id,
+            "parts": step.parts,
+            "coordinates": cell.coordinates,
+            "device": self.settings.device,
+            **self._provenance,
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            **answer.record,
+        }
+        if step.kind == "judge":
+            record["forge_parts"] = cell.forge.parts
+        if record["blame"] == "method" and not record["culprit"] and step.kind in _CULPRIT:
+            record["culprit"] = getattr(cell, _CULPRIT[step.kind]).variant
+            record["reason"] = f"{record['culprit']}: {record['reason']}"
+        elif record["blame"] == "method" and step.kind == "score":
+            record["blame"] = "infra"  # no method runs in a score step
+        self.store.commit(job.out, step.kind, step.id, record)
+        self._statuses[step.key] = record["status"]
+        tally.ran.add(step.key)
+        inside = record.get("seconds", 0.0)
+        tally.seconds[step.kind] += inside
+        tally.seconds["loading"] += max(0.0, record.get("total_seconds", 0.0) - inside)
+        if record["status"] not in ("ok", "skipped"):
+            about = f"{record['status']} ({record['blame']}), {cell.task.id}: "
+            self._say(about + (record["culprit"] or record["reason"]), about + record["reason"])
+
+    def _say(self, fault: str, line: str) -> None:
+        """Reports a fault of a method on a task once, in the words that it was first seen with."""
+        if fault not in self._reported:
+            self._reported.add(fault)
+            self._report(line)
+
+
+@dataclass(frozen=True)
+class Count:
+    """Cells by how they ended; the four add up to the planned ones."""
+
+    run: int
+    cached: int
+    skipped: int
+    failed: int
+
+    def line(self) -> str:
+        """The last line of ``potemkin run``."""
+        return f"cells: {self.run} run, {self.cached} cached, {self.skipped} skipped, {self.failed} failed"
+
+
+def count_cells(cells: Iterable[Cell], store: Store, tally: Tally) -> Count:
+    """Counts the planned cells; those never finished count as failed."""
+    counts = {"run": 0, "cached": 0, "skipped": 0, "failed": 0}
+    known: dict[tuple[str, str], Record | None] = {}
+    for cell in cells:
+        outcome = outcome_of(cell, store, known)
+        counts[_state(cell, outcome, tally)] += 1
+    return Count(**counts)
+
+
+def _state(cell: Cell, outcome: Outcome, tally: Tally) -> str:
+    if outcome.status == "skipped":
+        return "skipped"
+    if outcome.status != "ok":
+        return "failed"
+    fresh = any(step.key in tally.ran for step in cell.steps() if step.kind != "score")
+    return "run" if fresh else "cached"
+
+
+def provenance(root: Path) -> dict[str, Any]:
+    """Commit of the project, whether its tree is dirty, and torch's release."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    status = git("status", "--porcelain")
+    return {
+        "commit": git("rev-parse", "HEAD") or "",
+        "dirty": status is None or bool(status),
+        "torch": release(),
+    }
+
+
+def _reference(entry: Entry) -> MethodRef:
+    facts = facts_of(entry.method) if entry.foreign else None
+    return MethodRef(entry.module, entry.class_name, entry.settings, entry.kind, entry.file, facts)

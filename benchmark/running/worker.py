@@ -1,0 +1,367 @@
+"""A worker process: runs one job after another, each in its own folder, and never brings the parent down.
+
+Jobs come and answers go through a pipe as plain data; tensors go through files. Whatever a method prints goes
+to the worker's log. A worker that runs methods never scores, and one that scores never runs a method.
+Of submissions a worker runs no code at all: it asks a confined process that the pool has started for the job.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.api import Attack, Detector, Hardening, Method, Mode
+from benchmark.errors import PotemkinError
+from benchmark.failures import StepFailed
+from benchmark.isolation.host import Guest
+from benchmark.isolation.operations import facts_of
+from benchmark.isolation.stand_ins import Origin, stand_in, stand_in_class
+from benchmark.methods.calls import is_out_of_memory
+from benchmark.methods.meter import Meter, Usage
+from benchmark.methods.stored import StoredForgery
+from benchmark.running.store import Store, write_samples, write_tensors
+from benchmark.tasks.parts import Task
+from benchmark.tracks import Bench, TrackScorer, scoring_of, steps_of, workbench_of
+
+_KEPT_BYTES = 2**30
+"""Networks and images that a worker keeps ready, besides the task at hand."""
+_PARENT_CHECK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class MethodRef:
+    """Where to find a method, and its settings.
+
+    Args:
+        module: dotted module that defines it.
+        class_name: its class there.
+        settings: keyword arguments.
+        kind: ``attack``, ``hardening`` or ``detector``.
+        file: where it is defined.
+        facts: class attributes, as the registry knows them; None for the project's own methods.
+    """
+
+    module: str
+    class_name: str
+    settings: dict[str, Any]
+    kind: str
+    file: Path
+    facts: dict[str, Any] | None = None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is a submission's."""
+        return self.facts is not None
+
+    @property
+    def variant(self) -> str:
+        """Name with settings, as the method itself would say."""
+        return self.create(None, confined=True).variant
+
+    def create(self, guest: Guest | None, confined: bool) -> Method:
+        """The method, or what stands in for it.
+
+        Args:
+            guest: the process that a stand-in asks; None where it will not be asked.
+            confined: whether the project's own methods run confined too.
+        """
+        files = self.module == StoredForgery.__module__  # a forgery handed in: there is no code to confine
+        if files or (self.facts is None and not confined):
+            return self._class()(**self.settings)
+        facts = facts_of(self._class()) if self.facts is None else self.facts
+        origin = Origin(self.module, self.class_name, json.dumps(self.settings))
+        made = stand_in(stand_in_class(self.kind, self.class_name, facts, False), origin, guest)
+        return made
+
+    def _class(self) -> type[Method]:
+        found: type[Method] = getattr(importlib.import_module(self.module), self.class_name)
+        return found
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step to run.
+
+    Args:
+        kind: the step's kind.
+        root: the project's root.
+        task: the task.
+        attack: the attack to forge with.
+        defense: the defense to judge with, or to hand to an adaptive attack.
+        mode: of the forgery.
+        seed: of the cell.
+        store: the store's folder.
+        needs: ids of finished steps, by kind.
+        out: folder to write tensors or samples into.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        confined: whether the methods run in a process of their own.
+        guest_pid: that process, once it is started.
+    """
+
+    kind: str
+    root: Path
+    task: Task
+    attack: MethodRef
+    defense: MethodRef
+    mode: Mode
+    seed: int
+    store: Path
+    needs: dict[str, str]
+    out: Path
+    device: str
+    confined: bool = False
+    guest_pid: int = 0
+
+    def members(self) -> list[MethodRef]:
+        """The methods whose code the step runs."""
+        if self.kind == "score":
+            return []
+        if self.kind != "forge":
+            return [self.defense]
+        return [self.attack, *([self.defense] if self.mode == "adaptive" else [])]
+
+    def started(self, pid: int) -> Job:
+        """The job with its confined process."""
+        return replace(self, guest_pid=pid)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a job ended.
+
+    Args:
+        record: is merged into the step's record.
+        retire: the method has left its worker in a state that could change what the next one gets.
+    """
+
+    record: dict[str, Any]
+    retire: bool = False
+
+
+def main(pipe: Connection, root: Path, log: Path, threads: int) -> None:
+    """Runs jobs until the pipe closes or the parent is gone."""
+    _redirect(log)
+    _die_with_parent()
+    torch.set_num_threads(threads)
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    shelf = Shelf()
+    while True:
+        try:
+            job: Job = pipe.recv()
+        except EOFError:
+            return
+        guest = _guest(job, pipe) if job.confined else None
+        answer = run_job(job, shelf, guest)
+        if guest is not None:
+            guest.close()
+        try:
+            pipe.send(answer)
+        except OSError:
+            return
+
+
+class Shelf:
+    """The workbenches and scorers that a worker has ready, the most recently used ones."""
+
+    def __init__(self) -> None:
+        self._benches: OrderedDict[str, tuple[Bench, list[TrackScorer]]] = OrderedDict()
+        self._checksums: dict[int, int] = {}
+
+    def bench(self, job: Job) -> Bench:
+        """The job's task, made ready."""
+        return self._get(job)[0]
+
+    def scorer(self, job: Job) -> TrackScorer:
+        """The scorer of the job's task."""
+        bench, scorers = self._get(job)
+        if not scorers:
+            scorers.append(scoring_of(job.task.track).make_scorer(bench))
+        return scorers[0]
+
+    def intact(self, bench: Bench) -> bool:
+        """Whether the network and the images are those that were loaded."""
+        return bench.checksum() == self._checksums[id(bench)]
+
+    def _bytes(self) -> int:
+        return sum(bench.bytes() for bench, _ in self._benches.values())
+
+    def _get(self, job: Job) -> tuple[Bench, list[TrackScorer]]:
+        name = job.task.model_dump_json() + job.device
+        if name not in self._benches:
+            prepare = workbench_of(job.task.track).prepare
+            bench = prepare(job.task, job.root, torch.device(job.device))
+            self._benches[name] = (bench, [])
+            self._checksums[id(bench)] = bench.checksum()
+            while len(self._benches) > 1 and self._bytes() > _KEPT_BYTES:
+                _, (old, _) = self._benches.popitem(last=False)
+                del self._checksums[id(old)]
+        self._benches.move_to_end(name)
+        return self._benches[name]
+
+
+def _guest(job: Job, pipe: Connection) -> Guest:
+    """The confined process whose pipe the pool sends after the job."""
+    members = job.members()
+    return Guest(
+        pipe=Connection(recv_handle(pipe)),
+        pid=job.guest_pid,
+        strangers=frozenset(member.variant for member in members if member.foreign),
+        members=frozenset(member.variant for member in members),
+        device=torch.device(job.device),
+    )
+
+
+def run_job(job: Job, shelf: Shelf, guest: Guest | None = None) -> Answer:
+    """Runs a job; every failure becomes an answer."""
+    meter, usage = Meter(), Usage(torch.device(job.device))
+    started = time.perf_counter()
+    surroundings, bench = _surroundings(), None
+    try:
+        bench = shelf.bench(job)
+        with usage:
+            extra = _run(job, bench, shelf, meter, guest)
+        outcome = {"status": "ok", "blame": "", "reason": "", "culprit": "", **extra}
+    except StepFailed as failure:
+        outcome = {
+            "status": failure.status,
+            "blame": failure.blame,
+            "reason": failure.reason,
+            "culprit": failure.culprit,
+        }
+    except PotemkinError as error:
+        outcome = {"status": "invalid", "blame": "task", "reason": str(error), "culprit": ""}
+    except Exception as error:
+        outcome = _infrastructure(error)
+    _release(job.device)
+    intact = job.kind == "score" or bench is None or shelf.intact(bench)
+    if not intact and outcome["status"] == "ok":
+        reason = "changed the network or the data in place"
+        outcome = {"status": "invalid", "blame": "method", "reason": reason, "culprit": ""}
+    confined = {} if guest is None else _about(guest)
+    return Answer(
+        {
+            **outcome,
+            **meter.counts(),
+            "seconds": usage.seconds,
+            "memory_mb": usage.memory_mb,
+            **confined,
+            "total_seconds": time.perf_counter() - started,
+        },
+        retire=not intact or _surroundings() != surroundings,
+    )
+
+
+def _about(guest: Guest) -> dict[str, Any]:
+    """What a record keeps of a confined process."""
+    return {
+        "containment": guest.containment,
+        "containment_seconds": guest.overhead,
+        **({"memory_mb": peak} if (peak := guest.peak_mb()) else {}),
+    }
+
+
+def _surroundings() -> tuple[Any, ...]:
+    """Settings of the process that a method can leave changed."""
+    return (
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.enabled,
+        torch.get_float32_matmul_precision(),
+        os.getcwd(),
+        dict(os.environ),
+        list(sys.path),
+        signal.getsignal(signal.SIGTERM),
+        signal.getsignal(signal.SIGINT),
+    )
+
+
+def _run(job: Job, bench: Bench, shelf: Shelf, meter: Meter, guest: Guest | None) -> dict[str, Any]:
+    """The step's own work; what it stores lies in ``job.out``."""
+    store = Store(job.store)
+    if job.kind == "score":
+        scorer = shelf.scorer(job)
+        write_samples(job.out, _score(job, scorer, store))
+        return {"weights": scorer.weights()}
+    steps = steps_of(job.task.track)
+    defense = _create(job.defense, guest)
+    assert isinstance(defense, Hardening | Detector)
+    if job.kind == "forge":
+        attack = _create(job.attack, guest)
+        assert isinstance(attack, Attack)
+        tensors = steps.forge(bench, attack, defense, job.mode, job.seed, meter)
+    elif job.kind == "reference":
+        tensors = steps.reference(bench, defense, job.seed, meter)
+    else:
+        forgery = store.tensors("forge", job.needs["forge"])
+        tensors = steps.judge(bench, defense, forgery, job.seed, meter)
+    write_tensors(job.out, tensors)
+    return {}
+
+
+def _score(job: Job, scorer: TrackScorer, store: Store) -> dict[str, list[Any]]:
+    forgery, reference, judged = (
+        store.tensors(kind, job.needs[kind]) for kind in ("forge", "reference", "judge")
+    )
+    return scorer.score(forgery, reference, judged, job.seed)
+
+
+def _create(ref: MethodRef, guest: Guest | None) -> Method:
+    try:
+        return ref.create(guest, confined=guest is not None)
+    except Exception as error:
+        name = f"{ref.module}.{ref.class_name}"
+        raise StepFailed("crashed", "method", f"{type(error).__name__}: {error}", name) from error
+
+
+def _infrastructure(error: Exception) -> dict[str, Any]:
+    status = "oom" if is_out_of_memory(error) else "infra"
+    text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    import traceback
+
+    traceback.print_exc()
+    return {"status": status, "blame": "infra", "reason": text, "culprit": ""}
+
+
+def _release(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+
+
+def _redirect(log: Path) -> None:
+    """Standard output and error go to a file: a method's prints are nobody's result."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+
+
+def _die_with_parent() -> None:
+    """Ends the worker soon after its parent is gone, whatever it is doing."""
+    parent = parent_process()
+
+    def watch() -> None:
+        while parent is not None and parent.is_alive():
+            time.sleep(_PARENT_CHECK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,1 @@
+"""Writing a submission, checking it, handing it in."""

@@ -1,0 +1,105 @@
+"""Everything that is tried on a submission, in order: what costs nothing first, and nothing after a hang."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import MethodError
+from benchmark.failures import StepFailed
+from benchmark.isolation.submitted import Offer, offers_of
+from benchmark.submissions.check.attacks import try_attack
+from benchmark.submissions.check.costs import Spent, extrapolate
+from benchmark.submissions.check.defenses import try_defense
+from benchmark.submissions.check.findings import Report
+from benchmark.submissions.check.papers import check_names, check_papers, files_of, not_loaded, submission_of
+from benchmark.submissions.check.subjects import Clock, Subject
+from benchmark.submissions.check.tiny import tiny_benches
+from benchmark.tasks.classes import TASK_CLASSES
+from benchmark.tracks import workbench_of
+
+SECONDS = 60.0
+"""What a check may take."""
+
+
+def check_submission(path: Path, root: Path, seconds: float = SECONDS) -> Report:
+    """Tries the contract on a submission.
+
+    Args:
+        path: its folder, or a file in it.
+        root: the project's root.
+        seconds: that it may take; a method that needs longer is not accepted, and told what it lacks.
+
+    Raises:
+        MethodError: there is no submission at the path.
+        AssetError: the project's own networks or images are missing.
+    """
+    folder = submission_of(path, root)
+    report, clock = Report(folder.relative_to(root).as_posix()), Clock(seconds)
+    offers = _load(folder, root, report, clock)
+    check_papers(folder, [offer for _, offer in offers], report)
+    check_names(root, folder, [offer for _, offer in offers], report)
+    seen: set[tuple[Path, str]] = set()
+    for file, offer in offers:
+        _try(Subject(root, file, offer, report, clock, (file, offer.class_name) not in seen))
+        seen.add((file, offer.class_name))
+    report.seconds = seconds - clock.left
+    return report
+
+
+def _load(folder: Path, root: Path, report: Report, clock: Clock) -> list[tuple[Path, Offer]]:
+    """Every variant of every method in a folder."""
+    found: list[tuple[Path, Offer]] = []
+    for file in files_of(folder):
+        try:
+            found += [(file, offer) for offer in offers_of(file, root, clock.patience(known=False))]
+        except MethodError as error:
+            not_loaded(file.relative_to(folder).as_posix(), error, report)
+    if not found and not report.findings:
+        report.refuse("defines no method: derive a class from Attack, Hardening or Detector of benchmark.api")
+    return found
+
+
+def _try(subject: Subject) -> None:
+    """Tries a variant on a tiny task of each of its tracks."""
+    spent: dict[str, Spent] = {}
+    for track in subject.offer.method.tracks:
+        if track not in TASK_CLASSES:
+            continue
+        about = f"{subject.variant} on {track}"
+        if subject.clock.left <= 0:
+            subject.report.remark("was not tried, since the time is up: give --seconds 600", about)
+            continue
+        bench = _bench(subject, track)
+        if bench is not None:
+            subject.report.tried.append(f"{subject.kind} {about}, task {bench.task.explainer.name}")
+            one = (try_attack if subject.kind == "attack" else try_defense)(subject, bench)
+            if one is not None:
+                spent[track] = one
+    extrapolate(subject.offer, spent, subject.root, subject.report)
+
+
+def _bench(subject: Subject, track: str) -> Any:
+    """The first tiny task of a track that the method applies to; None where there is none."""
+    reason: str | None = ""
+    for bench in tiny_benches(track, subject.root):
+        with subject.session(track) as session:
+            try:
+                reason = session.method.skip(workbench_of(track).task_facts(bench.task))
+            except StepFailed as failure:
+                subject.report.failed(failure, session.about, "in skip()")
+                return None
+        if reason is None:
+            return bench
+    subject.report.remark(
+        f"says that it is not for the tiny task, so nothing was tried: {reason}",
+        f"{subject.variant} on {track}",
+    )
+    return None
+
+
+def prepare(root: Path) -> None:
+    """Makes the project's methods importable."""
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))

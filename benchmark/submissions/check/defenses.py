@@ -1,0 +1,180 @@
+"""What is tried on a defense: natural samples, twice, in a fresh process, in other company; its gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.api import Audit, Query
+from benchmark.isolation.stand_ins import StandIn
+from benchmark.methods.meter import Meter
+from benchmark.submissions.check import probes
+from benchmark.submissions.check.costs import Spent
+from benchmark.submissions.check.neighbours import all_same, pair_of_defense, same
+from benchmark.submissions.check.subjects import Session, Subject
+from benchmark.tracks import steps_of
+
+Tensors = dict[str, Tensor]
+
+_NOTHING = 1e-10
+"""A derivative below this is rounding."""
+_AGREEMENT = 0.05
+"""By how much a derivative and its finite difference may differ, as a share of the derivative."""
+
+
+def try_defense(subject: Subject, bench: Any) -> Spent | None:
+    """Tries a hardening or a detector on a tiny task; returns what it took, if it answered."""
+    with subject.session(bench.task.track) as first:
+        answers = _both(first, bench)
+        if answers is None:
+            return None
+        reference, judge = first.seconds[:2]
+        count = bench.task.case_count
+        spent = Spent(judge / count, reference / count, first.peak_mb)
+        if not subject.thorough:
+            return spent
+        with ThreadPoolExecutor(2) as pool:
+            here = pool.submit(_go_on, first, bench, answers)
+            elsewhere = pool.submit(_start_anew, subject, bench, answers, first.seconds[:2])
+            here.result()
+            elsewhere.result()
+    if subject.kind == "detector":
+        _look_for_spread(subject, bench, answers)
+    return spent
+
+
+def _both(session: Session, bench: Any, when: str = "", took: Sequence[float] = (0.0, 0.0)) -> Tensors | None:
+    """What the defense makes of natural samples and of forgeries, which here are natural too."""
+    steps, forgery = steps_of(bench.task.track), natural_forgery(bench)
+    reference = session.attempt(
+        lambda method: steps.reference(bench, _defense(method), 0, Meter()), when, took[0]
+    )
+    if reference is None:
+        return None
+    judged = session.attempt(
+        lambda method: steps.judge(bench, _defense(method), forgery, 0, Meter()), when, took[1]
+    )
+    if judged is None:
+        return None
+    return {f"reference {k}": v for k, v in reference.items()} | {f"judged {k}": v for k, v in judged.items()}
+
+
+def _defense(method: StandIn) -> Any:
+    return method
+
+
+def natural_forgery(bench: Any) -> Tensors:
+    """Tensors as an attack's that has changed nothing but noise."""
+    if bench.task.track == "saliency":
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.rand(bench.cases.inputs.shape, generator=generator) - 0.5
+        return {"inputs": (bench.cases.inputs + bench.task.budget.linf * noise.sign()).clamp(0, 1)}
+    forged: Tensors = {}
+    for index, name in enumerate(bench.task.case_victims()):
+        prefix = f"{index}/weights/" if bench.task.track == "signature" else f"{index}/"
+        state = bench.models[name].module.state_dict()
+        forged |= {f"{prefix}{key}": value for key, value in state.items()}
+    return forged
+
+
+def _go_on(session: Session, bench: Any, answers: Tensors) -> None:
+    """The same again in the same process, and the defense's derivative."""
+    again = _both(session, bench, "when asked a second time", session.seconds[:2])
+    if again is None:
+        return
+    if not all_same(answers, again):
+        session.subject.report.refuse(
+            "gives another answer when asked the same a second time: keep nothing between calls, and draw "
+            "from a generator that is seeded with what is handed over",
+            session.about,
+        )
+    if session.subject.kind == "hardening":
+        _try_gradient(session, bench) if bench.task.track == "saliency" else _try_procedures(session, bench)
+    elif bench.task.track == "saliency" and getattr(session.subject.offer.method, "differentiable", False):
+        _try_gradient(session, bench)
+
+
+def _start_anew(subject: Subject, bench: Any, answers: Tensors, took: list[float]) -> None:
+    """The same in a fresh process, and in other company."""
+    with subject.session(bench.task.track) as fresh:
+        again = _both(fresh, bench, "in a fresh process", took)
+        if again is None:
+            return
+        if not all_same(answers, again):
+            subject.report.refuse(
+                "gives another answer in another process: seed a generator of your own with what is handed "
+                "over (query.seed, audit.seed), and do not look at clocks, ids or the environment",
+                fresh.about,
+            )
+            return
+        ask = pair_of_defense(bench, subject.kind)
+        pair = None if ask is None else fresh.attempt(ask, "on other samples", sum(took))
+        if pair is not None and not same(*pair):
+            subject.report.refuse(
+                "lets samples interact: what it says of a sample changes with the others that it is asked "
+                "about; compute every mean, norm and threshold per sample",
+                fresh.about,
+            )
+
+
+def _try_gradient(session: Session, bench: Any) -> None:
+    """Whether attacks can follow the maps or suspicions, and whether what they follow is true."""
+    report, about = session.subject.report, session.about
+    inputs, labels = bench.cases.inputs, bench.cases.labels
+    if session.subject.kind == "hardening":
+        what, where = "maps", "smoothed() of the explainer that harden() returns"
+        found = session.attempt(
+            lambda method: method.ask(
+                probes.map_derivative, bench.explainer, bench.model, Query(inputs, labels, 1)
+            ),
+            "when differentiated",
+            session.seconds[1],
+        )
+    else:
+        what, where = "suspicion", "suspicion()"
+        audit = Audit(bench.model, bench.explainer, inputs, labels, bench.natural, 1)
+        found = session.attempt(
+            lambda method: method.ask(probes.suspicion_derivative, audit), "when differentiated"
+        )
+    if not isinstance(found, dict):
+        return
+    norm = found.get("norm", 0.0)
+    if not found.get("graph") or not _NOTHING < norm < math.inf:
+        report.refuse(
+            f"is not differentiable: its {what} have no gradient in the inputs through a smoothed network, "
+            f"so that no attack could adapt; take out detach(), no_grad() and rounding, and see that {where} "
+            "smooths",
+            about,
+        )
+        return
+    slope, difference = found["slope"], found["difference"]
+    if abs(slope - difference) > _AGREEMENT * max(abs(slope), abs(difference)):
+        report.remark(
+            f"has {what} whose gradient is not that of what is shown ({slope:.3g} against a finite "
+            f"difference of {difference:.3g}): say in the card that and why attacks follow a stand-in",
+            about,
+        )
+
+
+def _try_procedures(session: Session, bench: Any) -> None:
+    """Whether attacks can read what they have to adapt to."""
+    told = session.attempt(lambda method: method.ask(probes.procedures, bench.explainer), "in procedures()")
+    if told is not None and not told:
+        session.subject.report.refuse(
+            "tells no procedures(), so that no attack could adapt: return the optimizations that are run",
+            session.about,
+        )
+
+
+def _look_for_spread(subject: Subject, bench: Any, answers: Tensors) -> None:
+    said = torch.cat([tensor.double().flatten() for tensor in answers.values()])
+    if float(said.max() - said.min()) <= 1e-12 * max(1.0, float(said.abs().max())):
+        subject.report.remark(
+            f"says {float(said[0]):g} of everything here: a constant detects nothing",
+            f"{subject.variant} on {bench.task.track}",
+        )

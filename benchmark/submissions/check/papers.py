@@ -1,0 +1,110 @@
+"""What can be said of a submission without running its method: its place, names, tracks, card and README."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmark.errors import MethodError, unknown
+from benchmark.isolation.submitted import Offer
+from benchmark.methods.card import CARD, card_problems, load_card
+from benchmark.submissions.check.findings import Report, fix_of
+from benchmark.tasks.classes import TASK_CLASSES
+
+_README_BYTES = 20
+_FOLDERS = ("baselines", "submissions")
+
+
+def submission_of(path: Path, root: Path) -> Path:
+    """The folder of a submission, given that folder or a file in it.
+
+    Raises:
+        MethodError: there is none, or it lies elsewhere.
+    """
+    found, home = path.resolve(), root.resolve() / "submissions"
+    if not found.exists():
+        raise MethodError(f"{path} does not exist: give a submission's folder or its method.py")
+    if not found.is_relative_to(home) or found == home:
+        raise MethodError(f"{path} is not below submissions/: put it into submissions/NAME/method.py")
+    folder = home / found.relative_to(home).parts[0]
+    if not folder.is_dir():
+        raise MethodError(f"{path} has no folder of its own: put it into submissions/NAME/method.py")
+    return folder
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Its Python files, which may all define methods."""
+    return [file for file in sorted(folder.rglob("*.py")) if file.name != "__init__.py"]
+
+
+def check_papers(folder: Path, offers: list[Offer], report: Report) -> None:
+    """Findings about card and README."""
+    problems = card_problems(folder)
+    for problem in problems:
+        report.refuse(problem)
+    readme = folder / "README.md"
+    if not readme.is_file() or readme.stat().st_size < _README_BYTES:
+        report.refuse("README.md is missing or empty: say in five lines what the method is and does not do")
+    if problems or not (folder / CARD).is_file():
+        return
+    declared = {track for offer in offers for track in offer.method.tracks}
+    listed = set(load_card(folder).tracks)
+    if offers and declared != listed:
+        report.refuse(
+            f"card.yaml names track {_and(listed)}, the method {_and(declared)}: make them agree, in "
+            "`tracks` of both"
+        )
+
+
+def check_names(root: Path, folder: Path, offers: list[Offer], report: Report) -> None:
+    """Findings about names that others have, and tracks that nobody has."""
+    taken = dict(_names(root, folder))
+    for name in dict.fromkeys(offer.method.name for offer in offers):
+        if name in taken:
+            where = taken[name].relative_to(root).as_posix()
+            report.refuse(f"{where} has a method named {name!r} too: give yours a name of its own", name)
+    for offer in offers:
+        for track in offer.method.tracks:
+            if track not in TASK_CLASSES:
+                report.refuse(f"{unknown('track', track, TASK_CLASSES)}; mend `tracks`", offer.method.name)
+        if not offer.method.tracks:
+            report.refuse('declares no track: give the class tracks = ("saliency",)', offer.method.name)
+
+
+def _names(root: Path, own: Path) -> Iterator[tuple[str, Path]]:
+    """Names of all other methods, as their classes spell them out: read, not run."""
+    for top in _FOLDERS:
+        for file in sorted((root / top).rglob("*.py")):
+            if not file.is_relative_to(own):
+                yield from ((name, file) for name in _spelled(file))
+
+
+def _spelled(file: Path) -> Iterator[str]:
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError, OSError):
+        return
+    for node in tree.body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for line in node.body:
+            match line:
+                case ast.Assign(targets=[ast.Name(id="name")], value=ast.Constant(value=str(name))):
+                    yield name
+                case ast.AnnAssign(target=ast.Name(id="name"), value=ast.Constant(value=str(name))):
+                    yield name
+
+
+def _and(names: set[str]) -> str:
+    return " and ".join(sorted(names)) or "none"
+
+
+def not_loaded(shown: str, error: MethodError, report: Report) -> None:
+    """The finding about a file that could not be loaded."""
+    reason = str(error)
+    if "took more than" in reason:
+        reason += "; let it define things when imported, and compute when asked"
+    elif "Error" in reason or ": " not in reason:
+        reason += f"; {fix_of(reason) or 'mend it'}"
+    report.refuse(f"{shown} could not be loaded: {reason}")

@@ -1,0 +1,91 @@
+"""A tiny task per track, on which a method like a template's takes seconds.
+
+They are the smoke tasks with fewer cases, seeds and steps, written in code: a check needs no task file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.tasks.classes import task_class
+from benchmark.tasks.data import Split
+from benchmark.tracks import workbench_of
+
+_COMMON: dict[str, Any] = {
+    "version": 1,
+    "title": "tiny",
+    "data": "fashion-mnist",
+    "limits": {"seconds": 60, "memory_gb": 4},
+}
+_MEASURED = 1000
+_TASKS: dict[str, tuple[dict[str, Any], ...]] = {
+    "saliency": tuple(
+        {
+            "id": f"saliency/check-{explainer}",
+            "track": "saliency",
+            "victim": "fashion-small",
+            "explainer": {"name": explainer},
+            "cases": 2,
+            "batch": 2,
+            "budget": {"linf": 32 / 255},
+            "calibration": {"images": 8, "negatives": 4},
+        }
+        for explainer in ("gradient", "lrp")
+    ),
+    "visualization": (
+        {
+            "id": "visualization/check",
+            "track": "visualization",
+            "victim": "fashion-tiny",
+            "explainer": {
+                "name": "feature_visualization",
+                "settings": {"optimizer": "sgd", "learning_rate": 1.0, "steps": 60},
+            },
+            "cases": [{"unit": 4, "target": "ring-28"}],
+            "budget": {"accuracy_drop": 0.03},
+            "visualization_seeds": 2,
+            "metrics": {"perceptual_seeds": 1, "other_seeds": 1},
+            "pools": {"calibration": ["fashion-tiny"], "negatives": ["fashion-small-1"]},
+        },
+    ),
+    "signature": (
+        {
+            "id": "signature/check",
+            "track": "signature",
+            "victim": "fashion-mini-1",
+            "explainer": {"name": "input_agnostic_saliency", "settings": {"samples": 8, "steps": 20}},
+            "cases": [{"target_class": 3, "row": 23, "column": 23}],
+            "budget": {"accuracy_drop": 0.04},
+            "pools": {"calibration": ["fashion-mini-2"], "negatives": ["fashion-mini-4"]},
+        },
+    ),
+}
+
+
+@cache
+def tiny_benches(track: str, root: Path) -> tuple[Any, ...]:
+    """Tiny tasks of a track, ready, the first choice first; loaded once.
+
+    Raises:
+        AssetError: the project's own networks or images are missing.
+    """
+    make, prepare = task_class(track), workbench_of(track).prepare
+    return tuple(
+        _measured_on_less(prepare(make(**_COMMON, **fields), root, torch.device("cpu")))
+        for fields in _TASKS[track]
+    )
+
+
+def _measured_on_less(bench: Any) -> Any:
+    """The task with fewer images that networks are measured on."""
+    if bench.task.track == "saliency":
+        return bench
+    home = bench.splits if bench.task.track == "signature" else bench
+    images, labels = (part[:_MEASURED].clone() for part in (home.evaluation.images, home.evaluation.labels))
+    home = replace(home, evaluation=Split(images, labels))
+    return replace(bench, splits=home) if bench.task.track == "signature" else home

@@ -1,0 +1,1 @@
+"""What YAML names: tasks and suites, data, target pictures."""

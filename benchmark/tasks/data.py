@@ -1,0 +1,259 @@
+"""A data set's splits never overlap: what the attacker learns from is never what is evaluated.
+
+``tasks/datasets.yaml`` lists the data sets and explains its fields.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from benchmark.errors import AssetError, unknown
+from benchmark.files.assets import network_timeout, sha256_of, verified
+from benchmark.files.images import halve, imagenet_classes, pictures_by_class, read_idx, read_pictures
+from benchmark.tasks.data_manifest import (
+    EmbeddedEntry,
+    FolderEntry,
+    PackageDataEntry,
+    RangedEntry,
+    TorchvisionDataEntry,
+    data_entries,
+    data_entry,
+)
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
+
+__all__ = ["Data", "Split", "data_sha256", "dataset_names", "load_data"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images ``[N, C, H, W]``, float32 in [0, 1], and their labels ``[N]``, int64."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set, whose images are read when a split is asked for.
+
+    Attributes:
+        name: its name in ``tasks/datasets.yaml``.
+        classes: class names by label.
+        size: channels, height and width of an image.
+        counts: number of images of every split.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    size: tuple[int, int, int]
+    counts: dict[str, int]
+    _read: Callable[[str, int], Split]
+
+    def split(self, name: str, limit: int | None = None) -> Split:
+        """The split ``attacker`` or ``evaluation``, or its first ``limit`` images.
+
+        Raises:
+            TaskError: there is no such split.
+            AssetError: an image is damaged.
+        """
+        if name not in self.counts:
+            raise unknown("split", name, self.counts)
+        count = self.counts[name]
+        return self._read(name, count if limit is None else min(limit, count))
+
+
+def dataset_names(root: Path) -> list[str]:
+    """All data sets in the manifest's order; raises ``TaskError`` for a broken manifest."""
+    return list(data_entries(root))
+
+
+def load_data(name: str, root: Path) -> Data:
+    """The data set ``name``.
+
+    Raises:
+        TaskError: the data set is unknown or its entry is wrong.
+        AssetError: its files are missing, damaged or fewer than its splits need.
+    """
+    entry = data_entry(name, root)
+    match entry:
+        case EmbeddedEntry():
+            return _embedded(name, entry, root)
+        case PackageDataEntry():
+            return _package(name, entry)
+        case FolderEntry():
+            return _folder(name, entry, root)
+        case TorchvisionDataEntry():
+            return _torchvision(name, entry, root)
+
+
+def data_sha256(name: str, root: Path) -> str:
+    """A SHA-256 that changes when the data set does, as 64 hexadecimal digits.
+
+    Embedded data are answered by the manifest, packages and torchvision by their files' content, a
+    folder by the names and sizes of its pictures (an exchanged picture of equal size goes
+    unnoticed). What the entry says of splits, seed, resizing and cropping counts too; where the
+    files lie does not.
+
+    Raises:
+        TaskError: the data set is unknown or its entry is wrong.
+        AssetError: its files are missing.
+    """
+    entry = data_entry(name, root)
+    match entry:
+        case EmbeddedEntry():
+            parts = [entry.images_sha256, entry.labels_sha256]
+        case PackageDataEntry():
+            parts = [f"{path.name} {sha256_of(path)}" for path in _package_files(entry)]
+        case FolderEntry():
+            folder = _picture_folder(name, entry, root)
+            paths = [path for group in pictures_by_class(folder).values() for path in group]
+            parts = [f"{p.relative_to(folder).as_posix()} {p.stat().st_size}" for p in paths]
+        case TorchvisionDataEntry():
+            dataset = _torchvision_dataset(entry, root)
+            base = Path(dataset.root) / dataset.base_folder
+            parts = [sha256_of(base / file_name) for file_name, _ in dataset.test_list]
+    places = {"images", "labels", "path", "variable", "package", "distribution"}
+    parts = [*sorted(parts), entry.model_dump_json(exclude={"licence", "origin", *places})]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _ranges(name: str, entry: RangedEntry, available: int) -> dict[str, slice]:
+    """The splits as slices, none of which reaches beyond what is there."""
+    last = max(end for _, end in entry.splits.values())
+    if last > available:
+        raise AssetError(f"data set {name}: splits reach {last}, but there are {available} images")
+    return {split: slice(*bounds) for split, bounds in entry.splits.items()}
+
+
+def _in_memory(name: str, classes: Sequence[str], pixels: Tensor, labels: Tensor, entry: RangedEntry) -> Data:
+    """Data whose uint8 ``pixels`` ``[N, C, H, W]`` are held; a split asked for becomes float32."""
+    ranges = _ranges(name, entry, len(pixels))
+
+    def read(split: str, count: int) -> Split:
+        return Split(
+            images=pixels[ranges[split]][:count].float() / 255,
+            labels=labels[ranges[split]][:count].long(),
+        )
+
+    counts = {split: bounds.stop - bounds.start for split, bounds in ranges.items()}
+    channels, height, width = pixels.shape[1:]
+    return Data(name, tuple(classes), (channels, height, width), counts, read)
+
+
+def _pictures(name: str, splits: dict[str, list[tuple[Path, int]]], resize: int, crop: int) -> Data:
+    """ImageNet pictures with their class indices; files are read when a split is asked for."""
+
+    def read(split: str, count: int) -> Split:
+        chosen = splits[split][:count]
+        return Split(
+            images=read_pictures([path for path, _ in chosen], resize, crop),
+            labels=torch.tensor([label for _, label in chosen], dtype=torch.int64),
+        )
+
+    counts = {split: len(pictures) for split, pictures in splits.items()}
+    return Data(name, imagenet_classes()[1], (3, crop, crop), counts, read)
+
+
+def _embedded(name: str, entry: EmbeddedEntry, root: Path) -> Data:
+    """The shipped idx files, verified and checked against each other."""
+    tasks = root / "tasks"
+    pixels = read_idx(verified(tasks / entry.images, entry.images_sha256), dimensions=3)
+    labels = read_idx(verified(tasks / entry.labels, entry.labels_sha256), dimensions=1)
+    if len(pixels) != len(labels):
+        raise AssetError(f"data set {name}: {len(pixels)} images but {len(labels)} labels")
+    if len(labels) and int(labels.max()) >= len(entry.classes):
+        raise AssetError(f"data set {name}: label {int(labels.max())} has no class name")
+    return _in_memory(name, entry.classes, pixels[:, None], labels, entry)
+
+
+def _package_files(entry: PackageDataEntry) -> list[Path]:
+    """The pictures inside the installed package, which is located but not imported."""
+    found = importlib.util.find_spec(entry.package)
+    folders = [Path(folder) for folder in (found and found.submodule_search_locations) or []]
+    paths = sorted(path for folder in folders for path in folder.glob(entry.pattern))
+    if not paths:
+        raise AssetError(
+            f"the pictures {entry.pattern} of the package {entry.package} are not installed: "
+            f"run `pip install {entry.distribution}`"
+        )
+    return paths
+
+
+def _package(name: str, entry: PackageDataEntry) -> Data:
+    """The pictures in the order of their names, such as ``imagenet_07_609.jpg`` of class 609."""
+    pictures = []
+    for path in _package_files(entry):
+        label = path.stem.rsplit("_", 1)[-1]
+        if not label.isdecimal():
+            raise AssetError(f"{path}: its name must end in _ and a class index")
+        pictures.append((path, int(label)))
+    ranges = _ranges(name, entry, len(pictures))
+    splits = {split: pictures[bounds] for split, bounds in ranges.items()}
+    return _pictures(name, splits, entry.resize, entry.crop)
+
+
+def _picture_folder(name: str, entry: FolderEntry, root: Path) -> Path:
+    """The folder that the environment variable names, else the entry's own."""
+    named = os.environ.get(entry.variable)
+    folder = Path(named).expanduser() if named else root / entry.path
+    if not folder.is_dir():
+        raise AssetError(
+            f"data set {name}: there is no folder {folder}; set the environment variable "
+            f"{entry.variable} to a folder of pictures, one subfolder per class, named by its "
+            "WordNet id such as n01440764"
+        )
+    return folder
+
+
+def _folder(name: str, entry: FolderEntry, root: Path) -> Data:
+    """The user's pictures, halved within every class."""
+    classes = pictures_by_class(_picture_folder(name, entry, root))
+    index = {identifier: number for number, identifier in enumerate(imagenet_classes()[0])}
+    attacker, evaluation = (
+        [(path, index[path.parent.name]) for path in half] for half in halve(classes, entry.seed)
+    )
+    splits = {"attacker": attacker, "evaluation": evaluation}
+    return _pictures(name, splits, entry.resize, entry.crop)
+
+
+def _torchvision_dataset(entry: TorchvisionDataEntry, root: Path) -> CIFAR10:
+    """The library's own data set, which checks its files; they are downloaded where missing."""
+    import torchvision
+
+    factory = {
+        "CIFAR10": torchvision.datasets.CIFAR10,
+        "CIFAR100": torchvision.datasets.CIFAR100,
+    }[entry.name]
+    folder = root / entry.path
+    try:
+        return factory(folder, train=False)
+    except RuntimeError:  # the files are missing or damaged
+        pass
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with network_timeout():
+            return factory(folder, train=False, download=True)
+    except (OSError, HTTPException, RuntimeError) as error:
+        raise AssetError(
+            f"cannot download {factory.filename} ({error}): put it (from {factory.url}) into "
+            f"{folder} by hand, unpack it there and run again"
+        ) from error
+
+
+def _torchvision(name: str, entry: TorchvisionDataEntry, root: Path) -> Data:
+    """The library's test images in their own order."""
+    dataset = _torchvision_dataset(entry, root)
+    pixels = torch.from_numpy(dataset.data).permute(0, 3, 1, 2)
+    return _in_memory(name, dataset.classes, pixels, torch.tensor(dataset.targets), entry)

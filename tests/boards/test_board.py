@@ -1,0 +1,461 @@
+"""Boards follow their rules: worst cases, failures, skips and controls, on tables made by hand."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from harness import TASKS, Project, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmark.api import Attack, Detector, Hardening, Method
+from benchmark.boards.board import build_boards, hardening_board
+from benchmark.boards.gates import control_violations
+from benchmark.boards.tables import Tables
+from benchmark.running.registry import Entry
+
+CASES = ("a", "b", "c", "d")
+Key = tuple[str, str, str]
+"""Attack, defense, mode."""
+
+
+def entry(name: str, base: type[Method], division: str = "closed", **attributes: Any) -> Entry:
+    """A method that nobody runs."""
+    method = type(name, (base,), {"name": name, "paper": "made for a test", **attributes})
+    return Entry(name, name, f"m.{name}", name, {}, Path(f"{name}.py"), method, division=division)
+
+
+METHODS = {
+    e.variant: e
+    for e in (
+        entry("strong", Attack),
+        entry("weak", Attack),
+        entry("identity", Attack, control=True, bounds={"manipulation": (0.0, 0.0)}),
+        entry("noise", Attack, control=True, bounds={"manipulation": (0.0, 0.05)}, bounds_undefended=True),
+        entry("none", Hardening, control=True, bounds={"fidelity": (1.0, 1.0)}),
+        entry("soft", Hardening),
+        entry("hard", Hardening),
+        entry("gap", Detector),
+        entry("boundless", Attack, "open"),
+        entry("wall", Hardening, "open"),
+        entry("never", Detector, control=True, bounds={"auroc": (0.5, 0.5)}),
+    )
+}
+
+
+def tables(
+    values: dict[Key, list[float]],
+    ends: dict[Key, dict[str, str]] | None = None,
+    columns: dict[Key, dict[str, list[float]]] | None = None,
+    task: str = "saliency/one",
+) -> Tables:
+    """Tables with a cell of four cases for every key of ``values``, and of none for those of ``ends``."""
+    cells, samples = [], []
+    for key in [*values, *(ends or {})]:
+        attack, defense, mode = key
+        where = {"task": task, "attack": attack, "defense": defense, "mode": mode, "seed": 0}
+        end = {"status": "ok", "blame": "", "culprit": "", "reason": "", **(ends or {}).get(key, {})}
+        n = len(CASES) if key in values else 0
+        counters = {
+            f"{step}_{name}": 1.0
+            for step in ("forge", "judge")
+            for name in ("forwards", "backwards", "explanations", "seconds", "memory_mb")
+        }
+        cell_id = "-".join((task, *key))
+        about = {"cell_id": cell_id, "track": "saliency", "defense_kind": METHODS[defense].kind}
+        cells.append({**about, **where, **end, "n": n, "forge_id": f"f{cell_id}", **counters})
+        for index, case in enumerate(CASES if key in values else ()):
+            extra = {name: column[index] for name, column in (columns or {}).get(key, {}).items()}
+            row = {
+                "cell_id": cell_id,
+                "sample_id": case,
+                "track": "saliency",
+                "explainer": "gradient",
+                **where,
+            }
+            samples.append({**row, "fidelity": 1.0, **extra, "manipulation": values[key][index]})
+    frame = pd.DataFrame(samples)
+    for name in ("detected", "auroc", "fidelity"):
+        if name not in frame:
+            frame[name] = np.nan
+    frame["valid"], frame["violated"] = True, ""
+    return Tables(pd.DataFrame(cells), frame, METHODS)
+
+
+def joined(*parts: Tables) -> Tables:
+    """Tables of several tasks."""
+    cells, samples = (
+        pd.concat([getattr(part, name) for part in parts], ignore_index=True) for name in ("cells", "samples")
+    )
+    return Tables(cells, samples, METHODS)
+
+
+def row(made: Tables, board: str, method: str) -> pd.Series:
+    """A method's row of a board."""
+    table = build_boards(made)[board]
+    found = table[table[board.removesuffix("s")] == method]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+BASE: dict[Key, list[float]] = {
+    ("strong", "none", "oblivious"): [0.8, 0.6, 0.4, 0.2],
+    ("weak", "none", "oblivious"): [0.1, 0.1, 0.9, 0.1],
+    ("strong", "soft", "oblivious"): [0.2, 0.2, 0.0, 0.0],
+    ("strong", "soft", "adaptive"): [0.1, 0.5, 0.1, 0.0],
+    ("weak", "soft", "oblivious"): [0.0, 0.0, 0.3, 0.0],
+    ("weak", "soft", "adaptive"): [0.0, 0.0, 0.0, 0.4],
+}
+
+
+def failed(culprit: str, status: str = "crashed") -> dict[str, str]:
+    """How a cell ends that a method fails."""
+    return {"status": status, "blame": "method", "culprit": culprit, "reason": f"{culprit}: broken"}
+
+
+def skipped(by: str) -> dict[str, str]:
+    """How a cell ends that a method does not apply to."""
+    return {"status": "skipped", "reason": f"{by}: not for this"}
+
+
+INFRA = {"status": "infra", "blame": "infra", "reason": "the disk is full"}
+MISSING = {"status": "missing"}
+
+
+def without(*keys: Key) -> dict[Key, list[float]]:
+    """The base values less some cells."""
+    return {key: values for key, values in BASE.items() if key not in keys}
+
+
+def test_attacks_are_ranked_by_their_mean_on_the_undefended_explanation() -> None:
+    made = tables(BASE)
+    assert row(made, "attacks", "strong")["score"] == pytest.approx(0.5)
+    assert row(made, "attacks", "weak")["score"] == pytest.approx(0.3)
+    assert list(build_boards(made)["attacks"]["attack"]) == ["strong", "weak"]
+
+
+def test_hardenings_are_scored_by_the_worst_case_over_attacks_and_modes_of_each_sample() -> None:
+    worst = [0.2, 0.5, 0.3, 0.4]  # by hand, case by case
+    assert row(tables(BASE), "hardenings", "soft")["score"] == pytest.approx(1 - np.mean(worst))
+    undefended = [0.8, 0.6, 0.9, 0.2]
+    assert row(tables(BASE), "hardenings", "none")["score"] == pytest.approx(1 - np.mean(undefended))
+
+
+def test_an_attack_under_the_best_defense_is_the_larger_of_both_modes() -> None:
+    strong = row(tables(BASE), "attacks", "strong")
+    assert strong["best_defense"] == "soft"
+    assert strong["score_best_defense"] == pytest.approx(np.mean([0.2, 0.5, 0.1, 0.0]))
+
+
+def test_scores_are_means_over_tasks_of_means_over_cases() -> None:
+    other = {key: [0.0] * 4 for key in BASE}
+    made = joined(tables(BASE), tables(other, task="saliency/two"))
+    assert row(made, "attacks", "strong")["score"] == pytest.approx(0.25)
+    assert row(made, "hardenings", "soft")["score"] == pytest.approx((0.65 + 1.0) / 2)
+
+
+@pytest.mark.parametrize("status", ["crashed", "timeout", "oom", "invalid"])
+def test_an_attack_that_fails_counts_as_no_manipulation(status: str) -> None:
+    key = ("weak", "none", "oblivious")
+    made = tables(without(key), {key: failed("weak", status)})
+    weak = row(made, "attacks", "weak")
+    assert weak["score"] == 0 and weak["rank"] == 2
+    assert weak["coverage"] == pytest.approx(2 / 3)
+
+
+def test_an_attack_that_fails_in_one_mode_counts_by_the_other() -> None:
+    key = ("strong", "soft", "adaptive")
+    made = tables(without(key), {key: failed("strong")})
+    assert row(made, "hardenings", "soft")["score"] == pytest.approx(1 - np.mean([0.2, 0.2, 0.3, 0.4]))
+
+
+@pytest.mark.parametrize("status", ["crashed", "timeout", "oom", "invalid"])
+@pytest.mark.parametrize("mode", ["oblivious", "adaptive"])
+def test_a_hardening_that_fails_counts_as_fully_manipulated(mode: str, status: str) -> None:
+    key = ("strong", "soft", mode)
+    made = tables(without(key), {key: failed("soft", status)})
+    soft = row(made, "hardenings", "soft")
+    assert soft["score"] == 0 and soft["rank"] == 1, "it is ranked, and last"
+
+
+def test_a_hardening_that_fails_on_one_task_is_scored_on_all() -> None:
+    keys = [key for key in BASE if key[1] == "soft"]
+    broken = tables(without(*keys), dict.fromkeys(keys, failed("soft")), task="saliency/two")
+    made = joined(tables(BASE), broken)
+    assert row(made, "hardenings", "soft")["score"] == pytest.approx((0.65 + 0) / 2)
+
+
+def test_a_hardening_that_is_skipped_protects_as_little_as_none() -> None:
+    keys = [key for key in BASE if key[1] == "soft"]
+    made = tables(without(*keys), dict.fromkeys(keys, skipped("soft")))
+    soft, none = (row(made, "hardenings", name) for name in ("soft", "none"))
+    assert soft["score"] == pytest.approx(none["score"])
+    assert soft["rank"] == 1 and pd.isna(none["rank"])
+    assert soft["coverage"] == 0
+
+
+def test_an_attack_that_is_skipped_manipulates_nothing() -> None:
+    keys = [key for key in BASE if key[0] == "weak"]
+    made = tables(without(*keys), dict.fromkeys(keys, skipped("weak")))
+    assert row(made, "attacks", "weak")["score"] == 0
+    assert row(made, "hardenings", "soft")["score"] == pytest.approx(1 - np.mean([0.2, 0.5, 0.1, 0.0]))
+
+
+@pytest.mark.parametrize("end", [INFRA, MISSING], ids=["infra", "missing"])
+@pytest.mark.parametrize("key", [("weak", "none", "oblivious"), ("weak", "soft", "adaptive")])
+def test_what_has_not_run_through_no_fault_of_a_method_is_shown_without_a_rank(
+    key: Key, end: dict[str, str]
+) -> None:
+    made = tables(without(key), {key: end})
+    board, name = ("attacks", "weak") if key[1] == "none" else ("hardenings", "soft")
+    found = row(made, board, name)
+    assert pd.isna(found["rank"]) and pd.isna(found["score"])
+    assert found["coverage"] < 1
+
+
+def test_a_cell_that_was_never_planned_leaves_a_method_without_a_rank() -> None:
+    made = tables(without(("weak", "soft", "oblivious"), ("weak", "soft", "adaptive")))
+    assert pd.isna(row(made, "hardenings", "soft")["rank"])
+
+
+def test_coverage_is_the_share_of_cells_that_ended_ok() -> None:
+    assert row(tables(BASE), "attacks", "strong")["coverage"] == 1
+    keys = [("weak", "soft", "oblivious"), ("weak", "soft", "adaptive")]
+    made = tables(without(*keys), {keys[0]: failed("weak"), keys[1]: skipped("weak")})
+    assert row(made, "attacks", "weak")["coverage"] == pytest.approx(1 / 3)
+    assert row(made, "hardenings", "soft")["coverage"] == pytest.approx(2 / 4)
+
+
+def test_controls_are_shown_last_and_without_a_rank() -> None:
+    values = {
+        **BASE,
+        ("identity", "none", "oblivious"): [0.0] * 4,
+        ("identity", "soft", "oblivious"): [0.0] * 4,
+    }
+    boards = build_boards(tables(values))
+    assert list(boards["attacks"]["attack"]) == ["strong", "weak", "identity"]
+    assert boards["attacks"]["rank"].isna().tolist() == [False, False, True]
+    assert boards["attacks"]["control"].tolist() == [False, False, True]
+    assert list(boards["hardenings"]["hardening"]) == ["soft", "none"]
+    assert boards["hardenings"]["rank"].isna().tolist() == [False, True]
+
+
+def test_a_controls_attack_harms_no_defense() -> None:
+    values = {
+        **BASE,
+        ("noise", "none", "oblivious"): [1.0] * 4,
+        ("noise", "soft", "oblivious"): [1.0] * 4,
+    }
+    expected = row(tables(BASE), "hardenings", "soft")["score"]
+    assert row(tables(values), "hardenings", "soft")["score"] == expected
+
+
+def detector_tables(detected: list[float]) -> Tables:
+    """A detector beside the undefended explanation."""
+    key = ("strong", "gap", "oblivious")
+    values = {("strong", "none", "oblivious"): [0.8, 0.6, 0.4, 0.2], key: [0.8, 0.6, 0.4, 0.2]}
+    return tables(values, columns={key: {"detected": detected, "auroc": [0.5, 1.0, 0.5, 1.0]}})
+
+
+def test_detectors_are_scored_by_what_is_manipulated_and_not_detected() -> None:
+    gap = row(detector_tables([1.0, 0.0, 1.0, 0.0]), "detectors", "gap")
+    assert gap["score"] == pytest.approx(1 - np.mean([0.0, 0.6, 0.0, 0.2]))
+    assert gap["detection_rate"] == pytest.approx(0.5) and gap["evasion"] == pytest.approx(0.5)
+    assert gap["auroc"] == pytest.approx(0.75)
+    assert row(detector_tables([1.0] * 4), "detectors", "gap")["score"] == 1
+    assert row(detector_tables([0.0] * 4), "detectors", "gap")["score"] == pytest.approx(0.5)
+
+
+def test_a_detector_that_fails_counts_as_fully_fooled_and_a_skipped_one_detects_nothing() -> None:
+    key = ("strong", "gap", "oblivious")
+    undefended = {("strong", "none", "oblivious"): [0.8, 0.6, 0.4, 0.2]}
+    assert row(tables(undefended, {key: failed("gap")}), "detectors", "gap")["score"] == 0
+    gap = row(tables(undefended, {key: skipped("gap")}), "detectors", "gap")
+    assert gap["score"] == pytest.approx(0.5)
+
+
+def test_the_matrix_has_the_mean_of_every_pair_and_mode() -> None:
+    matrix = build_boards(tables(BASE))["matrix"].set_index(["attack", "defense", "mode"])
+    assert len(matrix) == len(BASE)
+    for key, values in BASE.items():
+        assert matrix.loc[key, "score"] == pytest.approx(np.mean(values))
+        assert matrix.loc[key, "n"] == len(CASES)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    numbers=st.lists(st.floats(0, 1, width=32), min_size=12, max_size=12),
+    ending=st.sampled_from(["ok", "failed attack", "skipped attack", "failed defense"]),
+)
+def test_one_attack_more_never_raises_the_score_of_a_defense(numbers: list[float], ending: str) -> None:
+    few = {key: values for key, values in BASE.items() if key[0] == "strong"}
+    keys: list[Key] = [
+        ("weak", "none", "oblivious"),
+        ("weak", "soft", "oblivious"),
+        ("weak", "soft", "adaptive"),
+    ]
+    values = {key: numbers[4 * i : 4 * i + 4] for i, key in enumerate(keys)}
+    ends = {
+        "ok": {},
+        "failed attack": dict.fromkeys(keys, failed("weak")),
+        "skipped attack": dict.fromkeys(keys, skipped("weak")),
+        "failed defense": {key: failed("soft") for key in keys if key[1] == "soft"},
+    }[ending]
+    more = tables({**few, **{k: v for k, v in values.items() if k not in ends}}, ends)
+    for name in ("soft", "none"):
+        before, after = (
+            hardening_board(made).set_index("hardening").loc[name, "score"] for made in (tables(few), more)
+        )
+        assert after <= before + 1e-12, f"{name} rises from {before} to {after}"
+
+
+def test_the_order_of_rows_changes_no_board() -> None:
+    made = tables(BASE)
+    turned = Tables(made.cells, made.samples.iloc[::-1].reset_index(drop=True), METHODS)
+    for name, board in build_boards(made).items():
+        pd.testing.assert_frame_equal(board, build_boards(turned)[name], obj=name)
+
+
+def test_boards_of_failures_only_are_no_error() -> None:
+    keys = list(BASE)
+    for kept, end in itertools.product([keys[:1], keys[:2]], [failed("soft"), MISSING, INFRA]):
+        ends = {key: end for key in keys if key not in kept}
+        boards = build_boards(tables({key: BASE[key] for key in kept}, ends))
+        assert "attacks" in boards
+
+
+def test_samples_without_any_detectors_columns_are_no_error() -> None:
+    undefended = ("strong", "none", "oblivious")
+    made = tables({undefended: BASE[undefended]}, {("strong", "gap", "oblivious"): failed("gap")})
+    bare = Tables(made.cells, made.samples.drop(columns=["detected", "auroc"]), METHODS)
+    assert row(bare, "detectors", "gap")["score"] == 0
+
+
+# Gates: boards are withheld while a control lands outside its bounds.
+
+
+def test_controls_within_their_bounds_are_no_violation() -> None:
+    values = {
+        ("identity", "none", "oblivious"): [0.0] * 4,
+        ("noise", "none", "oblivious"): [0.05] * 4,
+        ("noise", "soft", "oblivious"): [0.9] * 4,  # its bounds are about the undefended explanation only
+    }
+    assert control_violations(tables(values)) == []
+
+
+@pytest.mark.parametrize("defense", ["none", "soft"])
+def test_an_attack_outside_its_bounds_is_named_with_task_defense_and_value(defense: str) -> None:
+    made = tables({("identity", defense, "oblivious"): [0.0, 0.0, 0.0, 0.2]})
+    (violation,) = control_violations(made)
+    for part in ("identity", "saliency/one", defense, "manipulation", "0.0500", "[0.0, 0.0]"):
+        assert part in violation
+
+
+def test_one_task_outside_is_enough_whatever_the_others_say() -> None:
+    good = tables({("noise", "none", "oblivious"): [0.0] * 4})
+    bad = tables({("noise", "none", "oblivious"): [0.09] * 4}, task="saliency/two")
+    (violation,) = control_violations(joined(good, bad))
+    assert "saliency/two" in violation
+
+
+def test_a_hardening_and_a_detector_outside_their_bounds_are_named() -> None:
+    none = ("strong", "none", "oblivious")
+    never = ("strong", "never", "oblivious")
+    made = tables(
+        {none: [0.1] * 4, never: [0.1] * 4},
+        columns={none: {"fidelity": [0.9] * 4}, never: {"auroc": [0.7] * 4}},
+    )
+    found = control_violations(made)
+    assert len(found) == 2
+    assert any("none" in text and "fidelity" in text for text in found)
+    assert any("never" in text and "auroc" in text for text in found)
+
+
+def test_a_value_that_is_not_a_number_is_outside_of_every_bound() -> None:
+    made = tables({("identity", "none", "oblivious"): [float("nan")] * 4})
+    assert len(control_violations(made)) == 1
+
+
+def test_boards_are_withheld_and_the_control_is_named(finished: Project) -> None:
+    assert finished.boards_folder.is_dir()
+    finished.edit("benchmark/tracks/verdict.py", "0.5 * (positives", "0.75 * (positives")  # ties
+    result = finished.run("run", "--task", TASKS[0], "--attack", "identity", "--attack", "push")
+    result.assert_no_traceback()
+    assert result.code == 1
+    lines = result.messages_with("no board: control never: mean auroc is 0.75")
+    assert len(lines) == 1, result.err
+    assert "outside [0.5, 0.5]" in lines[0]
+    assert not finished.boards_folder.exists(), "boards of before are left beside the message"
+    assert (finished.root / "results/tiny/cells.csv").is_file(), "cells are written all the same"
+    assert result.counts["run"] == 0 and result.counts["failed"] == 0, "no cell has failed"
+
+
+def test_boards_of_a_run_hold_plain_numbers_in_full_precision(first_run: tuple[Project, Result]) -> None:
+    project = first_run[0]
+    attacks = pd.read_csv(project.boards_folder / "attacks.csv")
+    samples = project.samples
+    mine = samples[(samples["attack"] == "push") & (samples["defense"] == "none")]
+    expected = mine.groupby("task")["manipulation"].mean().mean()
+    assert attacks.set_index("attack").loc["push", "score"] == pytest.approx(expected, rel=1e-12)
+    assert {"score", "ci_low", "ci_high", "rank", "rank_low", "rank_high", "tie_group", "coverage"} <= set(
+        attacks
+    )
+
+
+# Divisions: an open method may have used anything, and changes nothing of a closed one's standing.
+
+OPENED: dict[Key, list[float]] = {
+    ("strong", "none", "oblivious"): [0.6, 0.5, 0.7, 0.6],
+    ("weak", "none", "oblivious"): [0.1, 0.2, 0.1, 0.2],
+    ("strong", "soft", "oblivious"): [0.3, 0.2, 0.3, 0.2],
+    ("weak", "soft", "oblivious"): [0.1, 0.1, 0.1, 0.1],
+    ("strong", "hard", "oblivious"): [0.2, 0.1, 0.2, 0.1],
+    ("weak", "hard", "oblivious"): [0.1, 0.1, 0.0, 0.1],
+    ("strong", "gap", "oblivious"): [0.6, 0.5, 0.7, 0.6],
+    ("weak", "gap", "oblivious"): [0.1, 0.2, 0.1, 0.2],
+}
+WITH_OPEN: dict[Key, list[float]] = {
+    **OPENED,
+    **{("boundless", defense, "oblivious"): [0.9] * 4 for defense in ("none", "soft", "hard", "gap", "wall")},
+    **{(attack, "wall", "oblivious"): [0.0] * 4 for attack in ("strong", "weak")},
+}
+CAUGHT: dict[Key, dict[str, list[float]]] = {
+    (attack, "gap", "oblivious"): {"detected": [1.0, 0.0, 1.0, 1.0]} for attack in ("strong", "weak")
+}
+
+
+@pytest.mark.parametrize("name", ["attacks", "hardenings", "detectors", "matrix"])
+def test_open_methods_leave_closed_rows_as_they_are(name: str) -> None:
+    skipped = {("boundless", "soft", "adaptive"): {"status": "skipped", "reason": "boundless: no"}}
+    before = build_boards(tables(OPENED, columns=CAUGHT))[name]
+    after = build_boards(tables(WITH_OPEN, skipped, CAUGHT))[name]
+    assert set(before["division"]) == {"closed"}
+    kept = after[after["division"] == "closed"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept[list(before)], before)
+
+
+def test_open_methods_are_ranked_apart_below_the_closed_ones() -> None:
+    values = {**WITH_OPEN, ("identity", "none", "oblivious"): [0.0] * 4}
+    boards = build_boards(tables(values, columns=CAUGHT))
+    attacks, hardenings, matrix = boards["attacks"], boards["hardenings"], boards["matrix"]
+    assert attacks["attack"].tolist() == ["strong", "weak", "boundless", "identity"]
+    assert attacks["division"].tolist() == ["closed", "closed", "open", "closed"]
+    assert attacks["rank"].tolist()[:3] == [1, 2, 1]
+    assert attacks["score"].tolist()[2] == pytest.approx(0.9)
+    assert set(attacks["best_defense"]) == {"hard"}, (
+        "an open hardening is what closed attacks are shown under"
+    )
+    shown = hardenings[hardenings["hardening"] != "none"]
+    assert shown["hardening"].tolist() == ["hard", "soft", "wall"]
+    assert shown["division"].tolist() == ["closed", "closed", "open"]
+    assert shown["rank"].tolist() == [1, 2, 1]
+    assert shown["score"].tolist()[2] == pytest.approx(1.0), "judged by an open attack"
+    undefended = matrix[matrix["defense"] == "none"].set_index("attack")
+    assert undefended.loc[["strong", "weak", "boundless"], "rank"].tolist() == [1, 2, 1]
+    walled = matrix[matrix["defense"] == "wall"]
+    assert set(walled["division"]) == {"open"}

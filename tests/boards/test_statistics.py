@@ -1,0 +1,465 @@
+"""The statistics of the boards: their algebra, their coverage and their traps."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmark.boards.statistics import (
+    Standing,
+    bootstrap_weights,
+    holm,
+    interval,
+    pairwise_p_values,
+    rank,
+    scores,
+    worst_case,
+)
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+Board = tuple[Floats, Labels]
+
+# Coarse values make ties frequent; the fine grid makes them rare, and none a matter of rounding.
+VALUES = st.sampled_from([0.0, 0.25, 0.5, 1.0]) | st.integers(0, 1024).map(lambda k: k / 1024)
+P_VALUES = st.lists(st.sampled_from([0.0, 0.01, 0.02, 0.05, 1.0]) | st.floats(0, 1), max_size=12)
+few = settings(max_examples=40, deadline=None)
+
+
+@st.composite
+def boards(draw: st.DrawFn) -> Board:
+    """Values ``[1-6 methods, 1-20 cases]``, methods shifted apart by chance, of 1-3 tasks."""
+    methods, cases = draw(st.integers(1, 6)), draw(st.integers(1, 20))
+    rows = st.lists(VALUES, min_size=cases, max_size=cases)
+    values = np.array(draw(st.lists(rows, min_size=methods, max_size=methods)))
+    shifts = draw(st.lists(st.sampled_from([0.0, 0.5, 2.0]), min_size=methods, max_size=methods))
+    tasks = draw(st.lists(st.integers(0, 2), min_size=cases, max_size=cases))
+    return values + np.array(shifts)[:, None], np.array(tasks)
+
+
+def places(standings: list[Standing]) -> list[tuple[int, int, int, int]]:
+    """The whole numbers of the standings, which must agree exactly."""
+    return [(s.rank, s.rank_low, s.rank_high, s.tie_group) for s in standings]
+
+
+def estimates(standings: list[Standing]) -> Floats:
+    """Scores and interval ends ``[methods, 3]``, which may differ by rounding."""
+    return np.array([(s.score, s.ci_low, s.ci_high) for s in standings])
+
+
+# --- scores and weights -------------------------------------------------------------------------
+
+
+def test_tasks_count_equally() -> None:
+    """Three cases of one task weigh as much as the one case of another."""
+    assert scores([[1.0, 1.0, 1.0, 0.0]], ["a", "a", "a", "b"]) == pytest.approx([0.5])
+
+
+@few
+@given(boards(), st.integers(0, 99))
+def test_scores_follow_permutations(board: Board, seed: int) -> None:
+    """The order of methods and cases carries no meaning."""
+    values, tasks = board
+    generator = np.random.default_rng(seed)
+    rows, columns = generator.permutation(len(values)), generator.permutation(len(tasks))
+    permuted = scores(values[rows][:, columns], tasks[columns])
+    np.testing.assert_allclose(permuted, scores(values, tasks)[rows], atol=1e-14)
+
+
+@few
+@given(boards(), st.integers(0, 5))
+def test_weights_are_resampled_cases(board: Board, seed: int) -> None:
+    """Every draw takes as many cases of each task as the task has, and tasks weigh equally."""
+    _, tasks = board
+    weights = bootstrap_weights(tasks, draws=20, seed=seed)
+    labels = np.unique(tasks)
+    for label in labels:
+        counts = weights[tasks == label] * np.sum(tasks == label) * len(labels)
+        np.testing.assert_allclose(counts, np.round(counts), atol=1e-12)
+        np.testing.assert_allclose(counts.sum(axis=0), np.sum(tasks == label))
+
+
+def test_more_draws_begin_with_the_same_draws() -> None:
+    """The blocks that bound memory do not show in the draws."""
+    tasks = np.arange(90) % 4
+    many = bootstrap_weights(tasks, draws=2_345, seed=3)
+    np.testing.assert_array_equal(many[:, :777], bootstrap_weights(tasks, draws=777, seed=3))
+
+
+def test_draws_agree_with_a_loop_that_resamples() -> None:
+    """Mean, spread and quantiles equal those of a resampler written as plain loops."""
+    generator = np.random.default_rng(0)
+    values = generator.gamma(1.0, size=17)
+    tasks = np.array([0] * 4 + [1] * 10 + [2] * 3)
+    looped = []
+    for _ in range(4_000):
+        means = []
+        for task in range(3):
+            own = [value for value, label in zip(values, tasks, strict=True) if label == task]
+            means.append(np.mean([own[generator.integers(len(own))] for _ in own]))
+        looped.append(np.mean(means))
+    drawn = values @ bootstrap_weights(tasks, draws=20_000)
+    levels = [0.025, 0.25, 0.5, 0.75, 0.975]
+    spread = float(np.std(looped))
+    assert drawn.mean() == pytest.approx(np.mean(looped), abs=0.07 * spread)
+    assert drawn.std() == pytest.approx(spread, rel=0.05)
+    np.testing.assert_allclose(np.quantile(drawn, levels), np.quantile(looped, levels), atol=0.15 * spread)
+
+
+def test_strata_remove_the_spread_between_tasks() -> None:
+    """Two tasks of constant cases leave nothing to resample, however far apart they lie."""
+    draws = np.array([0.0] * 5 + [1.0] * 9) @ bootstrap_weights([0] * 5 + [1] * 9, draws=50)
+    np.testing.assert_allclose(draws, 0.5, atol=1e-14)
+
+
+# --- intervals ----------------------------------------------------------------------------------
+
+
+def test_interval_is_the_percentile_interval() -> None:
+    """0 to 1000 in order: the ends can be read off."""
+    low, high = interval(np.tile(np.arange(1001.0), (3, 1)), level=0.9)
+    np.testing.assert_allclose(low, [50.0] * 3)
+    np.testing.assert_allclose(high, [950.0] * 3)
+
+
+def test_intervals_cover_the_truth() -> None:
+    """About 95 % of 4,000 simulated data sets (60 skewed cases of 2 tasks) cover their truth."""
+    generator = np.random.default_rng(1)
+    tasks = np.repeat([0, 1], [24, 36])
+    data_sets = np.hstack([generator.beta(2, 5, (4_000, 24)), generator.beta(6, 2, (4_000, 36))])
+    truth = (2 / 7 + 6 / 8) / 2
+    low, high = interval(data_sets @ bootstrap_weights(tasks, draws=1_500))
+    assert 0.93 <= np.mean((low <= truth) & (truth <= high)) <= 0.97
+    assert np.mean(high < truth) == pytest.approx(0.025, abs=0.015)
+
+
+def test_one_case_per_task_has_a_point_interval_and_no_significance() -> None:
+    """Nothing varies when resampled: the interval is a point, but no method may claim victory."""
+    standings = rank([[0.9, 0.8], [0.1, 0.2]], ["a", "b"])
+    np.testing.assert_allclose(estimates(standings), [[0.85] * 3, [0.15] * 3])
+    assert places(standings) == [(1, 1, 2, 1), (2, 1, 2, 1)]
+
+
+# --- p-values -----------------------------------------------------------------------------------
+
+
+@few
+@given(boards())
+def test_p_values_are_symmetric_and_never_zero(board: Board) -> None:
+    """A matrix in (0, 1], 1 on its diagonal and between identical methods."""
+    values, tasks = board
+    p_values = pairwise_p_values(np.vstack([values, values[:1]]), tasks, draws=50)
+    np.testing.assert_array_equal(p_values, p_values.T)
+    assert np.all((p_values > 0) & (p_values <= 1))
+    assert np.all(np.diag(p_values) == 1) and p_values[0, -1] == 1
+
+
+def test_p_value_equals_its_definition() -> None:
+    """Counted over the draws with the correction by one."""
+    generator = np.random.default_rng(2)
+    values, tasks = generator.normal(size=(2, 40)), np.arange(40) % 2
+    values[0] += 0.3
+    difference = (values[0] - values[1]) @ bootstrap_weights(tasks, draws=500, seed=9)
+    tail = min(np.sum(difference <= 0), np.sum(difference >= 0))
+    assert tail > 0
+    observed = pairwise_p_values(values, tasks, draws=500, seed=9)[0, 1]
+    assert observed == pytest.approx(2 * (1 + tail) / 501)
+
+
+def test_rounding_breaks_no_tie_of_draws() -> None:
+    """Draws that tie in whole numbers, which are exact here, also tie in tenths."""
+    steps = np.random.default_rng(7).integers(-2, 4, size=(6, 32))
+    exact = pairwise_p_values(steps, np.zeros(32), draws=2_000)
+    np.testing.assert_array_equal(pairwise_p_values(0.1 * steps, np.zeros(32), draws=2_000), exact)
+
+
+@pytest.mark.parametrize("differing", [0, 1, 2, 5])
+def test_few_differing_cases_are_no_evidence(differing: int) -> None:
+    """The p-value never falls below that of an exact sign test on the cases that differ."""
+    values = np.zeros((2, 30))
+    values[0, :differing] = 1.0
+    assert pairwise_p_values(values, np.zeros(30))[0, 1] >= min(1.0, 2.0 ** (1 - differing))
+
+
+@pytest.mark.parametrize("cases", [2, 4, 30])
+def test_false_positives_stay_rare(cases: int) -> None:
+    """Two methods of equal merit are told apart about once in twenty data sets, or less."""
+    generator = np.random.default_rng(cases)
+    tasks = np.zeros(cases)
+    found = [
+        pairwise_p_values(generator.normal(size=(2, cases)), tasks, draws=400)[0, 1] <= 0.05
+        for _ in range(300)
+    ]
+    assert np.mean(found) <= 0.09
+
+
+def test_pairing_finds_a_small_difference_under_large_shared_variance() -> None:
+    """Intervals overlap almost wholly, and yet every case says which method is better."""
+    generator = np.random.default_rng(3)
+    shared = generator.normal(scale=10.0, size=80)
+    lower, upper = rank(np.stack([shared, shared + 0.01]), np.arange(80) % 2)
+    assert lower.ci_high > upper.ci_low
+    assert places([lower, upper]) == [(2, 2, 2, 2), (1, 1, 1, 1)]
+
+
+# --- Holm ---------------------------------------------------------------------------------------
+
+
+def holm_by_definition(p_values: list[float]) -> list[float]:
+    """Smallest family-wise level at which step-down testing still rejects each hypothesis."""
+    adjusted = []
+    for own in p_values:
+        steps = []
+        for other in p_values:
+            if other <= own:
+                not_smaller = sum(third >= other for third in p_values)
+                steps.append(min(1.0, not_smaller * other))
+        adjusted.append(max(steps))
+    return adjusted
+
+
+@given(P_VALUES)
+def test_holm_equals_its_definition(p_values: list[float]) -> None:
+    """Independent implementation, quadratic and free of sorting."""
+    np.testing.assert_allclose(holm(p_values), holm_by_definition(p_values), rtol=1e-12)
+
+
+@given(P_VALUES)
+def test_holm_is_monotone_and_never_below_the_raw_values(p_values: list[float]) -> None:
+    """Correction keeps the order, and lies between the raw values and Bonferroni's."""
+    raw, adjusted = np.array(p_values), holm(p_values)
+    assert np.all(np.diff(adjusted[np.argsort(raw)]) >= 0)
+    assert np.all(adjusted >= raw) and np.all(adjusted <= np.minimum(1, raw * len(raw)))
+
+
+def test_holm_on_a_textbook_example() -> None:
+    """Four tests, order kept."""
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+
+
+# --- ranking ------------------------------------------------------------------------------------
+
+
+@few
+@given(boards(), st.booleans())
+def test_intervals_contain_score_and_rank(board: Board, higher: bool) -> None:
+    """Also where resampling is skewed, degenerate or tied."""
+    values, tasks = board
+    for standing in rank(values, tasks, higher, draws=50):
+        assert standing.ci_low <= standing.score <= standing.ci_high
+        assert 1 <= standing.rank_low <= standing.rank <= standing.rank_high <= len(values)
+
+
+@few
+@given(boards(), st.booleans())
+def test_ranks_count_strictly_better_methods(board: Board, higher: bool) -> None:
+    """Ties share the smallest rank."""
+    values, tasks = board
+    standings = rank(values, tasks, higher, draws=50)
+    sign = 1 if higher else -1
+    for own in standings:
+        assert own.rank == 1 + sum(sign * (s.score - own.score) > 1e-12 for s in standings)
+
+
+@few
+@given(boards())
+def test_tie_groups_are_contiguous_and_increase(board: Board) -> None:
+    """Down the ranking the group stays or grows by one; equal ranks share their group."""
+    standings = sorted(rank(*board, draws=50), key=lambda s: (s.rank, s.tie_group))
+    assert standings[0].tie_group == 1
+    for above, below in pairwise(standings):
+        assert below.tie_group - above.tie_group in (0, 1)
+        assert below.rank > above.rank or below.tie_group == above.tie_group
+
+
+@few
+@given(boards())
+def test_identical_methods_tie(board: Board) -> None:
+    """Copies of a method stand exactly where it stands."""
+    values, tasks = board
+    standings = rank(np.vstack([values, values]), tasks, draws=50)
+    assert places(standings[: len(values)]) == places(standings[len(values) :])
+
+
+@few
+@given(boards(), st.integers(0, 99))
+def test_rank_follows_permutations(board: Board, seed: int) -> None:
+    """Methods in any order; cases in any order that keeps the order within each task."""
+    values, tasks = board
+    rows = np.random.default_rng(seed).permutation(len(values))
+    columns = np.argsort(tasks, kind="stable")
+    expected = rank(values, tasks, draws=50)
+    permuted = rank(values[rows][:, columns], tasks[columns], draws=50)
+    assert places(permuted) == [places(expected)[row] for row in rows]
+    np.testing.assert_allclose(estimates(permuted), estimates(expected)[rows], atol=1e-12)
+
+
+@few
+@given(boards(), st.sampled_from([-2.0, 0.5, 8.0]))
+def test_a_constant_shifts_scores_and_intervals_only(board: Board, constant: float) -> None:
+    """Ranks and groups do not depend on the origin of the scale."""
+    values, tasks = board
+    expected = rank(values, tasks, draws=50)
+    shifted = rank(values + constant, tasks, draws=50)
+    np.testing.assert_allclose(estimates(shifted), estimates(expected) + constant, atol=1e-12)
+    assert places(shifted) == places(expected)
+
+
+@few
+@given(boards())
+def test_the_direction_mirrors_the_ranking(board: Board) -> None:
+    """Lower is better of the values is higher is better of their negatives."""
+    values, tasks = board
+    mirrored = rank(-values, tasks, higher_is_better=True, draws=50)
+    assert places(rank(values, tasks, higher_is_better=False, draws=50)) == places(mirrored)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_and_rank_intervals_equal_their_definition(seed: int) -> None:
+    """A chain of small steps: neighbors tie, but not with a leader far above them."""
+    generator = np.random.default_rng(seed)
+    values = generator.normal(size=(8, 90)) - 0.25 * generator.permutation(8)[:, None]
+    tasks, draws = np.arange(90) % 3, 2_000
+    first, second = np.triu_indices(8, k=1)
+    p_values = pairwise_p_values(values, tasks, draws, seed)[first, second]
+    differ = np.zeros((8, 8), dtype=bool)
+    differ[first, second] = np.array(holm_by_definition(p_values.tolist())) <= 0.05
+    differ |= differ.T
+    down = np.argsort(-scores(values, tasks)).tolist()
+    standings = rank(values, tasks, draws=draws, seed=seed)
+    group, leader = 1, down[0]
+    for place, method in enumerate(down, start=1):
+        if differ[leader, method]:
+            group, leader = group + 1, method
+        above, below = down[: place - 1], down[place:]
+        low, high = 1 + int(differ[method, above].sum()), 8 - int(differ[method, below].sum())
+        assert places(standings)[method] == (place, low, high, group)
+    assert 2 <= group < 8
+
+
+def test_methods_of_equal_merit_share_one_group() -> None:
+    """66 uncorrected comparisons would find differences; Holm's correction finds none."""
+    generator = np.random.default_rng(8)
+    boards_apart = 0
+    for seed in range(10):
+        standings = rank(generator.normal(size=(12, 100)), np.zeros(100), draws=1_500, seed=seed)
+        boards_apart += any((s.rank_low, s.rank_high) != (1, 12) for s in standings)
+    assert boards_apart <= 1
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]])
+def test_tied_leaders_close_a_group_together(order: list[int]) -> None:
+    """A method that one of two tied leaders beats opens a group, whatever the order of rows."""
+    noisy = np.tile([0.0, 2.0], 15)  # ties with the steady method, differs from none below
+    values = np.stack([np.full(30, 9.0), np.full(30, 1.0), noisy, np.full(30, 0.9)])
+    standings = rank(values[order], np.zeros(30))
+    assert [standings[order.index(i)].rank for i in range(4)] == [1, 2, 2, 4]
+    assert [standings[order.index(i)].tie_group for i in range(4)] == [1, 2, 2, 3]
+
+
+def test_rounding_separates_no_ranks() -> None:
+    """0.1 + 0.2 ties with 0.3."""
+    assert [s.rank for s in rank([[0.1 + 0.2] * 3, [0.3] * 3, [0.2] * 3], [0, 0, 0])] == [1, 1, 3]
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_intervals_are_widened_to_contain_the_score(sign: float) -> None:
+    """Skewed cases and a low level: the percentiles alone miss the score on one side."""
+    values = sign * np.array([[0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0]])
+    low, high = interval(values @ bootstrap_weights([0] * 7), level=0.02)
+    (standing,) = rank(values, [0] * 7, level=0.02)
+    assert high[0] < standing.score if sign > 0 else standing.score < low[0]
+    assert standing.ci_low <= standing.score <= standing.ci_high
+
+
+def test_many_methods_can_still_be_told_apart() -> None:
+    """Holm over 435 pairs needs more than the 10,000 draws asked for, and gets them."""
+    values = np.arange(30.0)[:, None] + np.random.default_rng(5).normal(scale=0.01, size=(30, 20))
+    assert places(rank(values, np.zeros(20))) == [(30 - i,) * 4 for i in range(30)]
+
+
+def test_one_method_alone() -> None:
+    """Rank 1 of 1."""
+    assert places(rank([[0.1, 0.7, 0.3]], [1, 1, 2])) == [(1, 1, 1, 1)]
+
+
+def test_seed_decides_and_global_state_does_not() -> None:
+    """Equal seeds give equal standings; numpy's global generator is neither read nor moved."""
+    values, tasks = np.random.default_rng(6).random((3, 30)), ["a", "b", "c"] * 10
+    np.random.seed(0)
+    before = np.random.get_state(legacy=False)
+    first = rank(values, tasks, draws=200, seed=1)
+    after = np.random.get_state(legacy=False)
+    np.random.seed(1)
+    assert rank(values, tasks, draws=200, seed=1) == first
+    assert rank(values, tasks, draws=200, seed=2) != first
+    assert isinstance(before, dict) and isinstance(after, dict)
+    assert before["state"]["pos"] == after["state"]["pos"]
+    np.testing.assert_array_equal(before["state"]["key"], after["state"]["key"])
+
+
+# --- worst case ---------------------------------------------------------------------------------
+
+ATTACKS = st.integers(1, 5).flatmap(
+    lambda cases: st.lists(
+        st.lists(VALUES | st.just(float("nan")), min_size=cases, max_size=cases),
+        min_size=1,
+        max_size=5,
+    )
+)
+
+
+@given(ATTACKS)
+def test_worst_case_equals_a_loop(attacks: list[list[float]]) -> None:
+    """Maximum over the attacks present; nan only where all are absent."""
+    expected = []
+    for case in zip(*attacks, strict=True):
+        present = [value for value in case if value == value]
+        expected.append(max(present) if present else float("nan"))
+    np.testing.assert_array_equal(worst_case(attacks), expected)
+
+
+@given(ATTACKS)
+def test_worst_case_never_falls_and_ignores_copies(attacks: list[list[float]]) -> None:
+    """Another attack can only make it worse; the same attack again changes nothing."""
+    before, after = worst_case(attacks[:-1] or attacks), worst_case(attacks)
+    assert np.all((after >= before) | np.isnan(before))
+    np.testing.assert_array_equal(worst_case(attacks + attacks[::-1]), after)
+
+
+def test_worst_case_is_taken_per_case() -> None:
+    """Neither the mean nor the maximum of means: each attack succeeds on another case."""
+    np.testing.assert_array_equal(worst_case([[1.0, 0.0], [0.0, 1.0]]), [1.0, 1.0])
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+
+def test_errors_name_the_fault() -> None:
+    """Wrong shapes, absent values and impossible settings never pass silently."""
+    values, tasks = [[0.1, 0.2], [0.3, 0.4]], ["a", "b"]
+    with pytest.raises(ValueError, match="give each case a value for: smooth"):
+        rank([[0.1, 0.2], [0.3, float("nan")]], tasks, names=["none", "smooth"])
+    with pytest.raises(ValueError, match="distinct"):
+        rank(values, tasks, names=["none", "none"])
+    with pytest.raises(ValueError, match="3 task labels"):
+        scores(values, ["a", "b", "b"])
+    with pytest.raises(ValueError, match="one label per case"):
+        bootstrap_weights([])
+    with pytest.raises(ValueError, match="draws must be at least 1"):
+        rank(values, tasks, draws=0)
+    with pytest.raises(ValueError, match="draws must be at least 1"):
+        bootstrap_weights(tasks, draws=0)
+    with pytest.raises(ValueError, match="level"):
+        rank(values, tasks, level=1.0)
+    with pytest.raises(ValueError, match="at least one draw"):
+        interval(np.empty((2, 0)))
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        holm([0.5, float("nan")])
+    with pytest.raises(ValueError, match="with an attack"):
+        worst_case(np.empty((0, 3)))

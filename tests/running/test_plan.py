@@ -1,0 +1,249 @@
+"""An edit runs again what depends on it and nothing else, and `plan` says what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from harness import ROOT, TASKS, Project, Result, cell_names
+
+from benchmark.running.plan import Planner
+from benchmark.running.registry import find_methods
+from benchmark.tasks.task import load_task, task_ids
+
+Rows = Callable[[pd.DataFrame], "pd.Series[bool]"]
+"""Which rows of ``cells.csv`` an edit concerns."""
+
+
+def runnable(cells: pd.DataFrame) -> pd.DataFrame:
+    """Cells that apply."""
+    return cells[cells["status"] != "skipped"]
+
+
+def adaptive_forgeries(cells: pd.DataFrame) -> int:
+    """How many forgeries were made against the defenses of some cells."""
+    adaptive = cells[cells["mode"] == "adaptive"]
+    return len(adaptive[["task", "attack", "defense", "seed"]].drop_duplicates())
+
+
+def test_a_suite_ends_with_a_line_that_counts_its_cells(first_run: tuple[Project, Result]) -> None:
+    project, result = first_run
+    assert result.code == 0, result.err
+    cells = project.cells
+    skipped = int((cells["status"] == "skipped").sum())
+    assert skipped > 0, "the tiny suite has an attack that does not apply to one of its tasks"
+    assert result.last_line == f"cells: {len(cells) - skipped} run, 0 cached, {skipped} skipped, 0 failed"
+
+
+def test_cells_are_the_product_of_tasks_attacks_defenses_and_modes(
+    first_run: tuple[Project, Result],
+) -> None:
+    cells = first_run[0].cells
+    attacks = ["push", "pull", "identity", "random_noise", "copy_target"]
+    defenses = ["none", "soft[beta=2]", "soft[beta=8]", "gap", "always", "never", "random"]
+    oblivious = {f"{t} x {a} x {d} x oblivious x 0" for t in TASKS for a in attacks for d in defenses}
+    adaptive = {
+        f"{t} x {a} x {d} x adaptive x 0"
+        for t in TASKS
+        for a, against in (
+            ("push", ["soft[beta=2]", "soft[beta=8]", "gap"]),  # evades detectors
+            ("pull", ["soft[beta=2]", "soft[beta=8]"]),
+        )
+        for d in against
+    }
+    assert cell_names(cells) == oblivious | adaptive
+    assert cells["cell_id"].is_unique
+
+
+def test_a_second_run_runs_nothing_and_leaves_the_boards_as_they_are(finished: Project) -> None:
+    before, cells = finished.boards(), runnable(finished.cells)
+    result = finished.run("run")
+    assert result.code == 0, result.err
+    assert result.counts["run"] == 0
+    assert result.counts["cached"] == len(cells)
+    assert finished.boards() == before
+
+
+def test_an_edited_comment_or_docstring_runs_nothing(finished: Project) -> None:
+    finished.edit("submissions/push/method.py", '        """One step."""\n', "        # one step\n\n")
+    finished.edit("submissions/soft/method.py", "Smoothed.", "As smooth as can be.")
+    finished.edit("submissions/push/descent.py", "WIDTH = 30.0", "WIDTH = 30.0  # of the gate")
+    result = finished.run("run")
+    assert result.code == 0, result.err
+    assert result.counts["run"] == 0, "a comment or a docstring made cells run again"
+
+
+EDITS: dict[str, tuple[tuple[str, str, str], Rows, str]] = {
+    "a line of an attack": (
+        ("submissions/push/method.py", "share = 0.9", "share = 0.8"),
+        lambda cells: cells["attack"] == "push",
+        "submissions/push/method.py",
+    ),
+    "a line of a hardening": (
+        ("submissions/soft/method.py", "factor: float = 1.0", "factor: float = 1.5"),
+        lambda cells: cells["defense"].str.startswith("soft"),
+        "submissions/soft/method.py",
+    ),
+    "a line of a detector": (
+        ("submissions/gap/method.py", "beta = 30.0", "beta = 20.0"),
+        lambda cells: cells["defense"] == "gap",
+        "submissions/gap/method.py",
+    ),
+    "a module that a method imports": (
+        ("submissions/push/descent.py", "WIDTH = 30.0", "WIDTH = 20.0"),
+        lambda cells: cells["attack"] == "push",
+        "submissions/push/descent.py",
+    ),
+    "the version of a task": (
+        (f"tasks/{TASKS[0]}.yaml", "version: 1", "version: 2"),
+        lambda cells: cells["task"] == TASKS[0],
+        "task",
+    ),
+    "the budget of a task": (
+        (f"tasks/{TASKS[1]}.yaml", "linf: 32/255", "linf: 24/255"),
+        lambda cells: cells["task"] == TASKS[1],
+        "task",
+    ),
+    "how noise is drawn for every task": (
+        ("benchmark/seeds.py", ">> 1", ">> 2"),
+        lambda cells: pd.Series(True, cells.index),
+        "benchmark/seeds.py",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_plan_names_exactly_the_cells_that_depend_on_an_edit_and_what_changed(
+    name: str, finished: Project
+) -> None:
+    (file, old, new), concerned, part = EDITS[name]
+    cells = runnable(finished.cells)
+    finished.edit(file, old, new)
+    states, result = finished.planned()
+    assert result.code == 0, result.err
+    stale = {cell for cell, (state, _) in states.items() if state == "run"}
+    assert stale == cell_names(cells[concerned(cells)])
+    reasons = {states[cell][1] for cell in stale}
+    assert reasons == {f"changed: {part}"}
+    at_hand = {cell for cell, (state, _) in states.items() if state == "hand"}
+    assert at_hand == cell_names(cells) - stale
+
+
+@pytest.mark.parametrize(
+    "name, new_forgeries",
+    [
+        ("a line of an attack", lambda mine: 2 + adaptive_forgeries(mine)),  # oblivious ones of two tasks
+        ("a line of a hardening", adaptive_forgeries),
+    ],
+)
+def test_a_run_after_an_edit_runs_what_depends_on_it(
+    name: str, new_forgeries: Callable[[pd.DataFrame], int], finished: Project
+) -> None:
+    (file, old, new), concerned, _ = EDITS[name]
+    cells = runnable(finished.cells)
+    mine = cells[concerned(cells)]
+    assert 0 < len(mine) < len(cells)
+    before = {kind: finished.steps(kind) for kind in ("forge", "judge", "score")}
+    finished.edit(file, old, new)
+    result = finished.run("run")
+    assert result.code == 0, result.err
+    assert (result.counts["run"], result.counts["cached"]) == (len(mine), len(cells) - len(mine))
+    made = {kind: len(finished.steps(kind) - before[kind]) for kind in before}
+    assert made == {"forge": new_forgeries(mine), "judge": len(mine), "score": len(mine)}
+    kept = ~finished.cells["cell_id"].isin(set(cells["cell_id"]))
+    assert cell_names(finished.cells[kept & (finished.cells["status"] == "ok")]) == cell_names(mine)
+
+
+def test_an_edited_metric_scores_every_cell_anew_and_runs_none(finished: Project) -> None:
+    cells, samples = runnable(finished.cells), finished.samples
+    before = {kind: finished.steps(kind) for kind in ("forge", "reference", "judge", "score")}
+    source = (finished.root / "benchmark/metrics/similarity.py").read_text(encoding="utf-8")
+    finished.write("benchmark/metrics/similarity.py", f"{source}\n\n_ADDED_BY_A_TEST = 1\n")
+    states, planned = finished.planned()
+    assert {state for state, _ in states.values()} == {"score", "skip"}, planned.out[:500]
+    result = finished.run("run")
+    assert result.code == 0, result.err
+    assert (result.counts["run"], result.counts["cached"]) == (0, len(cells))
+    made = {kind: len(finished.steps(kind) - before[kind]) for kind in before}
+    assert made == {"forge": 0, "reference": 0, "judge": 0, "score": len(cells)}
+    pd.testing.assert_frame_equal(finished.samples, samples)
+
+
+def test_an_edited_metric_of_a_task_scores_the_tasks_cells_anew(finished: Project) -> None:
+    finished.edit(f"tasks/{TASKS[0]}.yaml", "primary: pcc_target", "primary: ssim_target")
+    cells = runnable(finished.cells)
+    states, _ = finished.planned()
+    to_score = {cell for cell, (state, _) in states.items() if state == "score"}
+    assert to_score == cell_names(cells[cells["task"] == TASKS[0]])
+    assert "run" not in {state for state, _ in states.values()}
+
+
+def test_a_new_title_or_limit_of_a_task_changes_nothing(finished: Project) -> None:
+    finished.edit(f"tasks/{TASKS[0]}.yaml", "title: two images", "title: a couple of images")
+    finished.edit(f"tasks/{TASKS[0]}.yaml", "seconds: 60", "seconds: 90")
+    states, _ = finished.planned()
+    assert {state for state, _ in states.values()} == {"hand", "skip"}
+
+
+def test_plan_runs_nothing_and_counts_what_a_run_would_do(fresh: Project) -> None:
+    states, result = fresh.planned()
+    assert result.code == 0, result.err
+    assert {reason for state, reason in states.values() if state == "run"} == {"new"}
+    skipped = sum(state == "skip" for state, _ in states.values())
+    assert result.last_line == (
+        f"plan: {len(states) - skipped} to run, 0 to score, 0 at hand, {skipped} skipped, 0 failed before"
+    )
+    assert not (fresh.root / ".potemkin").exists() and not (fresh.root / "results").exists()
+    assert {reason for state, reason in states.values() if state == "skip"} == {"pull: gradients only"}
+
+
+def test_one_seed_more_runs_that_seed_only(finished: Project) -> None:
+    cells = runnable(finished.cells)
+    text = (finished.root / f"tasks/{TASKS[0]}.yaml").read_text(encoding="utf-8")
+    finished.write(f"tasks/{TASKS[0]}.yaml", f"{text}seeds: [0, 1]\n")
+    states, _ = finished.planned()
+    stale = {cell for cell, (state, _) in states.items() if state == "run"}
+    mine = cell_names(cells[cells["task"] == TASKS[0]])
+    assert stale == {f"{cell.removesuffix(' x 0')} x 1" for cell in mine}
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_weights_that_are_not_at_hand_are_downloaded_only_where_allowed(
+    allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``run`` may download what a hub has; a plan or a board never does."""
+    asked: list[bool] = []
+
+    def sha256(name: str, root: Path, *, download: bool = True) -> str:
+        asked.append(download)
+        return "0" * 64
+
+    monkeypatch.setattr("benchmark.running.plan.victim_sha256", sha256)
+    registry = find_methods(ROOT)
+    planner = Planner(ROOT, lambda task: allowed)
+    task = load_task("saliency/smoke-gradient", ROOT)
+    planner.cells([task], registry.attacks(["identity"]), registry.defenses(["none"]))
+    assert asked == [allowed]
+
+
+def test_shipped_tasks_leave_out_methods_that_exist() -> None:
+    entries = find_methods(ROOT).entries
+    known = {name for entry in entries for name in (entry.name, entry.variant)}
+    left = {name for task in task_ids(ROOT) for name in load_task(task, ROOT).leaves_out}
+    assert left and left <= known
+
+
+def test_a_task_has_no_cells_of_what_it_leaves_out(fresh: Project) -> None:
+    before, _ = fresh.planned()
+    file = f"tasks/{TASKS[0]}.yaml"
+    text = (fresh.root / file).read_text(encoding="utf-8")
+    fresh.write(file, text + 'leaves_out: ["soft[beta=2]", push]\n')
+    after, _ = fresh.planned()
+    gone = {
+        name for name in before if name.startswith(TASKS[0]) and ("soft[beta=2]" in name or " push " in name)
+    }
+    assert gone
+    assert set(after) == set(before) - gone
+    assert all(state == after[name][0] for name, (state, _) in before.items() if name in after)

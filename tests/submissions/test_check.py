@@ -1,0 +1,279 @@
+"""`potemkin check`: good submissions are accepted, and each fault is one sentence with its fix."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from harness import ROOT, Project
+from torch import Tensor
+
+from benchmark.api import Detector, Explainer, Hardening, Query
+from benchmark.failures import StepFailed, invalid
+from benchmark.isolation.stand_ins import stand_in_class
+from benchmark.isolation.submitted import Offer
+from benchmark.submissions.check import probes
+from benchmark.submissions.check.costs import Spent, extrapolate
+from benchmark.submissions.check.findings import Report, fix_of
+from benchmark.submissions.check.neighbours import other_company, same
+from benchmark.submissions.check.tiny import tiny_benches
+from benchmark.submissions.scaffold import KINDS, new_submission
+from benchmark.submissions.templates.saliency.detector import Template as TemplateDetector
+from benchmark.submissions.templates.saliency.hardening import Template as TemplateHardening
+
+README = "# Made for a test\n\nWhat it was chosen on: nothing.\n"
+
+
+@pytest.fixture(scope="module")
+def home(untouched: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with the targets of track visualization and with the suites' tasks of track saliency."""
+    project = untouched.copy(tmp_path_factory.mktemp("home") / "project")
+    shutil.copy(ROOT / "tasks" / "targets.yaml", project.root / "tasks")
+    for name in ("push", "pull", "soft", "gap"):
+        project.write(f"submissions/{name}/README.md", README)
+    amax = "gradient.abs().amax()"  # over the batch, which is a fault
+    project.edit("submissions/pull/method.py", amax, "gradient.abs().amax((1, 2, 3), keepdim=True)")
+    return project
+
+
+def blocks(text: str) -> dict[str, list[str]]:
+    """Lines of every submission's report."""
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in text.splitlines():
+        lines.append(line)
+        if line.startswith("submissions/"):
+            found[line.split(":")[0].removeprefix("submissions/")] = lines
+            lines = []
+    return found
+
+
+@pytest.mark.parametrize(
+    ("track", "kinds"),
+    [("saliency", KINDS), ("visualization", ("hardening", "detector")), ("signature", ("hardening",))],
+)
+def test_what_new_writes_is_accepted_without_a_remark(
+    track: str, kinds: tuple[str, ...], home: Project, tmp_path: Path
+) -> None:
+    """The others take half a minute each: tests of the templates run those on their tracks' smoke tasks."""
+    project, whole = home.copy(tmp_path / "project"), tmp_path / "whole"
+    whole.mkdir()
+    for name in ("benchmark", "baselines", "tasks"):  # all methods: this process loads them
+        (whole / name).symlink_to(ROOT / name, target_is_directory=True)
+    names = []
+    for kind in kinds:
+        written = new_submission(whole, kind, f"my_{kind}", track)
+        folder = Path(shutil.copytree(written, project.root / "submissions" / f"my_{kind}"))
+        card = (folder / "card.yaml").read_text(encoding="utf-8")
+        (folder / "card.yaml").write_text(card.replace("Your Name", "A Tester"), encoding="utf-8")
+        names.append(f"submissions/my_{kind}")
+    result = project.call("check", "--seconds", "300", *names)  # the machine may be busy
+    assert result.code == 0, result.out + result.err
+    for kind in kinds:
+        lines = blocks(result.out)[f"my_{kind}"]
+        assert lines[0].startswith(f"tried    {kind} my_{kind} on {track}")
+        assert lines[-1].startswith(f"submissions/my_{kind}: accepted ("), "\n".join(lines)
+        assert not [line for line in lines if line.startswith(("refused", "remark"))], "\n".join(lines)
+        assert re.search(r" s a case on " + track, "\n".join(lines)), "what it takes is told"
+
+
+@pytest.fixture(scope="module")
+def faulty(home: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, list[str]], int]:
+    """What the check says of submissions whose papers are wrong, and of the project's good ones."""
+    project = home.copy(tmp_path_factory.mktemp("faulty") / "project")
+    files = project.root / "submissions"
+    for name in ("bare", "silent", "elsewhere", "slow"):
+        shutil.copytree(files / "pull", files / name)
+        project.edit(f"submissions/{name}/method.py", 'name = "pull"', f'name = "{name}"')
+    (files / "bare" / "card.yaml").unlink()
+    (files / "bare" / "README.md").unlink()
+    project.write("submissions/silent/method.py", '"""Nothing."""\n')
+    project.edit("submissions/elsewhere/card.yaml", "tracks: [saliency]", "tracks: [signature]")
+    project.edit("submissions/slow/method.py", "import torch\n", "import time\n\nimport torch\n")
+    project.edit("submissions/slow/method.py", '        """One step."""\n', "        time.sleep(6)\n")
+    names = ("bare", "silent", "elsewhere", "slow", "soft", "gap", "push")
+    result = project.call("check", "--seconds", "14", *(f"submissions/{name}" for name in names))
+    result.assert_no_traceback()
+    return blocks(result.out), result.code
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("bare", "refused  bare/card.yaml is missing: `potemkin new` writes one to start from"),
+        ("bare", "refused  README.md is missing or empty: say in five lines"),
+        ("silent", "refused  defines no method: derive a class from Attack, Hardening or Detector"),
+        ("elsewhere", "refused  card.yaml names track signature, the method saliency: make them agree"),
+        ("slow", "remark   slow on saliency: was not tried against a hardening, since the time is up"),
+    ],
+)
+def test_papers_and_time_are_looked_at(
+    name: str, sentence: str, faulty: tuple[dict[str, list[str]], int]
+) -> None:
+    said, code = faulty
+    assert [line for line in said[name] if line.startswith(sentence)], "\n".join(said[name])
+    assert code == 1
+
+
+def test_variants_are_all_tried_and_good_methods_are_accepted(
+    faulty: tuple[dict[str, list[str]], int],
+) -> None:
+    said = faulty[0]
+    tried = [line for line in said["soft"] if line.startswith("tried")]
+    assert [line.split(" on ")[0] for line in tried] == [f"tried    hardening soft[beta={b}]" for b in (2, 8)]
+    for name in ("soft", "push", "slow"):
+        assert ": accepted" in said[name][-1], "\n".join(said[name])
+    assert "not accepted: 1 finding" in said["elsewhere"][-1]
+    assert "not accepted: 2 findings" in said["bare"][-1]
+
+
+def test_a_check_ends_when_its_time_is_up(faulty: tuple[dict[str, list[str]], int]) -> None:
+    took = re.search(r"\((\d+) s\)$", faulty[0]["slow"][-1])
+    assert took is not None and int(took[1]) <= 20, "fourteen seconds, and what ending takes"
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("submissions/nobody", "does not exist: give a submission's folder or its method.py"),
+        ("benchmark", "is not below submissions/: put it into submissions/NAME/method.py"),
+    ],
+)
+def test_a_path_that_is_no_submission_is_told_in_one_line(path: str, sentence: str, home: Project) -> None:
+    result = home.call("check", path)
+    result.assert_no_traceback()
+    assert result.code == 1 and sentence in result.err and not result.out
+
+
+# Parts of it, in this process.
+
+
+def test_refusals_come_first_and_every_failure_gets_its_fix() -> None:
+    report = Report("submissions/x")
+    report.remark("prints", "x on saliency")
+    report.failed(invalid("x", "3 of 4 forged inputs exceed the L-inf budget 0.1"), "x on saliency", "twice")
+    report.failed(StepFailed("skipped", "", "no rule", "x"), "x on saliency")
+    report.failed(invalid("x", "3 of 4 forged inputs exceed the L-inf budget 0.1"), "x on saliency", "twice")
+    lines = report.lines()
+    assert lines[0] == (
+        "refused  x on saliency: twice: 3 of 4 forged inputs exceed the L-inf budget 0.1; end with "
+        "`return Forgery(case.project(inputs))`"
+    )
+    assert [line.split()[0] for line in lines] == ["refused", "remark", "remark", "submissions/x:"]
+    assert report.verdict == "not accepted: 1 finding"
+    assert fix_of("KeyError: 'a'") and not fix_of("opened a socket: methods have no network")
+
+
+def offer(kind: str, **facts: Any) -> Offer:
+    """A made-up variant."""
+    known = {"name": "x", "paper": "none", "tracks": ("saliency",), "control": False, **facts}
+    return Offer("x", {}, "X", stand_in_class(kind, "X", known, False))
+
+
+def test_time_is_extrapolated_and_what_is_far_over_a_limit_is_refused() -> None:
+    report = Report("x")
+    extrapolate(offer("attack", adaptive=False), {"saliency": Spent(2.0, 0.0, 1024.0)}, ROOT, report)
+    assert report.accepted and not report.findings
+    assert "2 s a case on saliency, 1.0 GB" in report.costs[0]
+    assert "about 16 s of suite smoke" in report.costs[0], "two tasks of four cases each"
+    extrapolate(offer("attack", adaptive=True), {"saliency": Spent(2.0, 0.0, 1024.0)}, ROOT, report)
+    assert "about 16 s of suite smoke" not in report.costs[1], "forgeries against hardenings come on top"
+    extrapolate(offer("attack"), {"saliency": Spent(100.0, 0.0, 1024.0)}, ROOT, report)
+    assert not report.accepted
+    assert (
+        "whose limit is" in report.findings[0].sentence and "take fewer steps" in report.findings[0].sentence
+    )
+
+
+class _Wrapped(Explainer):
+    """An explainer whose maps are changed."""
+
+    name = "wrapped"
+
+    def __init__(self, inner: Explainer, change: Any) -> None:
+        self.inner, self.change = inner, change
+
+    def relevance(self, model: Any, query: Query) -> Tensor:
+        return self.inner.relevance(model, query)
+
+    def explain(self, model: Any, query: Query) -> Tensor:
+        changed: Tensor = self.change(self.inner.explain(model, query))
+        return changed
+
+    def smoothed(self, smoothing: Any) -> Any:
+        return _Wrapped(self.inner.smoothed(smoothing), self.change)
+
+
+class _Hardened(Hardening):
+    """Changes the maps."""
+
+    name = "hardened"
+    paper = "none"
+
+    def __init__(self, change: Any) -> None:
+        super().__init__()
+        self.change = change
+
+    def harden(self, explainer: Explainer) -> Explainer:
+        return _Wrapped(explainer, self.change)
+
+
+def derivative(change: Any) -> dict[str, Any]:
+    """What the probe says of hardened maps."""
+    bench = tiny_benches("saliency", ROOT)[0]
+    query = Query(bench.cases.inputs, bench.cases.labels, 1)
+    return probes.map_derivative(_Hardened(change), bench.explainer, bench.model, query)
+
+
+def test_a_sound_derivative_agrees_with_its_finite_difference_and_a_stand_in_does_not() -> None:
+    sound = derivative(lambda maps: maps.square())
+    assert sound["graph"] and sound["norm"] > 0
+    assert sound["slope"] == pytest.approx(sound["difference"], rel=1e-2)
+    straight_through = derivative(lambda maps: (maps.square() - 3 * maps).detach() + 3 * maps)
+    assert straight_through["graph"]
+    assert straight_through["slope"] != pytest.approx(straight_through["difference"], rel=0.05)
+    assert derivative(lambda maps: maps.detach()) == {"graph": False}
+    assert derivative(lambda maps: maps + 0 * maps.round() - maps)["norm"] == 0
+
+
+class _Mean(Detector):
+    """Suspects bright images."""
+
+    name = "mean"
+    paper = "none"
+
+    def suspicion(self, audit: Any) -> Tensor:
+        return audit.inputs.mean((1, 2, 3)) + audit.explain().square().sum((1, 2))
+
+
+def test_the_probe_of_suspicions_finds_a_gradient_where_there_is_one() -> None:
+    from benchmark.api import Audit
+
+    bench = tiny_benches("saliency", ROOT)[0]
+    audit = Audit(bench.model, bench.explainer, bench.cases.inputs, bench.cases.labels, bench.natural, 1)
+    sound = probes.suspicion_derivative(_Mean(), audit)
+    assert sound["slope"] == pytest.approx(sound["difference"], rel=1e-2) and sound["norm"] > 0
+    twin = probes.suspicion_derivative(TemplateDetector(), audit)
+    assert twin["norm"] < 1e-10, "a smoothed explainer is not smoothed again, so that its gap is zero"
+
+
+def test_the_template_hardening_has_a_true_gradient() -> None:
+    bench = tiny_benches("saliency", ROOT)[0]
+    query = Query(bench.cases.inputs, bench.cases.labels, 1)
+    found = probes.map_derivative(TemplateHardening(), bench.explainer, bench.model, query)
+    assert found["slope"] == pytest.approx(found["difference"], rel=0.05)
+
+
+def test_other_company_changes_the_second_sample_only() -> None:
+    bench = tiny_benches("saliency", ROOT)[0]
+    other = other_company(bench)
+    assert torch.equal(bench.cases.inputs[0], other.cases.inputs[0])
+    assert not torch.equal(bench.cases.inputs[1], other.cases.inputs[1])
+    assert torch.equal(bench.targets.inputs[0], other.targets.inputs[0])
+    assert same(bench.cases.inputs, bench.cases.inputs + 1e-8) and not same(
+        bench.cases.inputs, other.cases.inputs
+    )

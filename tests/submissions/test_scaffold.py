@@ -1,0 +1,191 @@
+"""What `potemkin new` writes works as it is: it loads, it is short, and it beats its control."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import textwrap
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from harness import ROOT, Project
+
+from benchmark import api
+from benchmark.errors import MethodError, TaskError
+from benchmark.methods.meter import Meter
+from benchmark.running.registry import Entry, find_methods
+from benchmark.submissions.scaffold import KINDS, new_submission
+from benchmark.tasks.classes import TASK_CLASSES
+from benchmark.tasks.task import load_task
+from benchmark.tracks import Bench, TrackScorer, scoring_of, steps_of, workbench_of
+
+SMOKE = {
+    "saliency": "saliency/smoke-gradient",
+    "visualization": "visualization/smoke",
+    "signature": "signature/smoke",
+}
+CONTROLS = {"saliency": "random_noise", "visualization": "finetune_only", "signature": "finetune_only"}
+EVERY = [(track, kind) for track in TASK_CLASSES for kind in KINDS]
+Columns = dict[str, list[Any]]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A project tree that lends its methods from this one."""
+    for name in ("benchmark", "baselines", "tasks"):
+        (tmp_path / name).symlink_to(ROOT / name, target_is_directory=True)
+    return tmp_path
+
+
+@cache
+def bench(track: str) -> tuple[Bench, TrackScorer]:
+    """The track's smoke task, ready."""
+    prepared = workbench_of(track).prepare(load_task(SMOKE[track], ROOT), ROOT, torch.device("cpu"))
+    return prepared, scoring_of(track).make_scorer(prepared)
+
+
+@cache
+def shipped() -> dict[str, Entry]:
+    """This project's methods."""
+    return {entry.variant: entry for entry in find_methods(ROOT).entries}
+
+
+@cache
+def template(track: str, kind: str) -> Any:
+    """A template as a method."""
+    module = __import__(f"benchmark.submissions.templates.{track}.{kind}", fromlist=["Template"])
+    return module.Template()
+
+
+def scored(track: str, attack: Any, defense: Any) -> Columns:
+    """A cell of the smoke task, step by step."""
+    ready, scorer = bench(track)
+    steps = steps_of(track)
+    forgery = steps.forge(ready, attack, None, "oblivious", 0, Meter())
+    reference = steps.reference(ready, defense, 0, Meter())
+    return scorer.score(forgery, reference, steps.judge(ready, defense, forgery, 0, Meter()), 0)
+
+
+def mean(columns: Columns, name: str) -> float:
+    """Mean of a column."""
+    return float(sum(columns[name]) / len(columns[name]))
+
+
+@pytest.mark.parametrize(("track", "kind"), EVERY)
+def test_what_is_written_is_short_named_and_found(track: str, kind: str, root: Path) -> None:
+    name = f"my_{track}_{kind}"  # modules are loaded once in a process
+    folder = new_submission(root, kind, name, track)
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "card.yaml", "method.py"]
+    code = (folder / "method.py").read_text(encoding="utf-8")
+    assert "emplate" not in code and f"class My{track.capitalize()}{kind.capitalize()}(" in code
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(node, documented):
+            node.body = node.body[1:]  # every one of them begins with its docstring
+    assert len([line for line in ast.unparse(tree).splitlines() if line.strip()]) <= 25
+    card = yaml.safe_load((folder / "card.yaml").read_text(encoding="utf-8"))
+    assert card["tracks"] == [track] and card["division"] == "closed"
+    assert {"title", "authors", "paper", "licence", "parameters"} <= card.keys()
+    assert len((folder / "README.md").read_text(encoding="utf-8").splitlines()) == 5
+    registry = find_methods(root)
+    assert not registry.problems
+    entry = next(entry for entry in registry.entries if entry.name == name)
+    assert entry.kind == kind and list(entry.method.tracks) == [track]
+
+
+@pytest.mark.parametrize("track", TASK_CLASSES)
+def test_an_attack_beats_its_control(track: str) -> None:
+    none = shipped()["none"].create()
+    mine = scored(track, template(track, "attack"), none)
+    control = scored(track, shipped()[CONTROLS[track]].create(), none)
+    assert all(mine["valid"])
+    assert mean(mine, "manipulation") > mean(control, "manipulation") + 0.1
+
+
+@pytest.mark.parametrize("track", TASK_CLASSES)
+def test_a_hardening_lets_less_through_than_none(track: str) -> None:
+    attack = template(track, "attack")
+    mine = scored(track, attack, template(track, "hardening"))
+    control = scored(track, attack, shipped()["none"].create())
+    assert mean(mine, "fidelity") < 1
+    assert mean(mine, "manipulation") <= mean(control, "manipulation")
+
+
+@pytest.mark.parametrize("track", TASK_CLASSES)
+def test_a_detector_gives_finite_numbers_that_differ(track: str) -> None:
+    columns = scored(track, template(track, "attack"), template(track, "detector"))
+    assert all(value == value for value in columns["suspicion"])
+    assert 0 <= mean(columns, "auroc") <= 1
+    assert columns["suspicion"][0] != columns["threshold"][0]
+
+
+@pytest.mark.parametrize("name", ["", "Upper", "with-dash", "9lives", "class", "a b", "../up", "ümlaut"])
+def test_a_name_that_cannot_be_one_is_refused(name: str, root: Path) -> None:
+    with pytest.raises(MethodError, match="cannot be a method's name"):
+        new_submission(root, "attack", name, "saliency")
+    assert not (root / "submissions").exists()
+
+
+def test_a_taken_name_and_a_folder_that_is_there_are_refused(root: Path) -> None:
+    with pytest.raises(MethodError, match=r"dombrowski\.py has a method named 'dombrowski' already"):
+        new_submission(root, "attack", "dombrowski", "saliency")
+    new_submission(root, "attack", "mine", "saliency")
+    with pytest.raises(MethodError, match="submissions/mine is there already"):
+        new_submission(root, "detector", "mine", "saliency")
+
+
+def test_an_unknown_track_is_refused_with_the_closest(root: Path) -> None:
+    with pytest.raises(TaskError, match="did you mean 'saliency'"):
+        new_submission(root, "attack", "mine", "salience")
+
+
+def test_the_command_says_what_it_wrote_and_what_to_do_next(fresh: Project) -> None:
+    result = fresh.call("new", "detector", "doubt", "--track", "saliency")
+    assert result.code == 0, result.err
+    assert result.out.splitlines() == [
+        "submissions/doubt/README.md",
+        "submissions/doubt/card.yaml",
+        "submissions/doubt/method.py",
+        "next: your method and your name go in, then: potemkin check submissions/doubt",
+    ]
+    listed = fresh.call("list", "defenses")
+    assert "doubt" in listed.out
+
+
+def examples(file: str) -> list[str]:
+    """The classes in a Markdown file, indented or fenced."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    lines, found = text.splitlines(), []
+    for number, line in enumerate(lines):
+        if line.lstrip().startswith("class ") and "(" in line:
+            indent = len(line) - len(line.lstrip())
+            body = itertools.takewhile(
+                lambda below, indent=indent: not below.strip() or below.startswith(" " * (indent + 1)),
+                lines[number + 1 :],
+            )
+            found.append(textwrap.dedent("\n".join([line, *body])))
+    return found
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/methods.md"])
+def test_the_documentations_examples_work(file: str) -> None:
+    found = examples(file)
+    assert found
+    for code in found:
+        known: dict[str, Any] = {**vars(api), "torch": torch, "replace": replace, "Tensor": torch.Tensor}
+        exec(compile(code, file, "exec", dont_inherit=True), known)
+        name = code.split("(")[0].removeprefix("class ").strip()
+        method = known[name]()
+        track = method.tracks[0]
+        if isinstance(method, api.Attack):
+            columns = scored(track, method, shipped()["none"].create())
+            assert all(columns["valid"]) and mean(columns, "manipulation") > 0
+        else:
+            columns = scored(track, template(track, "attack"), method)
+            assert ("suspicion" in columns) is isinstance(method, api.Detector)

@@ -1,0 +1,607 @@
+"""Track signature: samples are what plain loops and numpy make of the tensors."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from harness import fewer_images
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from benchmark.api import Trigger, patch_trigger
+from benchmark.tasks.data import load_data
+from benchmark.tracks.shared import Distances
+from benchmark.tracks.signature.scoring import Scorer, make_scorer
+from benchmark.tracks.signature.signatures import localization, signed_picture, trigger_mask
+from benchmark.tracks.signature.task import SignatureTask
+from benchmark.tracks.signature.workbench import Workbench, prepare
+from benchmark.victims import load_victim
+
+torch.set_num_threads(1)
+CPU = torch.device("cpu")
+SIZE = (1, 28, 28)
+K, N, P, Q = 10, 3, 4, 3
+FIELDS: dict[str, Any] = {
+    "id": "signature/mine",
+    "version": 1,
+    "title": "three backdoors",
+    "track": "signature",
+    "victim": "fashion-mini-1",
+    "data": "fashion-mnist",
+    "explainer": {"name": "input_agnostic_saliency", "settings": {"steps": 2, "samples": 2}},
+    "cases": [
+        {"target_class": 3, "row": 20, "column": 21},
+        {"target_class": 0, "row": 2, "column": 5, "pattern": "checkerboard"},
+        {"target_class": 7, "row": 11, "column": 0, "pattern": "cross", "victim": "fashion-mini-2"},
+    ],
+    "budget": {"accuracy_drop": 1, "success": 0.01, "clean_success": 1, "trigger_change": 30},
+    "metrics": {"report": ["pcc", "ssim"], "top": 0.05},
+    "pools": {
+        "calibration": [f"fashion-mini-{number}" for number in (3, 4, 5, 6)],
+        "negatives": [f"fashion-mini-{number}" for number in (7, 8, 9)],
+        "false_positive_rate": 0.25,
+    },
+}
+Array = NDArray[np.float64]
+Tensors = dict[str, Tensor]
+Columns = dict[str, list[Any]]
+DETECTIONS = (
+    "suspicion",
+    "threshold",
+    "detected",
+    "auroc",
+    "auroc_clean",
+    "auroc_classes",
+    "target_named",
+)
+
+
+@cache
+def root() -> Path:
+    """The project with 600 of the attacker's images and 800 for the evaluation."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    return fewer_images(folder)
+
+
+def made(**changes: Any) -> Workbench:
+    """A task with some fields changed, ready."""
+    return prepare(SignatureTask(**{**FIELDS, **changes}), root(), CPU)
+
+
+@pytest.fixture(scope="module")
+def bench() -> Workbench:
+    """Three cases in two networks."""
+    return made()
+
+
+def drawn(*shape: int, seed: int) -> Tensor:
+    """Normal values."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def triggers() -> list[Trigger]:
+    """A patch, a blend of two kinds of opacity, and an addition to everything."""
+    blend = torch.rand(SIZE, generator=torch.Generator().manual_seed(1))
+    return [
+        patch_trigger("square", (20, 21), 5, SIZE),
+        Trigger(opacity=torch.full(SIZE, 0.4), picture=blend),
+        Trigger(addition=0.3 * drawn(*SIZE, seed=2)),
+    ]
+
+
+def state(victim: str) -> Tensors:
+    """Weights that were loaded anew."""
+    return {name: value.clone() for name, value in load_victim(victim, root()).module.state_dict().items()}
+
+
+def victim_of(index: int) -> str:
+    """Network of a case."""
+    return str(FIELDS["cases"][index].get("victim", FIELDS["victim"]))
+
+
+def target_of(index: int) -> int:
+    """Class that a case's backdoor leads to."""
+    return int(FIELDS["cases"][index]["target_class"])
+
+
+def stored(weights: Sequence[Tensors], claimed: Sequence[Trigger | None]) -> Tensors:
+    """What a forge step stores."""
+    found = {f"{i}/weights/{key}": value for i, own in enumerate(weights) for key, value in own.items()}
+    for index, trigger in enumerate(claimed):
+        if trigger is not None:
+            found |= {f"{index}/trigger/{key}": value for key, value in trigger.tensors().items()}
+    return found
+
+
+def forged_weights() -> list[Tensors]:
+    """Every weight moved a little, and the target class preferred."""
+    found = []
+    for index in range(N):
+        own = {
+            key: value + 0.01 * drawn(*value.shape, seed=index)
+            for key, value in state(victim_of(index)).items()
+        }
+        own["classifier.2.bias"][target_of(index)] += 3 + index
+        found.append(own)
+    return found
+
+
+@pytest.fixture(scope="module")
+def forgery() -> Tensors:
+    """Three networks with a claimed backdoor each."""
+    return stored(forged_weights(), triggers())
+
+
+MAPS = {"clean": drawn(N, K, *SIZE, seed=5)}
+JUDGED = {"maps": drawn(N, K, *SIZE, seed=6)}
+POOLS = {
+    "calibration": drawn(P, K, seed=7).double(),
+    "negative_clean": drawn(Q, K, seed=8).double(),
+}
+SUSPICION = {"suspicion": drawn(N, K, seed=9).double()}
+
+
+@pytest.fixture(scope="module")
+def shown(bench: Workbench, forgery: Tensors) -> Columns:
+    """Samples of a hardening's cell."""
+    return make_scorer(bench).score(forgery, MAPS, JUDGED, 0)
+
+
+@pytest.fixture(scope="module")
+def audited(bench: Workbench, forgery: Tensors) -> Columns:
+    """Samples of a detector's cell."""
+    return make_scorer(bench).score(forgery, POOLS, SUSPICION, 0)
+
+
+@cache
+def natural() -> tuple[Tensor, NDArray[np.int64]]:
+    """The images that networks are measured on: the evaluation split but for the auditors' quarter."""
+    split = load_data("fashion-mnist", root()).split("evaluation")
+    return split.images[200:], split.labels[200:].numpy()
+
+
+def logits_of(victim: str, weights: Tensors, images: Tensor) -> Array:
+    """Of a network that was loaded anew, normalized by hand."""
+    loaded = load_victim(victim, root())
+    loaded.module.load_state_dict(weights)
+    mean, deviation = (torch.tensor(x).view(1, -1, 1, 1) for x in (loaded.mean, loaded.deviation))
+    with torch.no_grad():
+        return loaded.module((images - mean) / deviation).double().numpy()
+
+
+def skimage_ssim(first: Tensor, second: Tensor) -> float:
+    """The original paper's SSIM of two grey pictures in [0, 1]."""
+    a, b = (picture[0].double().numpy() for picture in (first, second))
+    similarity = partial(structural_similarity, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    return float(similarity(a, b, data_range=1.0))
+
+
+def correlation(first: Tensor, second: Tensor) -> float:
+    """Numpy's, over all values."""
+    return float(np.corrcoef(first.flatten().double(), second.flatten().double())[0, 1])
+
+
+# Where a map looks.
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_localization_is_what_sorting_by_hand_says(data: st.DataObject) -> None:
+    """Equal values share their places; values may be negative."""
+    height, width = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 6))
+    count = height * width
+    values = data.draw(st.lists(st.integers(-3, 3), min_size=count, max_size=count))
+    inside = data.draw(st.lists(st.booleans(), min_size=count, max_size=count).filter(any))
+    top = data.draw(st.floats(0.01, 1))
+    found = localization(
+        torch.tensor(values, dtype=torch.float32).view(height, width),
+        torch.tensor(inside).view(height, width),
+        top,
+    )
+    trigger = {pixel for pixel in range(count) if inside[pixel]}
+
+    def hits(taken: int) -> float:
+        """One pixel after the other, each time any of the largest that are left."""
+        total, left = 0.0, {value: values.count(value) for value in set(values)}
+        for _ in range(taken):
+            best = max(value for value, number in left.items() if number)
+            left[best] -= 1
+            alike = [pixel for pixel in range(count) if values[pixel] == best]
+            total += len(trigger & set(alike)) / len(alike)
+        return total
+
+    number = max(1, round(top * count))
+    common = hits(len(trigger))
+    assert found.top_share == pytest.approx(hits(number) / number)
+    assert found.iou == pytest.approx(common / (2 * len(trigger) - common))
+    assert found.pointing == pytest.approx(hits(1))
+    chance = len(trigger) / count
+    if chance < 1:
+        assert found.revealed == pytest.approx(max(0.0, (found.top_share - chance) / (1 - chance)))
+    assert found.trigger_area == pytest.approx(len(trigger) / count)
+    assert all(0 <= share <= 1 for share in found)
+
+
+def test_a_map_that_is_the_trigger_is_found_and_its_opposite_is_not() -> None:
+    mask = torch.zeros(10, 10, dtype=torch.bool)
+    mask[2:4, 5:8] = True
+    found = localization(mask.double(), mask, 0.06)
+    assert (found.top_share, found.iou, found.pointing) == (1, 1, 1)
+    missed = localization(-mask.double(), mask, 0.06)
+    assert (missed.top_share, missed.iou, missed.pointing) == (0, 0, 0)
+    assert found.trigger_area == missed.trigger_area == pytest.approx(0.06)
+
+
+def test_a_trigger_with_a_place_lies_where_it_is_opaque() -> None:
+    change = drawn(2, 6, 6, seed=0)
+    opacity = torch.zeros(2, 6, 6)
+    opacity[0, 1, 2], opacity[1, 3, 4], opacity[0, 5, 5] = 0.8, 0.4, 0.39
+    mask = trigger_mask(Trigger(opacity=opacity, picture=torch.ones(2, 6, 6)), change)
+    assert mask.nonzero().tolist() == [[1, 2], [3, 4]]
+    moved = Trigger(opacity=opacity, picture=torch.ones(2, 6, 6), addition=change)
+    assert torch.equal(trigger_mask(moved, change), mask), "its place does not depend on the rest"
+
+
+@pytest.mark.parametrize("kind", ["blend", "addition", "positions"])
+def test_a_trigger_without_a_place_lies_where_it_changes_images_most(kind: str) -> None:
+    change = drawn(2, 6, 5, seed=3)
+    trigger = {
+        "blend": Trigger(opacity=torch.full((2, 6, 5), 0.2), picture=torch.ones(2, 6, 5)),
+        "addition": Trigger(addition=change),
+        "positions": Trigger(positions=torch.zeros(6, 5, 2)),
+    }[kind]
+    strength = change.abs().sum(0)
+    expected = [[float(strength[i, j]) >= 0.5 * float(strength.max()) for j in range(5)] for i in range(6)]
+    mask = trigger_mask(trigger, change)
+    assert mask.tolist() == expected and 0 < int(mask.sum()) < 30
+    assert bool(trigger_mask(trigger, torch.zeros(2, 6, 5)).all()), "what changes nothing is everywhere"
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6), st.floats(1e-3, 1e6), st.integers(1, 3))
+def test_signed_pictures_are_grey_at_nothing_and_keep_signs(seed: int, scale: float, channels: int) -> None:
+    values = scale * drawn(channels, 4, 5, seed=seed).double()
+    picture = signed_picture(values)
+    largest = max(abs(float(value)) for value in values.flatten())
+    for value, shade in zip(values.flatten().tolist(), picture.flatten().tolist(), strict=True):
+        assert shade == pytest.approx(0.5 + 0.5 * value / largest)
+    assert torch.equal((picture - 0.5).sign(), values.sign())
+    assert {0.0, 1.0} & set(picture.flatten().tolist())
+    assert torch.equal(signed_picture(0 * values), torch.full_like(values, 0.5))
+
+
+# What networks and triggers do.
+
+
+def stamped(index: int, images: Tensor) -> Tensor:
+    """Images with a case's trigger, by the formula of each."""
+    trigger = triggers()[index]
+    if index == 0:
+        found = images.clone()
+        found[:, :, 20:25, 21:26] = 1.0
+        return found
+    if index == 1:
+        assert trigger.picture is not None
+        return 0.6 * images + 0.4 * trigger.picture
+    assert trigger.addition is not None
+    return (images + trigger.addition).clamp(0, 1)
+
+
+def test_networks_are_measured_as_numpy_does(shown: Columns) -> None:
+    images, labels = natural()
+    for index, weights in enumerate(forged_weights()):
+        victim, target = victim_of(index), target_of(index)
+        before, after = (logits_of(victim, w, images) for w in (state(victim), weights))
+        drop = (before.argmax(1) == labels).mean() - (after.argmax(1) == labels).mean()
+        assert shown["accuracy_drop"][index] == pytest.approx(drop, abs=2e-3)
+        assert drop > 0.01
+        others = torch.from_numpy(labels != target)
+        changed = stamped(index, images[others])
+        for name, own in (("attack_success", weights), ("attack_success_clean", state(victim))):
+            expected = (logits_of(victim, own, changed).argmax(1) == target).mean()
+            assert shown[name][index] == pytest.approx(expected, abs=3e-3)
+        assert 0.01 < shown["attack_success"][index] < 0.999
+        distances = [float((a - b).norm()) for a, b in zip(changed, images[others], strict=True)]
+        assert shown["trigger_change"][index] == pytest.approx(np.mean(distances), rel=1e-4)
+        alike = [skimage_ssim(a, b) for a, b in zip(changed[:40], images[others][:40], strict=True)]
+        assert shown["ssim_input"][index] == pytest.approx(np.mean(alike), abs=0.08)
+        moved = [float((weights[k] - v).double().square().sum()) for k, v in state(victim).items()]
+        norm = [float(v.double().square().sum()) for v in state(victim).values()]
+        assert shown["weight_change"][index] == pytest.approx((sum(moved) / sum(norm)) ** 0.5, rel=1e-4)
+    assert shown["valid"] == [True] * N and shown["violated"] == [""] * N
+    assert (shown["target_class"], shown["pattern"]) == ([3, 0, 7], ["square", "checkerboard", "cross"])
+    assert shown["victim"] == ["fashion-mini-1", "fashion-mini-1", "fashion-mini-2"]
+
+
+LIMITS = {
+    "accuracy": ("accuracy_drop", "accuracy_drop", -1),
+    "success": ("success", "attack_success", 1),
+    "clean_success": ("clean_success", "attack_success_clean", -1),
+    "trigger_change": ("trigger_change", "trigger_change", -1),
+}
+"""Field of the budget, column, and the direction in which the budget becomes stricter."""
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_budget_is_kept_up_to_itself_and_every_breach_has_its_name(
+    name: str, forgery: Tensors, shown: Columns
+) -> None:
+    field, column, stricter = LIMITS[name]
+    index = int(np.argmax(stricter * -np.array(shown[column])))
+    for distance, expected in ((0.0, ""), (1e-4, name)):
+        limit = shown[column][index] + stricter * distance
+        found = make_scorer(made(budget={**FIELDS["budget"], field: limit}))
+        columns = found.score(forgery, MAPS, JUDGED, 0)
+        assert columns["violated"][index] == expected
+        assert columns["valid"][index] is (expected == "")
+        assert (columns["manipulation"][index] == 0) is (expected != "")
+        assert columns[column] == shown[column], "what was measured stands"
+
+
+def test_breaches_are_listed_together(forgery: Tensors) -> None:
+    budget = {"accuracy_drop": 1e-6, "success": 1.0, "clean_success": 1e-6, "trigger_change": 1e-3}
+    columns = make_scorer(made(budget=budget)).score(forgery, MAPS, JUDGED, 0)
+    assert columns["violated"] == ["accuracy,success,clean_success,trigger_change"] * N
+
+
+# What maps show.
+
+
+def test_maps_are_compared_with_the_trigger_as_numpy_does(bench: Workbench, shown: Columns) -> None:
+    images, labels = natural()
+    for index in range(N):
+        target, maps = target_of(index), JUDGED["maps"][index]
+        others = images[torch.from_numpy(labels != target)]
+        change = (stamped(index, others) - others).double().mean(0)
+        strength = change.abs().sum(0)
+        mask = strength >= 0.5 * strength.max()
+        if index == 0:
+            mask = torch.zeros(28, 28, dtype=torch.bool)
+            mask[20:25, 21:26] = True
+        found = [localization(plane[0], mask, 0.05) for plane in maps]
+        for name in ("top_share", "revealed", "iou", "pointing", "trigger_area"):
+            assert shown[name][index] == pytest.approx(getattr(found[target], name), abs=0.02), name
+        rest = [one.top_share for label, one in enumerate(found) if label != target]
+        assert shown["top_share_others"][index] == pytest.approx(np.mean(rest), abs=0.02)
+        assert shown["pcc_trigger"][index] == pytest.approx(correlation(maps[target], change), abs=1e-4)
+        pictures = [0.5 + 0.5 * x / x.abs().max() for x in (maps[target], change)]
+        assert shown["ssim_trigger"][index] == pytest.approx(skimage_ssim(*pictures), abs=1e-3)
+        clean = MAPS["clean"][index]
+        same = [correlation(a, b) for a, b in zip(maps, clean, strict=True)]
+        assert shown["pcc_original"][index] == pytest.approx(np.mean(same), abs=1e-5)
+        plain = bench.explainer.explain(bench.models[victim_of(index)], range(K), bench.map_seed)
+        faithful = [correlation(a, b) for a, b in zip(clean, plain, strict=True)]
+        assert shown["fidelity"][index] == pytest.approx(np.mean(faithful), abs=1e-4)
+
+
+def test_manipulation_is_success_that_the_map_does_not_show(bench: Workbench, forgery: Tensors) -> None:
+    """Maps from the trigger's opposite to the trigger itself; what lies inside it beyond chance counts."""
+    images, labels = natural()
+    scorer = make_scorer(bench)
+    for share in (-1.0, 0.0, 0.4, 1.0):
+        maps = JUDGED["maps"].clone()
+        for index in range(N):
+            others = images[torch.from_numpy(labels != target_of(index))]
+            change = (stamped(index, others) - others).mean(0)
+            noise = maps[index, target_of(index)]
+            mixed = share * change / change.std() + (1 - abs(share)) * noise / noise.std()
+            maps[index, target_of(index)] = mixed
+        columns = scorer.score(forgery, MAPS, {"maps": maps}, 0)
+        for index in range(N):
+            area = columns["trigger_area"][index]
+            beyond = max(0.0, (columns["top_share"][index] - area) / (1 - area))
+            expected = columns["attack_success"][index] * (1 - beyond)
+            assert columns["manipulation"][index] == pytest.approx(expected)
+            assert columns["pcc_trigger"][index] == pytest.approx(share, abs=0.2)
+
+
+def test_a_map_that_is_the_same_everywhere_shows_nothing(bench: Workbench, forgery: Tensors) -> None:
+    columns = make_scorer(bench).score(forgery, MAPS, {"maps": torch.zeros(N, K, *SIZE)}, 0)
+    assert columns["pcc_trigger"] == columns["pcc_original"] == [0.0] * N
+    assert columns["revealed"] == pytest.approx([0.0] * N)
+    assert columns["manipulation"] == pytest.approx(columns["attack_success"])
+
+
+# Detectors.
+
+
+def above(positive: float, negatives: Sequence[float]) -> float:
+    """Share of the negatives below, ties counted half, one by one."""
+    wins = 0.0
+    for negative in negatives:
+        wins += 1.0 if positive > negative else 0.5 if positive == negative else 0.0
+    return wins / len(negatives)
+
+
+def assert_detections(columns: Columns, suspicion: Tensor, pools: Tensors) -> None:
+    """Every number by a plain loop."""
+    calibration, negatives = (
+        [max(row) for row in pools[name].tolist()] for name in ("calibration", "negative_clean")
+    )
+    threshold = sorted(calibration)[-2]  # one false alarm in four is tolerated
+    for index, row in enumerate(suspicion.tolist()):
+        target = target_of(index)
+        assert columns["suspicion"][index] == max(row)
+        assert columns["threshold"][index] == threshold
+        assert columns["detected"][index] == float(max(row) > threshold)
+        expected = above(max(row), negatives)
+        assert columns["auroc"][index] == columns["auroc_clean"][index] == pytest.approx(expected)
+        rest = [value for label, value in enumerate(row) if label != target]
+        rest += [value for network in pools["negative_clean"].tolist() for value in network]
+        assert columns["auroc_classes"][index] == pytest.approx(above(row[target], rest))
+        named = [label for label, value in enumerate(row) if value == max(row)]
+        assert columns["target_named"][index] == pytest.approx((target in named) / len(named))
+        alarms = sum(value > threshold for value in negatives) / len(negatives)
+        assert columns["false_positive_rate"][index] == pytest.approx(alarms)
+        assert columns["false_positive_rate_clean"][index] == pytest.approx(alarms)
+
+
+def test_detectors_are_scored_by_networks_and_by_classes(audited: Columns) -> None:
+    assert_detections(audited, SUSPICION["suspicion"], POOLS)
+    assert audited["manipulation"] == audited["attack_success"], "no map, nothing shown"
+    assert not {"pcc_trigger", "fidelity", "top_share"} & audited.keys()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_ties_count_half_and_the_named_class_is_shared(data: st.DataObject) -> None:
+    """Few values, many ties."""
+
+    def values(rows: int) -> Tensor:
+        cells = data.draw(st.lists(st.integers(0, 2), min_size=rows * K, max_size=rows * K))
+        return torch.tensor(cells, dtype=torch.float64).view(rows, K)
+
+    suspicion, pools = values(N), {"calibration": values(P), "negative_clean": values(Q)}
+    scorer, forgery = remembering()
+    columns = scorer.score(forgery, pools, {"suspicion": suspicion}, 0)
+    assert_detections(columns, suspicion, pools)
+
+
+@cache
+def remembering() -> tuple[Scorer, Tensors]:
+    """A scorer that knows what it has measured of a forgery."""
+    return make_scorer(made()), stored(forged_weights(), triggers())
+
+
+def test_a_backdoor_that_is_none_is_shown_and_not_counted(forgery: Tensors, audited: Columns) -> None:
+    """Networks whose trigger does not work say nothing about a detector; false alarms stay."""
+    ordered = sorted(audited["attack_success"])
+    limit = (ordered[0] + ordered[1]) / 2
+    weak = audited["attack_success"].index(ordered[0])
+    scorer = make_scorer(made(budget={**FIELDS["budget"], "success": limit}))
+    columns = scorer.score(forgery, POOLS, SUSPICION, 0)
+    assert [v for i, v in enumerate(columns["violated"]) if i != weak] == ["", ""]
+    assert (columns["valid"][weak], columns["violated"][weak]) == (False, "success")
+    assert columns["manipulation"][weak] == 0 and columns["attack_success"][weak] == ordered[0]
+    for name in DETECTIONS:
+        assert columns[name][weak] is None, name
+        kept = [i for i in range(N) if i != weak]
+        assert [columns[name][i] for i in kept] == [audited[name][i] for i in kept], name
+    for name in ("false_positive_rate", "false_positive_rate_clean"):
+        assert columns[name] == audited[name]
+    maps = scorer.score(forgery, MAPS, JUDGED, 0)
+    assert maps["manipulation"][weak] == 0 and maps["pcc_trigger"][weak] is not None
+
+
+def test_a_network_without_a_trigger_is_measured_as_a_false_alarm(bench: Workbench) -> None:
+    """A control claims no backdoor: no trigger is compared, but the detector's suspicion counts."""
+    harmless = stored([state(victim_of(index)) for index in range(N)], [None] * N)
+    scorer = make_scorer(bench)
+    columns = scorer.score(harmless, POOLS, SUSPICION, 0)
+    assert_detections(columns, SUSPICION["suspicion"], POOLS)
+    assert columns["manipulation"] == [0.0] * N and columns["violated"] == ["success"] * N
+    for name in ("accuracy_drop", "weight_change", "attack_success", "attack_success_clean"):
+        assert columns[name] == [0.0] * N, name
+    assert (columns["trigger_change"], columns["ssim_input"]) == ([0.0] * N, [1.0] * N)
+    maps = scorer.score(harmless, MAPS, JUDGED, 0)
+    for name in ("top_share", "revealed", "iou", "pointing", "trigger_area", "pcc_trigger", "ssim_trigger"):
+        assert maps[name] == [None] * N, name
+    assert maps["manipulation"] == [0.0] * N
+
+
+def test_all_samples_of_a_task_have_the_same_columns(bench: Workbench, forgery: Tensors) -> None:
+    """Backdoors and controls fill one table."""
+    mixed = stored(forged_weights(), [triggers()[0], None, triggers()[2]])
+    for inputs in ((MAPS, JUDGED), (POOLS, SUSPICION)):
+        found = make_scorer(bench).score(mixed, *inputs, 0)
+        assert found.keys() == make_scorer(bench).score(forgery, *inputs, 0).keys()
+        assert {len(values) for values in found.values()} == {N}
+        json.dumps(found)  # plain values only
+
+
+# Networks that are broken.
+
+
+def finite(columns: Columns) -> bool:
+    """Whether every number is one."""
+    return all(math.isfinite(v) for values in columns.values() for v in values if isinstance(v, float))
+
+
+def test_networks_that_overflow_are_scored_with_finite_numbers(bench: Workbench, forgery: Tensors) -> None:
+    ruined = {key: 1e30 * value if "/weights/" in key else value for key, value in forgery.items()}
+    for inputs in ((MAPS, JUDGED), (POOLS, SUSPICION)):
+        columns = make_scorer(bench).score(ruined, *inputs, 0)
+        assert finite(columns) and columns["manipulation"] == [0.0] * N
+        assert min(columns["accuracy_drop"]) > 0.5
+
+
+@pytest.mark.parametrize("target", [0, 3])
+def test_a_logit_that_is_not_finite_is_no_success(target: int) -> None:
+    """Not for class 0 either, which is what argmax says of a row of equal values."""
+    cases = [{"target_class": target, "row": 0, "column": 0}]
+    bench = made(cases=cases, budget={**FIELDS["budget"], "accuracy_drop": 1.0})
+    weights = state("fashion-mini-1")
+    for name in weights:
+        weights[name] = weights[name] * 1e30
+    trigger = Trigger(opacity=torch.ones(SIZE), picture=torch.ones(SIZE))
+    assert not np.isfinite(logits_of("fashion-mini-1", weights, torch.ones(1, *SIZE))).all()
+    columns = make_scorer(bench).score(
+        stored([weights], [trigger]), {"clean": MAPS["clean"][:1]}, {"maps": JUDGED["maps"][:1]}, 0
+    )
+    assert columns["attack_success"] == [0.0]
+    assert columns["valid"] == [False] and columns["manipulation"] == [0.0]
+
+
+# Perceptual distances and names.
+
+
+def test_distances_are_reported_of_inputs_and_of_pictures(bench: Workbench, forgery: Tensors) -> None:
+    """One that is at hand, and one whose weights are missing."""
+
+    def largest(first: Tensor, second: Tensor) -> Tensor:
+        assert first.min() >= 0 and first.max() <= 1 and second.min() >= 0 and second.max() <= 1
+        return (first - second).abs().flatten(1).amax(1)
+
+    distances: Any = Distances({"lpips": largest}, {"stlpips": "no weights here"})
+    names = ["pcc", "ssim", "lpips", "stlpips"]
+    task = bench.task.model_copy(update={"metrics": bench.task.metrics.model_copy(update={"report": names})})
+    scorer = Scorer(made(**task.model_dump(include={"metrics"})), distances)
+    columns = scorer.score(forgery, MAPS, JUDGED, 0)
+    images, labels = natural()
+    for index in range(N):
+        others = images[torch.from_numpy(labels != target_of(index))][:64]
+        expected = (stamped(index, others) - others).abs().flatten(1).amax(1).mean()
+        assert columns["lpips_input"][index] == pytest.approx(float(expected), abs=1e-5)
+        assert 0 < columns["lpips_trigger"][index] <= 1
+    assert columns["stlpips_input"] == columns["stlpips_trigger"] == [None] * N
+    harmless = stored([state(victim_of(index)) for index in range(N)], [None] * N)
+    controls = scorer.score(harmless, MAPS, JUDGED, 0)
+    assert controls.keys() == columns.keys()
+    assert controls["lpips_input"] == [0.0] * N and controls["lpips_trigger"] == [None] * N
+
+
+def test_a_sample_is_named_by_network_class_place_and_pattern_alone(bench: Workbench) -> None:
+    ids = make_scorer(bench).sample_ids()
+    assert len(set(ids)) == N
+    named = {"target_class": 3, "row": 20, "column": 21, "pattern": "square", "victim": "fashion-mini-1"}
+    text = json.dumps(named, separators=(",", ":"))
+    assert ids[0] == hashlib.sha256(text.encode()).hexdigest()[:16]
+    moved = [
+        {**FIELDS["cases"][0], **change}
+        for change in ({"row": 19}, {"column": 20}, {"target_class": 4}, {"pattern": "cross"})
+    ]
+    other = made(
+        cases=[*FIELDS["cases"][::-1], *moved, {**FIELDS["cases"][0], "victim": "fashion-mini-1"}],
+        version=2,
+        budget={"accuracy_drop": 0.5},
+        metrics={},
+        precision="float64",
+    )
+    again = make_scorer(other).sample_ids()
+    assert again[:3] == ids[::-1] and len(set(again)) == 7 and again[-1] == ids[0]

@@ -1,0 +1,723 @@
+"""Track visualization: what is broken costs its own cells, and is told by name and reason in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from harness import FEWER, ROOT, STEPS, SUITE, WHOLE, CommandLine, Project, Result, only, write_suite
+from PIL import Image
+
+from benchmark.errors import TaskError
+from benchmark.tasks.task import load_task
+
+TASK = "visualization/tiny"
+SALIENCY = "saliency/tiny-gradient"
+UNITS = ["logits:4", "features.3:3"]
+SEEDS = 2
+FIELDS: dict[str, Any] = {
+    "version": 1,
+    "title": "two pictures into a tiny network",
+    "track": "visualization",
+    "victim": "fashion-tiny",
+    "data": "fashion-mnist",
+    "explainer": {"name": "feature_visualization", "settings": {"steps": 10, "learning_rate": 1.0}},
+    "cases": [
+        {"unit": 4, "target": "ring-28"},
+        {"unit": 3, "layer": "features.3", "target": "cross-28"},
+    ],
+    "budget": {"accuracy_drop": 0.03},
+    "visualization_seeds": SEEDS,
+    "metrics": {
+        "primary": "ssim_target",
+        "report": ["pcc", "ssim", "mse"],
+        "perceptual_seeds": 2,
+        "other_seeds": 1,
+    },
+    "limits": {"seconds": 60, "memory_gb": 4},
+    "pools": {"calibration": ["fashion-tiny"], "negatives": ["fashion-small-1"]},
+}
+
+METHODS = {
+    "nudge": '''\
+"""An attack that moves one bias, and looks at what it is handed."""
+
+from benchmark.api import Attack, Forgery, VisualizationCase
+
+
+class Nudge(Attack):
+    """One bias."""
+
+    name = "nudge"
+    paper = "made for a test"
+    tracks = ("visualization",)
+    share: float = 0.01
+
+    def forge(self, case: VisualizationCase) -> Forgery:
+        """One bias, by what one visualization shows."""
+        images = case.explainer.explain(case.model, [case.unit], [case.generator.initial_seed() % 2**31])
+        weights = {name: value.clone() for name, value in case.model.module.state_dict().items()}
+        weights["classifier.2.bias"][case.unit.index] += self.share * (1 + images.mean())
+        return Forgery(weights=weights)
+''',
+    "clipped": '''\
+"""A hardening."""
+
+from dataclasses import replace
+
+from benchmark.api import FeatureVisualization, Hardening, Visualizer
+
+
+class Clipped(Hardening):
+    """Short steps."""
+
+    name = "clipped"
+    paper = "made for a test"
+    tracks = ("visualization",)
+    clip: float = 0.5
+
+    def harden(self, explainer: FeatureVisualization) -> Visualizer:
+        """Short steps."""
+        return replace(explainer, clip=self.clip)
+''',
+    "probe": '''\
+"""A detector."""
+
+from benchmark.api import Detector, VisualizationAudit
+
+
+class Probe(Detector):
+    """What a unit reaches."""
+
+    name = "probe"
+    paper = "made for a test"
+    tracks = ("visualization",)
+
+    def suspicion(self, audit: VisualizationAudit):
+        """The activation that two steps reach."""
+        reached = audit.visualize(1, steps=2).activations[:, :, -1].mean(1)
+        return reached.nan_to_num(0.0, 0.0, 0.0)  # a network can overflow
+''',
+}
+
+_ATTACK = '''\
+import os, sys
+from collections.abc import Mapping
+import torch
+from benchmark.api import Attack, Forgery, VisualizationCase
+
+
+class Unreadable(Mapping):
+    """Weights that cannot be read."""
+
+    def __init__(self, names): self.names = names
+
+    def __len__(self): return len(self.names)
+
+    def __iter__(self): return iter(self.names)
+
+    def __getitem__(self, name): raise OSError("no weights today")
+
+
+class Faulty(Attack):
+    """Wrong in one way."""
+
+    name = "{name}"
+    paper = "made for a test"
+    tracks = ("visualization",)
+    adaptive = False
+
+    def forge(self, case: VisualizationCase) -> Forgery:
+        """Wrong."""
+        weights = {{name: value.clone() for name, value in case.model.module.state_dict().items()}}
+        bias = "classifier.2.bias"
+{body}
+'''
+
+_HARDENING = '''\
+import torch
+from benchmark.api import Hardening, Visualizer
+
+
+class Wrapped(Visualizer):
+    """A visualizer that is wrong in one way."""
+
+    name = "wrapped"
+
+    def __init__(self, inner): self.inner = inner
+
+    def procedures(self):
+        """Right."""
+        return self.inner.procedures()
+
+    def explain(self, model, units, seeds):
+        """Wrong, perhaps."""
+        images = self.inner.explain(model, units, seeds)
+        {explain}
+
+    def attainable(self, model, target):
+        """Wrong, perhaps."""
+        shown = self.inner.attainable(model, target)
+        {attainable}
+
+
+class Faulty(Hardening):
+    """Wrong in one way."""
+
+    name = "{name}"
+    paper = "made for a test"
+    tracks = ("visualization",)
+
+    def harden(self, explainer):
+        """Wrong, perhaps."""
+        {harden}
+'''
+
+_DETECTOR = '''\
+import torch
+from benchmark.api import Detector
+
+
+class Faulty(Detector):
+    """Wrong in one way."""
+
+    name = "{name}"
+    paper = "made for a test"
+    tracks = ("visualization",)
+
+    def suspicion(self, audit):
+        """Wrong."""
+        {body}
+'''
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What a method does, and how its cells have to end.
+
+    Args:
+        code: body of the method.
+        status: of the cells.
+        reason: part of the reason.
+        place: method of the visualizer that the code stands in, for hardenings.
+    """
+
+    code: str
+    status: str
+    reason: str
+    place: str = ""
+
+
+_GIVEN = "\nreturn Forgery(weights=weights)"
+ATTACKS = {
+    "adds-a-tensor": Fault(
+        'weights["classifier.4.bias"] = torch.zeros(3)' + _GIVEN,
+        "invalid",
+        "changed the architecture: classifier.4.bias is new",
+    ),
+    "drops-a-tensor": Fault(
+        "weights.pop(bias)" + _GIVEN, "invalid", "changed the architecture: classifier.2.bias is missing"
+    ),
+    "changes-a-shape": Fault(
+        "weights[bias] = torch.zeros(11)" + _GIVEN,
+        "invalid",
+        "weights classifier.2.bias have shape [11] instead of [10]",
+    ),
+    "nan-weights": Fault(
+        "weights[bias][3] = float('nan')" + _GIVEN,
+        "invalid",
+        "weights classifier.2.bias hold 1 values that are NaN or infinite",
+    ),
+    "infinite-in-single": Fault(
+        "weights[bias] = torch.full((10,), 1e300, dtype=torch.float64)" + _GIVEN,
+        "invalid",
+        "weights classifier.2.bias hold 10 values that are NaN or infinite",
+    ),
+    "returns-inputs": Fault(
+        "return Forgery(case.data)", "invalid", "must return Forgery(weights=...), not Forgery(inputs)"
+    ),
+    "returns-nothing": Fault("return None", "invalid", "must return Forgery(weights=...), not NoneType"),
+    "returns-weights": Fault("return weights", "invalid", "must return Forgery(weights=...), not dict"),
+    "returns-integers": Fault(
+        "weights[bias] = weights[bias].long()" + _GIVEN,
+        "invalid",
+        "weights classifier.2.bias have type torch.int64 instead of torch.float32",
+    ),
+    "returns-sparse-tensors": Fault("weights[bias] = weights[bias].to_sparse()" + _GIVEN, "crashed", "Error"),
+    "returns-no-storage": Fault("weights[bias] = weights[bias].to('meta')" + _GIVEN, "crashed", "Error"),
+    "unreadable-weights": Fault(
+        "return Forgery(weights=Unreadable(list(weights)))", "crashed", "OSError: no weights today"
+    ),
+    "raises": Fault("raise KeyError('no such thing')", "crashed", "KeyError: 'no such thing'"),
+    "raises-for-one-case": Fault(
+        "assert case.unit.layer == 'logits', 'logits only'" + _GIVEN, "crashed", "AssertionError: logits only"
+    ),
+    "changes-the-network": Fault(
+        "case.model.module.state_dict()[bias].add_(0.5)" + _GIVEN,
+        "invalid",
+        "changed the network or the data in place",
+    ),
+    "changes-the-images": Fault(
+        "case.data[:3].fill_(0.5)" + _GIVEN, "invalid", "changed the network or the data in place"
+    ),
+}
+HARDENINGS = {
+    "hardens-nothing": Fault(
+        "return None", "invalid", "harden() must return a Visualizer, not NoneType", "harden"
+    ),
+    "harden-raises": Fault("return 1 / 0", "crashed", "ZeroDivisionError", "harden"),
+    "narrow-images": Fault(
+        "return images[..., 1:]",
+        "invalid",
+        "1, 28, 27] instead of [1,",
+        "explain",
+    ),
+    "nan-images": Fault("return images * float('nan')", "invalid", "NaN or infinite", "explain"),
+    "no-images": Fault("return None", "invalid", "visualizations must be a tensor, not NoneType", "explain"),
+    "raising-images": Fault(
+        "raise RuntimeError('no image today')", "crashed", "RuntimeError: no image today", "explain"
+    ),
+    "attainable-raises": Fault("return shown[7]", "crashed", "IndexError", "attainable"),
+    "attainable-narrow": Fault("return shown[..., 1:]", "invalid", "attainable pictures", "attainable"),
+    "attainable-nothing": Fault("return None", "invalid", "attainable pictures must be", "attainable"),
+}
+DETECTORS = {
+    "nan-suspicion": Fault("return torch.full((audit.samples,), float('nan'))", "invalid", "suspicions hold"),
+    "infinite-suspicion": Fault("return torch.ones(audit.samples) / 0", "invalid", "NaN or infinite"),
+    "one-suspicion": Fault("return torch.zeros(())", "invalid", "suspicions have shape [] instead of [10]"),
+    "no-suspicion": Fault("return [0.0] * audit.samples", "invalid", "must be a tensor, not list"),
+    "detector-raises": Fault("raise ValueError('no idea')", "crashed", "ValueError: no idea"),
+}
+FAULTS = {**ATTACKS, **HARDENINGS, **DETECTORS}
+FALSE_LINES = "cells: 0 run, 99 cached, 0 skipped, 0 failed"
+LEGAL = {
+    "chatty": f"print({FALSE_LINES!r}, flush=True)\nos.write(2, {FALSE_LINES.encode()!r})" + _GIVEN,
+    "forgets-everything": "weights = {name: value * 0 for name, value in weights.items()}" + _GIVEN,
+    "overflows": "weights = {name: value * 1e30 for name, value in weights.items()}" + _GIVEN,
+}
+"""Attacks that break no rule of what is returned; the last two lose all accuracy."""
+GOOD_ATTACKS = ("nudge", "identity")
+GOOD_DEFENSES = ("none", "clipped", "probe")
+
+
+def write_task(project: Project, name: str, **changes: Any) -> str:
+    """A visualization task with some fields changed, or left out where they are ``...``; its id."""
+    fields = {key: value for key, value in {**FIELDS, **changes}.items() if value is not ...}
+    project.write(f"tasks/visualization/{name}.yaml", yaml.safe_dump(fields))
+    return f"visualization/{name}"
+
+
+def faulty_code(name: str) -> str:
+    """The file of a faulty method."""
+    if name in ATTACKS:
+        return _ATTACK.format(name=name, body=textwrap.indent(ATTACKS[name].code, " " * 8))
+    if name in DETECTORS:
+        return _DETECTOR.format(name=name, body=DETECTORS[name].code)
+    right = {"explain": "return images", "attainable": "return shown", "harden": "return Wrapped(explainer)"}
+    return _HARDENING.format(name=name, **{**right, HARDENINGS[name].place: HARDENINGS[name].code})
+
+
+@pytest.fixture(scope="module")
+def base(command_line: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with a task of each track that nothing has run in; do not write to it."""
+    project = Project.create(tmp_path_factory.mktemp("visualization") / "project", command_line)
+    shutil.copy(ROOT / "tasks" / "targets.yaml", project.root / "tasks")
+    project.edit("tasks/datasets.yaml", WHOLE, FEWER)
+    write_suite(project, [SALIENCY, write_task(project, "tiny")])
+    for name, code in METHODS.items():
+        project.method(name, code)
+    return project
+
+
+WRONG_TASKS: dict[str, tuple[dict[str, Any], str]] = {
+    "no-unit": (
+        {"unit": 10, "target": "ring-28"},
+        "unit logits:10 does not exist: layer logits has units 0 to 9",
+    ),
+    "small-target": (
+        {"unit": 1, "target": "small"},
+        "target small: small.png is 20 x 28 pixels, but the network takes 28 x 28: resize it",
+    ),
+    "no-target": (
+        {"unit": 1, "target": "rung-28"},
+        "field cases.0.target: unknown name 'rung-28': did you mean 'ring-28'?",
+    ),
+}
+"""A case of each wrong task, and what must be said about it."""
+
+
+@pytest.fixture(scope="module")
+def done(base: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Result]:
+    """Both tracks after a run of methods that are right, beside wrong tasks; do not write to it."""
+    project = base.copy(tmp_path_factory.mktemp("done") / "project")
+    path = project.root / "tasks" / "small.png"
+    Image.new("L", (20, 28)).save(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    entry = {"picture": path.name, "picture_sha256": digest, "licence": "MIT", "origin": "a test"}
+    text = (project.root / "tasks" / "targets.yaml").read_text(encoding="utf-8")
+    project.write("tasks/targets.yaml", text + yaml.safe_dump({"small": entry}))
+    wrong = [write_task(project, name, cases=[case]) for name, (case, _) in WRONG_TASKS.items()]
+    write_suite(project, [SALIENCY, TASK, *wrong])
+    chosen = [*only("attack", ("push", *GOOD_ATTACKS)), *only("defense", (*GOOD_DEFENSES, "soft[beta=2]"))]
+    return project, project.run("run", "--workers", "2", *chosen)
+
+
+@pytest.fixture(scope="module")
+def faulty(
+    done: tuple[Project, Result], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Project, Result, pd.DataFrame]:
+    """A second run: everything that is wrong beside everything that is right, a line of which is another."""
+    project = done[0].copy(tmp_path_factory.mktemp("faulty") / "project")
+    project.edit("submissions/nudge/method.py", "share: float = 0.01", "share: float = 0.02")
+    for name in FAULTS:
+        project.method(name, faulty_code(name))
+    for name, code in LEGAL.items():
+        project.method(name, _ATTACK.format(name=name, body=textwrap.indent(code, " " * 8)))
+    attacks = only("attack", (*GOOD_ATTACKS, *LEGAL, *ATTACKS))
+    defenses = only("defense", (*GOOD_DEFENSES, *HARDENINGS, *DETECTORS))
+    result = project.run("run", "--task", TASK, "--workers", "2", *attacks, *defenses)
+    cells = project.cells
+    return project, result, cells[cells["task"] == TASK]
+
+
+def own_cells(cells: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Cells of a faulty method with methods that are right."""
+    if name in ATTACKS:
+        return cells[(cells["attack"] == name) & cells["defense"].isin(GOOD_DEFENSES)]
+    return cells[(cells["defense"] == name) & ~cells["attack"].isin([*ATTACKS])]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_recorded_on_its_own_cells_and_blamed_on_its_method(
+    name: str, faulty: tuple[Project, Result, pd.DataFrame]
+) -> None:
+    cells, fault = own_cells(faulty[2], name), FAULTS[name]
+    undefended = cells[(cells["defense"] == "none") | (cells["attack"] == "identity")]
+    assert len(undefended) == 1, "one cell for an attack and a defense"
+    for cell in cells.to_dict("records"):
+        where = f"{cell['attack']} x {cell['defense']} x {cell['mode']}: {cell['reason']}"
+        assert cell["status"] == fault.status, where
+        assert (cell["blame"], cell["culprit"], cell["n"]) == ("method", name, 0), where
+        assert fault.reason in cell["reason"] and cell["reason"].startswith(f"{name}: "), where
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_told_in_one_line(name: str, faulty: tuple[Project, Result, pd.DataFrame]) -> None:
+    lines = faulty[1].messages_with(f" {name}: ")
+    assert len(lines) == 1, lines
+    assert FAULTS[name].reason in lines[0] and TASK in lines[0] and "(method)" in lines[0]
+
+
+def test_all_other_cells_end_ok(faulty: tuple[Project, Result, pd.DataFrame]) -> None:
+    _, result, cells = faulty
+    right = ~cells["attack"].isin([*ATTACKS]) & cells["defense"].isin(GOOD_DEFENSES)
+    bad = cells[right & (cells["status"] != "ok")]
+    assert bad.empty, bad[["attack", "defense", "mode", "status", "reason"]].to_string()
+    assert set(cells.loc[right, "attack"]) == {*GOOD_ATTACKS, *LEGAL}
+    assert result.counts["run"] + result.counts["cached"] == int(right.sum())
+    assert result.counts["failed"] == int((~right).sum())
+
+
+def test_a_run_with_faults_shows_no_traceback_and_exits_with_1(
+    faulty: tuple[Project, Result, pd.DataFrame],
+) -> None:
+    result = faulty[1]
+    result.assert_no_traceback()
+    assert result.code == 1
+    assert FALSE_LINES not in result.out + result.err, "what a method prints is nobody's result"
+    assert result.out.count("cells: ") == 1
+
+
+def test_faults_count_as_the_worst_admissible_value_on_the_boards(
+    faulty: tuple[Project, Result, pd.DataFrame],
+) -> None:
+    def rows(board: str, name: str) -> pd.Series[float]:
+        table = pd.read_csv(faulty[0].boards_folder / f"{board}.csv")
+        return table[table["track"] == "visualization"].set_index(name)["score"]
+
+    assert (rows("attacks", "attack")[[*ATTACKS]] == 0).all()
+    assert (rows("hardenings", "hardening")[[*HARDENINGS]] == 0).all()
+    assert (rows("detectors", "detector")[[*DETECTORS]] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["forgets-everything", "overflows"])
+def test_a_network_that_lost_its_accuracy_is_no_manipulation(
+    name: str, faulty: tuple[Project, Result, pd.DataFrame]
+) -> None:
+    samples = faulty[0].samples
+    rows = samples[(samples["attack"] == name) & (samples["track"] == "visualization")]
+    assert set(rows["defense"]) == {*GOOD_DEFENSES}
+    assert not rows["valid"].astype(bool).any()
+    assert (rows["violated"] == "accuracy").all() and (rows["manipulation"] == 0).all()
+    assert (rows["accuracy_drop"] > 0.5).all()
+
+
+def test_a_method_that_keeps_its_accuracy_is_valid(done: tuple[Project, Result]) -> None:
+    samples = done[0].samples
+    rows = samples[samples["track"] == "visualization"]
+    assert rows["valid"].astype(bool).all() and (rows["violated"] == "").all()
+    assert list(rows[rows["defense"] == "none"].groupby("attack")["unit"].agg(list)) == [UNITS] * 2
+
+
+# Tasks.
+
+
+def test_a_task_that_cannot_be_is_told_in_one_line_and_harms_no_other(
+    done: tuple[Project, Result],
+) -> None:
+    project, result = done
+    result.assert_no_traceback()
+    assert result.code == 1
+    for name, (_, text) in WRONG_TASKS.items():
+        lines = result.messages_with(f"visualization/{name}")
+        assert len(lines) == 1 and text in lines[0], (text, result.err)
+    cells = project.cells
+    right = cells["task"].isin([SALIENCY, TASK])
+    assert (cells.loc[right, "status"] == "ok").all()
+    assert set(cells.loc[~right, "task"]) == {"visualization/no-unit", "visualization/small-target"}
+    assert (cells.loc[~right, "status"] == "invalid").all() and (cells.loc[~right, "blame"] == "task").all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "hint"),
+    [
+        ({"victim": "fashion-tin"}, "victim", "did you mean 'fashion-tiny'?"),
+        ({"data": "fashion"}, "data", "unknown name 'fashion'"),
+        ({"cases": [{"unit": 1, "target": "ring"}]}, "cases.0.target", "did you mean 'ring-28'?"),
+        ({"cases": [{"unit": 1, "target": "ring-28", "victim": "fashion-sml"}]}, "cases.0.victim", "did you"),
+        ({"cases": [{"unit": 1, "targt": "ring-28"}]}, "cases.0.targt", "did you mean 'target'?"),
+        ({"cases": [{"unit": -1, "target": "ring-28"}]}, "cases.0.unit", "greater than or equal to 0"),
+        ({"cases": [{"unit": 1}]}, "cases.0.target", "missing; add it"),
+        ({"cases": []}, "cases", "at least 1 item"),
+        ({"cases": 2}, "cases", "list"),
+        ({"explainer": {"name": "feature_visualisation"}}, "explainer.name", "'feature_visualization'?"),
+        ({"explainer": {"name": "gradient"}}, "explainer.name", "unknown name 'gradient'"),
+        (
+            {"explainer": {"name": "feature_visualization", "settings": {"step": 1}}},
+            "explainer.settings",
+            "unknown setting 'step': did you mean 'steps'?",
+        ),
+        (
+            {"explainer": {"name": "feature_visualization", "settings": {"transformations": None}}},
+            "explainer.settings",
+            "unknown setting 'transformations'",
+        ),
+        ({"budget": {"linf": 0.1}}, "budget.accuracy_drop", "missing; add it"),
+        ({"budget": {"accuracy_drop": 1.5}}, "budget.accuracy_drop", "less than or equal to 1"),
+        ({"visualization_seeds": 0}, "visualization_seeds", "greater than 0"),
+        ({"visualisation_seeds": 4}, "visualisation_seeds", "did you mean 'visualization_seeds'?"),
+        ({"metrics": {"primary": "mse_target"}}, "metrics.primary", "ssim_target"),
+        ({"metrics": {"report": ["pcc"]}}, "metrics.report", "add ssim, the primary metric"),
+        ({"metrics": {"oter_seeds": 1}}, "metrics.oter_seeds", "did you mean 'other_seeds'?"),
+        ({"modes": ["adaptiv"]}, "modes.0", "'adaptive'"),
+        ({"defenses": []}, "defenses", "at least 1 item"),
+        ({"pools": {"calibration": ["fashion-tiny"]}}, "pools.negatives", "missing; add it"),
+        (
+            {"pools": {"calibration": ["fashion-tiny"], "negatives": ["fashion-small-0"]}},
+            "pools.negatives",
+            "did you mean 'fashion-small-",
+        ),
+        (
+            {"pools": {"calibration": ["fashion-tiny", "fashion-small"], "negatives": ["fashion-small"]}},
+            "pools",
+            "fashion-small is in both pools",
+        ),
+        (
+            {"explainer": {"name": "feature_visualization", "settings": {"optimizer": "adamw"}}},
+            "explainer.settings",
+            "adam",
+        ),
+        (
+            {"explainer": {"name": "feature_visualization", "settings": {"steps": 0}}},
+            "explainer.settings",
+            "steps",
+        ),
+        (
+            {"explainer": {"name": "feature_visualization", "settings": {"learning_rate": "fast"}}},
+            "explainer.settings",
+            "learning_rate",
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_a_wrong_field_is_told_in_one_line_by_file_field_and_fix(
+    changes: dict[str, Any], field: str, hint: str, tmp_path: Path
+) -> None:
+    (tmp_path / "tasks" / "visualization").mkdir(parents=True)
+    for name in ("victims.yaml", "datasets.yaml", "targets.yaml"):
+        (tmp_path / "tasks" / name).symlink_to(ROOT / "tasks" / name)
+    (tmp_path / "tasks" / f"{TASK}.yaml").write_text(yaml.safe_dump({**FIELDS, **changes}), encoding="utf-8")
+    with pytest.raises(TaskError) as raised:
+        load_task(TASK, tmp_path)
+    message = str(raised.value)
+    assert message.startswith(f"tasks/{TASK}.yaml: "), message
+    assert f"field {field}" in message and hint in message, message
+    assert "\n" not in message and "pydantic" not in message
+
+
+# The plan.
+
+
+@pytest.fixture(scope="module")
+def planned(base: Project, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """The planned cells of tasks that differ in what they are for."""
+    project = base.copy(tmp_path_factory.mktemp("planned") / "project")
+    tasks = [
+        write_task(project, "no-pools", pools=...),
+        write_task(project, "oblivious", modes=["oblivious"]),
+        write_task(project, "adaptive", modes=["adaptive"]),
+        write_task(project, "for-hardenings", defenses=["hardening"]),
+        write_task(project, "for-detectors", defenses=["detector"]),
+    ]
+    write_suite(project, [SALIENCY, TASK, *tasks])
+    states, result = project.planned()
+    assert result.code == 0, result.err
+    return pd.DataFrame(
+        [name.split(" x ") for name in states], columns=["task", "attack", "defense", "mode", "seed"]
+    )
+
+
+def defenses(planned: pd.DataFrame, task: str) -> set[str]:
+    """Defenses that have cells of a task."""
+    return set(planned.loc[planned["task"] == task, "defense"])
+
+
+VISUALIZATION_DEFENSES = {"none", "clipped", "probe", "always", "never", "random"}
+
+
+def test_a_method_has_cells_on_tasks_of_its_track_alone(planned: pd.DataFrame) -> None:
+    of_task = {str(task): rows for task, rows in planned.groupby("task")}
+    assert set(of_task[TASK]["attack"]) == {"nudge", "identity", "finetune_only"}
+    assert defenses(planned, TASK) == VISUALIZATION_DEFENSES
+    assert set(of_task[SALIENCY]["attack"]) == {"push", "pull", "identity", "copy_target", "random_noise"}
+    soft = {"soft[beta=2]", "soft[beta=8]"}
+    assert defenses(planned, SALIENCY) == {"none", *soft, "gap", "always", "never", "random"}
+
+
+def test_a_task_without_pools_has_no_cells_of_detectors(planned: pd.DataFrame) -> None:
+    assert defenses(planned, "visualization/no-pools") == {"none", "clipped"}
+
+
+def test_a_task_says_which_defenses_it_is_for(planned: pd.DataFrame) -> None:
+    assert defenses(planned, "visualization/for-hardenings") == {"none", "clipped"}
+    expected = {"none", "probe", "always", "never", "random"}
+    assert defenses(planned, "visualization/for-detectors") == expected, "none tells what is undefended"
+
+
+def test_a_task_says_which_modes_it_has(planned: pd.DataFrame) -> None:
+    modes = planned.groupby("task")["mode"].agg(set)
+    assert modes[TASK] == {"oblivious", "adaptive"}
+    assert modes["visualization/oblivious"] == {"oblivious"}
+    adaptive = planned[planned["task"] == "visualization/adaptive"]
+    assert adaptive[["attack", "defense", "mode"]].to_numpy().tolist() == [["nudge", "clipped", "adaptive"]]
+
+
+# Boards, pictures and what runs again.
+
+
+def test_boards_rank_the_tracks_apart(done: tuple[Project, Result]) -> None:
+    for name, ranked in (
+        ("attacks", {"saliency": ["push"], "visualization": ["nudge"]}),
+        ("hardenings", {"saliency": ["soft[beta=2]"], "visualization": ["clipped"]}),
+    ):
+        board = pd.read_csv(done[0].boards_folder / f"{name}.csv")
+        assert board.columns[0] == "track"
+        for track, expected in ranked.items():
+            rows = board[(board["track"] == track) & board["rank"].notna()]
+            assert list(rows.iloc[:, 1]) == expected and list(rows["rank"]) == [1], (name, track)
+    attacks = pd.read_csv(done[0].boards_folder / "attacks.csv")
+    assert sorted(attacks.loc[attacks["attack"] == "identity", "track"]) == ["saliency", "visualization"]
+    for name in ("detectors", "matrix", "tasks"):
+        assert "track" in pd.read_csv(done[0].boards_folder / f"{name}.csv")
+    detectors = pd.read_csv(done[0].boards_folder / "detectors.csv")
+    assert set(detectors["track"]) == {"visualization"}, "no detector of the other track was asked for"
+
+
+def size_of(cells: int, rows: int) -> tuple[int, int]:
+    """Width and height of a strip: panels of 112 pixels, 4 between them, under a line of 16."""
+    return cells * 116 - 4, rows * 116 - 4 + 16
+
+
+def test_every_cell_of_a_hardening_has_a_strip_and_every_attack_an_overview(
+    done: tuple[Project, Result],
+) -> None:
+    project = done[0]
+    cells = project.cells
+    cells = cells[(cells["task"] == TASK) & (cells["defense_kind"] == "hardening")]
+    folder = project.root / "results" / SUITE / "gallery" / TASK
+    assert len(cells) == 5, "nudge has an adaptive cell"
+    expected = set()
+    for cell in cells.to_dict("records"):
+        name = f"{cell['defense']}-{cell['mode']}-{cell['seed']}-{str(cell['cell_id'])[:8]}.png"
+        expected.add(folder / str(cell["attack"]) / name)
+        with Image.open(folder / str(cell["attack"]) / name) as picture:
+            assert (picture.mode, picture.size) == ("RGB", size_of(2 + 2 * SEEDS, len(UNITS)))
+            assert np.asarray(picture).std() > 10, "not a blank picture"
+    for attack, rows in cells.groupby("attack"):
+        (overview,) = folder.glob(f"{attack}-0-*.png")
+        expected.add(overview)
+        with Image.open(overview) as picture:
+            assert picture.size == size_of(2 + len(rows), len(UNITS))
+    assert set(folder.rglob("*.png")) == expected
+
+
+def test_strips_show_targets_and_images_where_their_captions_say(done: tuple[Project, Result]) -> None:
+    project = done[0]
+    folder = project.root / "results" / SUITE / "gallery" / TASK / "identity"
+    (file,) = folder.glob("none-oblivious-0-*.png")
+    with Image.open(file) as picture:
+        pixels = np.asarray(picture)
+    with Image.open(ROOT / "tasks" / "assets" / "targets" / "ring-28.png") as target:
+        ring = np.asarray(target).repeat(4, 0).repeat(4, 1)
+    panels = [pixels[16 : 16 + 112, 116 * i : 116 * i + 112, 0].astype(int) for i in range(2 + 2 * SEEDS)]
+    assert np.abs(panels[0] - ring).max() <= 1 and np.abs(panels[1] - ring).max() <= 1
+    for seed in range(SEEDS):
+        assert np.abs(panels[2 + seed] - panels[2 + SEEDS + seed]).max() <= 1, "identity changes nothing"
+
+
+def test_what_is_at_hand_is_not_run_again_and_a_changed_line_runs_its_own_cells(
+    done: tuple[Project, Result], faulty: tuple[Project, Result, pd.DataFrame]
+) -> None:
+    """Nudge has changed between the two runs, identity has not."""
+    before, after = done[0], faulty[0]
+    right = {(attack, defense) for attack in GOOD_ATTACKS for defense in GOOD_DEFENSES}
+    ran: dict[str, list[str]] = {}
+    for kind in STEPS:
+        known = {step: record["started"] for step, record in before.records(kind).items()}
+        records = after.records(kind)
+        assert known and {step: records[step]["started"] for step in known} == known, "a step ran again"
+        new = [records[step]["coordinates"] for step in records.keys() - known]
+        ran[kind] = [at["attack"] for at in new if (at["attack"], at["defense"]) in right]
+    assert ran["reference"] == [], "references do not depend on the attack"
+    assert ran["judge"] == ran["score"] == ["nudge"] * 4, "none, probe, and clipped in both modes"
+    assert set(ran["forge"]) <= {"nudge"}
+    assert faulty[1].counts["cached"] == len(GOOD_DEFENSES), "identity"
+
+
+def test_pictures_of_a_changed_attack_take_the_place_of_the_old_ones(
+    done: tuple[Project, Result], faulty: tuple[Project, Result, pd.DataFrame]
+) -> None:
+    old, new = (
+        {
+            path.relative_to(project.root)
+            for path in (project.root / "results" / SUITE / "gallery").rglob("*.png")
+        }
+        for project in (done[0], faulty[0])
+    )
+    folder = Path("results") / SUITE / "gallery" / TASK
+
+    def of(names: set[Path], attack: str) -> set[Path]:
+        strips = {name for name in names if name.parent == folder / attack}
+        return strips | {n for n in names if n.parent == folder and n.name.startswith(f"{attack}-0-")}
+
+    assert of(old, "identity") == of(new, "identity") and len(of(old, "identity")) == 3
+    assert len(of(old, "nudge")) == len(of(new, "nudge")) == 4
+    assert not of(old, "nudge") & of(new, "nudge")

