@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
 import multiprocessing
 import os
 import sys
@@ -19,16 +20,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import recv_handle
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
-import safetensors.torch
 import torch
 
-from benchmark.failures import Blame, StepFailed, invalid
+from benchmark.failures import Blame, StepFailed, invalid, printable
 from benchmark.files.assets import MARKER
 from benchmark.isolation import inside, kernel, parcel
+from benchmark.isolation.attempts import Attempts
 from benchmark.methods.meter import Meter
 
 _HEADER_BYTES = 2**20
@@ -83,10 +85,14 @@ def namespaces_work() -> bool:
         child = os.fork()
         if not child:
             with contextlib.suppress(BaseException):
-                kernel.enter_namespaces(kernel.View((), (), Path(folder)))
+                kernel.enter_namespaces(kernel.View((), (), Path(folder)), _end_as)
                 os._exit(0)
             os._exit(1)
         return os.waitpid(child, 0)[1] == 0
+
+
+def _end_as(child: int) -> NoReturn:
+    os._exit(os.waitpid(child, 0)[1] != 0)
 
 
 def launch(context: Any, how: inside.Confinement) -> tuple[BaseProcess, Connection]:
@@ -131,6 +137,7 @@ class Guest:
     noticed: list[dict[str, Any]] = field(default_factory=list)
     patience: Patience | None = None
     _ended: bool = False
+    _attempts: Attempts | None = None
 
     def greet(self) -> None:
         """Waits until the process is confined."""
@@ -138,8 +145,11 @@ class Guest:
         try:
             if not self.pipe.poll(_START_SECONDS):
                 raise StepFailed("infra", "infra", "a confined process did not start")
+            self._attempts = Attempts(recv_handle(self.pipe))
+            if not self.pipe.poll(_START_SECONDS):
+                raise StepFailed("infra", "infra", "a confined process did not start")
             answer = json.loads(self.pipe.recv_bytes(_HEADER_BYTES))
-        except (EOFError, OSError, ValueError) as error:
+        except (EOFError, OSError, ValueError, RuntimeError) as error:
             answer = {"failed": f"it ended with {type(error).__name__}"}
         if "containment" not in answer:
             reason = f"a confined process could not be started: {answer.get('failed')}"
@@ -165,14 +175,15 @@ class Guest:
         with self._patient(variant):
             header, value, tensors = self._exchange(variant, question)
         if question.meter is not None:
-            parcel.add_counts(question.meter, header.get("counts"))
+            parcel.add_counts(question.meter, header.pop("counts", None))
             self._check_limit(variant, question.meter)
-        worked = header.get("seconds")
-        self.overhead += time.perf_counter() - started - (worked if isinstance(worked, float) else 0.0)
+        took = time.perf_counter() - started
+        header["seconds"] = worked = _seconds(header.get("seconds"), took)
+        self.overhead += took - worked
         self.noticed.append(header)
         self._judge(variant, header)
         try:
-            return parcel.decode(value, safetensors.torch.load(tensors), self.device)
+            return parcel.decode(value, tensors, self.device)
         except Exception as error:  # whatever a parser makes of a stranger's bytes
             raise invalid(variant, _NO_ANSWER) from error
 
@@ -189,7 +200,7 @@ class Guest:
         except StepFailed:
             if self._ended:
                 reason = f"took more than {self.patience.seconds:g} s"
-                raise StepFailed("timeout", "method", reason, variant) from None
+                raise StepFailed("timeout", "method", reason, self._culprit(variant, None)) from None
             raise
         finally:
             timer.cancel()
@@ -202,10 +213,9 @@ class Guest:
 
     def _judge(self, variant: str, header: dict[str, Any]) -> None:
         """Raises what the answer says went wrong, or what was noticed."""
-        tried, replaced = (_texts(header.get(name)) for name in ("tried", "replaced"))
+        replaced = _texts(header.get("replaced"))
         culprit = self._culprit(variant, header.get("culprit"))
-        if tried:
-            raise invalid(culprit, tried[0])
+        self._judge_attempts(culprit, answered=True)
         if replaced:
             more = f" and {len(replaced) - 1} more" if len(replaced) > 1 else ""
             raise invalid(culprit, f"replaced {replaced[0]}{more}: a method must leave the harness as it is")
@@ -214,9 +224,20 @@ class Guest:
             raise invalid(culprit, _NO_ANSWER)
         if status != "ok":
             blame: Blame = "" if status == "skipped" else "method"
-            raise StepFailed(status, blame, str(header.get("reason"))[:300], culprit)
+            raise StepFailed(status, blame, printable(header.get("reason")), culprit)
         if header.get("overwritten"):
             raise invalid(culprit, "changed the network or the data in place")
+
+    def _judge_attempts(self, culprit: str, answered: bool) -> None:
+        """Raises what has been told of attempts; whoever has answered must be able to tell more."""
+        assert self._attempts is not None
+        told, open_still = self._attempts.read()
+        if told:
+            raise invalid(culprit, told[0])
+        if answered and not open_still:
+            raise invalid(
+                culprit, "closed the channel that attempts are told over, which a method must leave"
+            )
 
     def _culprit(self, asked: str, claimed: object) -> str:
         """Whom to believe to be at fault: a stranger cannot put it on the project's own methods."""
@@ -235,20 +256,23 @@ class Guest:
 
     def _exchange(self, variant: str, question: parcel.Question) -> tuple[dict[str, Any], bytes, bytes]:
         """Sends a question; header, result and tensors of the answer."""
+        culprit = self._culprit(variant, None)
         try:
             self.pipe.send_bytes(question.frame)
             self.pipe.send_bytes(question.tensors)
             header = json.loads(self.pipe.recv_bytes(_HEADER_BYTES))
             value, tensors = self.pipe.recv_bytes(_ANSWER_BYTES), self.pipe.recv_bytes(_ANSWER_BYTES)
         except EOFError as error:
-            raise StepFailed("crashed", "method", "ended its process before it returned", variant) from error
+            self._judge_attempts(culprit, answered=False)
+            raise StepFailed("crashed", "method", "ended its process before it returned", culprit) from error
         except OSError as error:
+            self._judge_attempts(culprit, answered=False)
             reason = f"returned more than {_ANSWER_BYTES // 2**20} MB, or ended its process meanwhile"
-            raise StepFailed("crashed", "method", reason, variant) from error
-        except (ValueError, RecursionError) as error:
-            raise invalid(variant, _NO_ANSWER) from error
+            raise StepFailed("crashed", "method", reason, culprit) from error
+        except (ValueError, RecursionError, MemoryError, OverflowError) as error:
+            raise invalid(culprit, _NO_ANSWER) from error
         if not isinstance(header, dict):
-            raise invalid(variant, _NO_ANSWER)
+            raise invalid(culprit, _NO_ANSWER)
         return header, value, tensors
 
     def peak_mb(self) -> float:
@@ -258,6 +282,8 @@ class Guest:
     def close(self) -> None:
         """Gives up the pipe, which ends the process."""
         self.pipe.close()
+        if self._attempts is not None:
+            self._attempts.close()
 
 
 def family(pid: int) -> list[psutil.Process]:
@@ -307,7 +333,17 @@ def _peak_mb(process: psutil.Process) -> float:
 
 
 def _texts(value: object) -> list[str]:
-    return [str(item)[:300] for item in value] if isinstance(value, list) else []
+    """Names that a process tells; a few of them, on a line each."""
+    return (
+        [printable(item) for item in value[:20] if isinstance(item, str)] if isinstance(value, list) else []
+    )
+
+
+def _seconds(value: object, most: float) -> float:
+    """Seconds that a process says it worked: no fewer than none, and no more than have passed."""
+    if not isinstance(value, float) or not math.isfinite(value):
+        return 0.0
+    return min(max(value, 0.0), most)
 
 
 def _own_context() -> Any:

@@ -9,25 +9,31 @@ import contextlib
 import importlib
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import send_handle
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 
 from benchmark.errors import PotemkinError
 from benchmark.failures import StepFailed, invalid
-from benchmark.isolation import kernel, parcel
-from benchmark.isolation.watch import Parts, Watch, changed, checksum, random_states, settings_of_process
+from benchmark.isolation import bare, kernel, landlock, libc, parcel, watch
+from benchmark.isolation.attempts import Teller, teller
+from benchmark.isolation.filter import filter_calls
+from benchmark.isolation.warden import Warden
+from benchmark.isolation.watch import Parts, changed, checksum, random_states, settings_of_process
 from benchmark.methods.calls import is_out_of_memory
 
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
-_REASON_LENGTH = 300
+_NAMES = 20
+"""Of what was replaced so many names are told."""
+_ON_LINUX = sys.platform.startswith("linux")
 
 
 @dataclass(frozen=True)
@@ -57,12 +63,18 @@ class Confinement:
 
 def main(pipe: Connection, confinement: Confinement) -> None:
     """Confines the process, says how, and answers."""
-    kernel.die_with_parent()
-    _redirect(confinement.log, keep=pipe.fileno())
+    parent = os.getppid()
+    libc.die_with_parent()
+    warden = _redirect(confinement, parent, keep=pipe.fileno())
+    here, there = socket.socketpair()
+    send_handle(pipe, there.fileno(), None)  # where attempts are told: nobody's but the harness's
+    there.close()
+    here.setblocking(False)
+    bare.forget(_environment(confinement.view.scratch))
     for module in confinement.modules:
         importlib.import_module(module)
     try:
-        watch, force = _confine(confinement)
+        force = _confine(confinement, warden, teller(here.detach()))
     except OSError as error:  # half confined is not confined
         pipe.send_bytes(json.dumps({"failed": str(error)}).encode())
         return
@@ -72,54 +84,76 @@ def main(pipe: Connection, confinement: Confinement) -> None:
         pipe.send_bytes(json.dumps({"containment": force}).encode())
         while True:
             frame, tensors = pipe.recv_bytes(), pipe.recv_bytes()
-            for part in _answer(frame, tensors, watch, parts):
+            for part in _answer(frame, tensors, parts):
                 pipe.send_bytes(part)
 
 
-def _redirect(log: Path, keep: int) -> None:
-    """Prints go to a file, nothing is read, and no other file that was open stays so."""
+def _redirect(confinement: Confinement, parent: int, keep: int) -> Warden | None:
+    """Prints go to the log, nothing is read, and no other file that was open stays so.
+
+    Where there is a process that waits for this one, prints go to it, and it keeps what is worth keeping.
+    """
+    log = confinement.log
     sys.stdout.flush()
     sys.stderr.flush()
     log.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
     os.closerange(3, keep)
     os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX") if keep < 65536 else keep + 2)
+    kept = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    reader, writer = os.pipe() if _ON_LINUX else (kept, kept)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, place in ((nothing, 0), (writer, 1), (writer, 2)):
+        os.dup2(source, place)
+    for descriptor in {nothing, writer}:
+        os.close(descriptor)
+    if not _ON_LINUX:
+        return None
+    counted = None if confinement.namespaces else confinement.view.scratch
+    return Warden(reader, kept, parent, counted, confinement.view.scratch_mb * 2**20)
 
 
-def _confine(confinement: Confinement) -> tuple[Watch, str]:
-    """Puts everything in force that the machine offers; returns the watch and what is in force."""
+def _environment(scratch: Path) -> dict[str, str]:
+    """What is left of the environment."""
+    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    return kept | dict.fromkeys(("HOME", "TMPDIR"), str(scratch))
+
+
+def _confine(confinement: Confinement, warden: Warden | None, tell: Teller) -> str:
+    """Puts everything in force that the machine offers; returns what is."""
     view, force = confinement.view, []
-    if confinement.namespaces:
-        kernel.enter_namespaces(view)
+    if confinement.namespaces and warden:
+        kernel.enter_namespaces(view, warden.wait_for)
         force.append("namespaces")
     else:
         view.scratch.mkdir(parents=True, exist_ok=True)
+        if warden:
+            kernel.split(warden.wait_for)
+    if warden:
+        os.close(warden.prints)
+        os.close(warden.log)
     os.chdir(view.scratch)
-    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    os.environ.clear()
-    os.environ.update(kept | dict.fromkeys(("HOME", "TMPDIR"), str(view.scratch)))
     # Another clone that the package is installed from has submissions too, which are not to be looked for.
     clones = [str(folder) for folder in view.hidden]
     others = (entry for entry in sys.path if entry not in ("", ".", *clones))
     sys.path[:] = [str(confinement.root), *others]
     sys.dont_write_bytecode = True
+    system = tuple(Path(path) for path in (*kernel.SYSTEM, "/proc", "/sys"))
+    readable, devices = (*view.readable, *system), kernel.devices(view)
     with contextlib.suppress(OSError):
-        kernel.filter_calls()
+        landlock.restrict_files(readable, (view.scratch,), devices, view.hidden)
+        force.append("landlock")
+    with contextlib.suppress(OSError):
+        filter_calls()
         force.append("system calls filtered")
     kernel.limit(confinement.file_mb, None if view.devices else confinement.memory_gb)
     force.append("limits")
-    system = tuple(Path(path) for path in (*kernel.SYSTEM, "/proc", "/sys"))
-    watch = Watch(view.scratch, (*view.readable, *system), view.hidden, not confinement.namespaces)
-    watch.start()
-    return watch, ", ".join([*force, "audit hook"])
+    strict = "namespaces" not in force
+    watch.watch(tell, (view.scratch, *devices), readable, view.hidden, strict)
+    return ", ".join([*force, "audit hook"])
 
 
-def _answer(frame: bytes, tensors: bytes, watch: Watch, parts: Parts) -> tuple[bytes, bytes, bytes]:
+def _answer(frame: bytes, tensors: bytes, parts: Parts) -> tuple[bytes, bytes, bytes]:
     """Header, result and the result's tensors."""
-    watch.tried.clear()
     started = time.perf_counter()
     settings, generators = settings_of_process(), random_states()
     handed = parcel.Unpacked()
@@ -129,8 +163,7 @@ def _answer(frame: bytes, tensors: bytes, watch: Watch, parts: Parts) -> tuple[b
 
     def perform() -> Any:
         nonlocal handed
-        with watch.unpacking():
-            handed = parcel.unpack(frame, tensors)
+        handed = parcel.unpack(frame, tensors)
         handed.checksum = checksum(handed.tensors, conditions())
         graph, function, arguments = handed.value
         with torch.set_grad_enabled(graph):
@@ -139,22 +172,20 @@ def _answer(frame: bytes, tensors: bytes, watch: Watch, parts: Parts) -> tuple[b
     header, value, found = _perform(perform)
     with torch.inference_mode(False), torch.enable_grad():
         header |= {
-            "tried": watch.tried,
-            "replaced": parts.replaced(),
+            "replaced": parts.replaced()[:_NAMES],
             "overwritten": checksum(handed.tensors, conditions()) != handed.checksum,
             "left": changed(settings, settings_of_process()),
             "drew": changed(generators, random_states()),
             "counts": handed.counts(),
             "seconds": time.perf_counter() - started,
         }
-        return json.dumps(header).encode(), json.dumps(value).encode(), safetensors.torch.save(found)
+        return json.dumps(header).encode(), value, found
 
 
-def _perform(function: Callable[[], Any]) -> tuple[dict[str, Any], Any, dict[str, torch.Tensor]]:
+def _perform(function: Callable[[], Any]) -> tuple[dict[str, Any], bytes, bytes]:
     """Runs a method's code; whatever it does becomes a header."""
     try:
-        value, found = parcel.encode(function())
-        return {"status": "ok"}, value, found
+        return {"status": "ok"}, *parcel.encode(function())
     except parcel.NotData as error:
         failure = invalid("", str(error))
     except StepFailed as error:
@@ -167,7 +198,7 @@ def _perform(function: Callable[[], Any]) -> tuple[dict[str, Any], Any, dict[str
         if is_out_of_memory(error):
             failure = StepFailed("oom", "method", "out of memory")
         else:
-            text = " ".join(f"{type(error).__name__}: {error}".split())
+            text = f"{type(error).__name__}: {error}"
             failure = StepFailed("crashed", "method", text)
-    reason = failure.reason.removeprefix(f"{failure.culprit}: ")[:_REASON_LENGTH]
-    return {"status": failure.status, "reason": reason, "culprit": failure.culprit}, None, {}
+    reason = failure.reason.removeprefix(f"{failure.culprit}: ")
+    return {"status": failure.status, "reason": reason, "culprit": failure.culprit}, *parcel.encode(None)

@@ -10,6 +10,7 @@ An answer goes from the confined process to the harness: JSON with tensors as sa
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import pickle
@@ -19,10 +20,19 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from benchmark.methods.meter import Meter
 from benchmark.network import Network
+
+_MOST = 2**53
+"""Counts beyond are no counts: up to here they are numbers everywhere."""
+_LARGEST = 2**63
+_TENSORS_BYTES = 2**22
+"""Names, shapes and types of an answer's tensors may be this long."""
+_FORM_BYTES, _FORM_PARTS = 2**22, 2**17
+"""The rest of an answer may be this long, and have so many parts."""
 
 
 class NotData(TypeError):
@@ -89,8 +99,8 @@ def add_counts(meter: Meter, counts: object) -> None:
     """Adds what was counted on the other side; whatever is no such count is left out."""
     for name in meter.counts():
         number = counts.get(name) if isinstance(counts, dict) else None
-        if isinstance(number, int) and number >= 0:
-            setattr(meter, name, getattr(meter, name) + number)
+        if type(number) is int and 0 <= number <= _MOST:
+            setattr(meter, name, min(getattr(meter, name) + number, _MOST))
 
 
 class _Packer(pickle.Pickler):
@@ -152,10 +162,16 @@ class _Unpacker(pickle.Unpickler):
         return self._made[key]
 
     def find_class(self, module: str, name: str) -> Any:
-        """As ever, but networks are kept count of."""
+        """As ever, but networks are kept count of.
+
+        It looks for itself, so that pickles are loaded by the harness without being heard of as pickles.
+        """
         if (module, name) == (__name__, _rebuild_network.__name__):
             return self._network
-        return super().find_class(module, name)
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+        return found
 
     def _network(self, *parts: Any) -> Network:
         network = _rebuild_network(*parts)
@@ -200,18 +216,30 @@ def _rebuild_network(module: nn.Module, mean: Tensor, deviation: Tensor, listene
     return network
 
 
-def encode(value: object) -> tuple[Any, dict[str, Tensor]]:
-    """A result as JSON values and named tensors; raises :class:`NotData` for what is neither."""
+def encode(value: object) -> tuple[bytes, bytes]:
+    """A result as JSON and safetensors.
+
+    Raises:
+        NotData: it holds what is neither.
+    """
     tensors: dict[str, Tensor] = {}
-    return _encode(value, tensors), tensors
+    try:
+        form = json.dumps(_encode(value, tensors)).encode()
+    except RecursionError:
+        raise NotData("what it returned lies too deep in lists of lists") from None
+    if len(form) > _FORM_BYTES or _parts_of(form) > _FORM_PARTS:
+        raise NotData("what it returned is too long: return numbers as tensors")
+    return form, safetensors.torch.save(tensors)
 
 
 def _encode(value: object, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST:
+        raise NotData("a whole number of more than 64 bits cannot be returned")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Tensor):
         name = str(len(tensors))
-        tensors[name] = value.detach().cpu().contiguous().clone()
+        tensors[name] = _plain(value)
         return {"tensor": name}
     if isinstance(value, Mapping):
         return {"mapping": [[_encode(k, tensors), _encode(v, tensors)] for k, v in value.items()]}
@@ -222,28 +250,51 @@ def _encode(value: object, tensors: dict[str, Tensor]) -> Any:
     raise NotData(f"a {type(value).__name__} is no tensor, number or text")
 
 
-def decode(text: bytes, tensors: Mapping[str, Tensor], device: torch.device) -> Any:
+def _plain(tensor: Tensor) -> Tensor:
+    """A copy that can be written down."""
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta:
+        kind = "nested" if tensor.is_nested else "quantized" if tensor.is_quantized else str(tensor.layout)
+        kind = "on no device" if tensor.is_meta else kind
+        raise NotData(f"a tensor that is {kind} cannot be returned: return a dense one with values")
+    return tensor.detach().cpu().contiguous().clone()
+
+
+def _parts_of(form: bytes) -> int:
+    """How many parts a form has at most: what separates and opens them is counted."""
+    return form.count(b",") + form.count(b"[") + form.count(b"{")
+
+
+def decode(form: bytes, tensors: bytes, device: torch.device) -> Any:
     """What :func:`encode` has encoded; dataclasses and mappings as dicts, tuples as lists.
+
+    How long the form and the tensors' names are is looked at first, since what a parser makes of a few bytes
+    can be many.
 
     Raises:
         ValueError: it is nothing that :func:`encode` makes.
     """
+    if len(form) > _FORM_BYTES or _parts_of(form) > _FORM_PARTS:
+        raise ValueError("too long a form")
+    if int.from_bytes(tensors[:8], "little") > _TENSORS_BYTES:
+        raise ValueError("too many tensors")
     try:
-        return _decode(json.loads(text), tensors, device)
-    except (KeyError, TypeError, RecursionError) as error:
+        value = json.loads(form)
+        found = {name: tensor.to(device) for name, tensor in safetensors.torch.load(tensors).items()}
+        return _decode(value, found)
+    except (KeyError, TypeError, RecursionError, MemoryError, OverflowError, SafetensorError) as error:
         raise ValueError(f"not an encoded result: {error}") from error
 
 
-def _decode(value: Any, tensors: Mapping[str, Tensor], device: torch.device) -> Any:
+def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if not isinstance(value, dict):
         if isinstance(value, list):
             raise ValueError("a bare list")
         return value
     ((kind, content),) = value.items()
     if kind == "tensor":
-        return tensors[content].to(device)
+        return tensors[content]
     if kind == "list":
-        return [_decode(item, tensors, device) for item in content]
+        return [_decode(item, tensors) for item in content]
     if kind == "mapping":
-        return {_decode(k, tensors, device): _decode(v, tensors, device) for k, v in content}
+        return {_decode(k, tensors): _decode(v, tensors) for k, v in content}
     raise ValueError(f"unknown kind {kind!r}")

@@ -30,7 +30,7 @@ from benchmark.api import (
     Unit,
     Visualizer,
 )
-from benchmark.failures import invalid
+from benchmark.failures import invalid, printable
 from benchmark.isolation import operations
 from benchmark.isolation.host import Guest
 
@@ -68,7 +68,7 @@ class StandIn(Method):
             return None
         reason = self.ask(operations.skip, task)
         if reason is None or isinstance(reason, str):
-            return reason
+            return reason if reason is None else printable(reason)
         raise invalid(self.variant, f"skip() must return a sentence or None, not {type(reason).__name__}")
 
 
@@ -206,7 +206,7 @@ _KINDS: dict[str, type[StandIn]] = {
 
 def _named(kind: object) -> Any:
     """Something of a class of this name, which is all that complaints about it will say."""
-    return type(str(kind), (), {})()
+    return type(printable(kind, 60), (), {})()
 
 
 def _are_tensors(value: object) -> bool:

@@ -3,18 +3,20 @@
 The audit hook sees what goes through Python and refuses it with a reason. It stops accidents and gives names
 to attempts; it is no wall by itself (a method can call the C library directly): the walls are those of
 :mod:`benchmark.isolation.kernel`, where the machine has them.
+
+An attempt is told at once, over a channel that the process can only write to: what the hook has seen cannot
+be unseen. What the hook goes by lies in no object that could be changed, and it calls nothing that could be
+exchanged; looking for it through the collector's objects or other threads' frames is an attempt itself.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,10 +24,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.isolation.attempts import Teller
+
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _NETWORK = "opened a socket: methods have no network"
 _PROCESS = "started a process: methods may start threads only"
-_PICKLE = "pickle.find_class"
+_SEARCH = "searched through the process's objects: a method works on what it is handed"
 _FORBIDDEN = {
     **dict.fromkeys(
         ("socket.__new__", "socket.connect", "socket.bind", "socket.getaddrinfo", "urllib.Request"), _NETWORK
@@ -34,7 +38,10 @@ _FORBIDDEN = {
         ("subprocess.Popen", "os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.spawn", "os.system"),
         _PROCESS,
     ),
-    _PICKLE: "loaded a pickle: keep numbers in safetensors, which hold no code",
+    **dict.fromkeys(
+        ("gc.get_objects", "gc.get_referrers", "sys._current_frames", "sys._current_exceptions"), _SEARCH
+    ),
+    "pickle.find_class": "loaded a pickle: keep numbers in safetensors, which hold no code",
 }
 _CHANGING = {
     "os.remove": 1, "os.rename": 2, "os.mkdir": 1, "os.rmdir": 1, "os.link": 2, "os.symlink": 2,
@@ -47,86 +54,115 @@ _PROJECT = ("benchmark", "baselines")
 _PATCHABLE = ("torch", "torch.autograd", "torch.nn.functional", "torch.linalg", "math", "builtins")
 
 
-@dataclass
-class Watch:
-    """What a confined process may do to files, and what it has tried.
+def watch(
+    tell: Teller,
+    writable: tuple[Path, ...],
+    readable: tuple[Path, ...],
+    hidden: tuple[Path, ...],
+    strict: bool,
+) -> None:
+    """Watches from now on what the process does through Python; it cannot be undone.
 
     Args:
-        scratch: folder that it may write to.
+        tell: is told of every attempt.
+        writable: folders and devices that it may write to.
         readable: what it may read, with all inside.
         hidden: what nobody has business with: asking for it is worth a word.
         strict: refuse to read what is not ``readable``, since nothing else does.
-        tried: sentences about what was refused.
     """
+    sys.addaudithook(_hook(tell, _texts(writable), _texts(readable), _texts(hidden), strict))
 
-    scratch: Path
-    readable: tuple[Path, ...]
-    hidden: tuple[Path, ...]
-    strict: bool
-    tried: list[str] = field(default_factory=list)
-    _unpacking: bool = False
 
-    def start(self) -> None:
-        """Watches from now on; it cannot be undone."""
-        sys.addaudithook(self._heard)
+def _texts(paths: tuple[Path, ...]) -> tuple[str, ...]:
+    return tuple(str(path) for path in paths)
 
-    @contextlib.contextmanager
-    def unpacking(self) -> Iterator[None]:
-        """While the harness itself loads a pickle, in the course of which a method's module is imported."""
-        self._unpacking = True
-        try:
-            yield
-        finally:
-            self._unpacking = False
 
-    def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event == _PICKLE and self._unpacking:
+def _hook(
+    tell: Teller, writable: tuple[str, ...], readable: tuple[str, ...], hidden: tuple[str, ...], strict: bool
+) -> Callable[[str, tuple[Any, ...]], None]:
+    """The hook: goes by its own variables alone, and calls what is built in, of which it has copies."""
+    forbidden, changing, listing = tuple(_FORBIDDEN.items()), tuple(_CHANGING.items()), _LISTING
+    absolute, inside, leads, writing, denied = _absolute(), _inside, _leads_to, _WRITING, PermissionError
+    is_a, number, text, names = isinstance, int, str, (str, bytes, os.PathLike)
+    common, exact = (
+        int.__and__,
+        str.__str__,
+    )  # what is handed over can be of a class with operators of its own
+
+    def refuse(sentence: str) -> None:
+        tell(sentence)
+        raise denied(sentence)
+
+    def check(path: Any, writes: object) -> None:
+        if not is_a(path, names):
             return
-        if event in _FORBIDDEN:
-            self._refuse(_FORBIDDEN[event])
-        elif event == "open":
-            path, mode, flags = arguments
-            if isinstance(path, str | bytes | os.PathLike):
-                writes = bool(flags & _WRITING) if isinstance(flags, int) else False
-                self._check(_path(path), writes or (isinstance(mode, str) and set(mode) & set("wax+")))
-        elif event in _CHANGING:
-            for path in arguments[: _CHANGING[event]]:
-                if isinstance(path, str | bytes | os.PathLike):
-                    self._check(_path(path), True)
-        elif event in _LISTING and arguments and isinstance(arguments[0], str | bytes | os.PathLike):
-            self._check(_path(arguments[0]), False)
-
-    def _check(self, path: Path, writes: object) -> None:
-        if _inside(path, (self.scratch, Path("/dev"))):
+        place = absolute(path)
+        if inside(place, writable):
             return
         if writes:
-            self._refuse(f"wrote to {path}: a method may write to its scratch folder only, the current one")
-        if _inside(path, self.readable) or _leads_to(path, self.readable):
+            refuse(f"wrote to {place}: a method may write to its scratch folder only, the current one")
+        if inside(place, readable) or leads(place, readable):
             return
-        if _inside(path, self.hidden):
-            self._refuse(
-                f"asked for {path}: a method reads its own folder and what it is handed, nothing else of the "
-                "project"
+        if inside(place, hidden):
+            refuse(
+                f"asked for {place}: a method reads its own folder and what it is handed, nothing else of "
+                "the project"
             )
-        if self.strict:
-            raise PermissionError(f"{path} is not a method's to read")
+        if strict:
+            raise denied(f"{place} is not a method's to read")
 
-    def _refuse(self, sentence: str) -> None:
-        if sentence not in self.tried:
-            self.tried.append(sentence)
-        raise PermissionError(sentence)
+    def heard(event: str, arguments: tuple[Any, ...]) -> None:
+        for name, sentence in forbidden:
+            if event == name:
+                refuse(sentence)
+        if event == "open":
+            path, mode, flags = arguments
+            writes = is_a(flags, number) and common(flags, writing)
+            for sign in "wax+":
+                writes = writes or (is_a(mode, text) and sign in exact(mode))
+            check(path, writes)
+            return
+        for name, count in changing:
+            if event == name:
+                for path in arguments[:count]:
+                    check(path, True)
+        if event in listing and arguments:
+            check(arguments[0], False)
+
+    return heard
 
 
-def _path(path: Any) -> Path:
-    return Path(os.path.normpath(os.path.join(os.getcwd(), os.fsdecode(path))))
+def _absolute() -> Callable[[Any], str]:
+    """Makes absolute paths of what paths are written as, without ``.`` and ``..``."""
+    current, plain, text, is_a = os.getcwd, os.fspath, str, isinstance
+    exact, decode = str.__str__, bytes.decode
+
+    def absolute(path: Any) -> str:
+        given = plain(path)
+        written = exact(given) if is_a(given, text) else decode(given, "utf-8", "surrogateescape")
+        parts: list[str] = []
+        for part in (written if written[:1] == "/" else f"{current()}/{written}").split("/"):
+            if part == "..":
+                del parts[-1:]
+            elif part not in ("", "."):
+                parts.append(part)
+        return "/" + "/".join(parts)
+
+    return absolute
 
 
-def _inside(path: Path, folders: tuple[Path, ...]) -> bool:
-    return any(path.is_relative_to(folder) for folder in folders)
+def _inside(path: str, folders: tuple[str, ...]) -> bool:
+    for folder in folders:  # noqa: SIM110 - calls nothing that can be exchanged
+        if path == folder or path.startswith(folder + "/"):
+            return True
+    return False
 
 
-def _leads_to(path: Path, folders: tuple[Path, ...]) -> bool:
-    return any(folder.is_relative_to(path) for folder in folders)
+def _leads_to(path: str, folders: tuple[str, ...]) -> bool:
+    for folder in folders:  # noqa: SIM110
+        if path == "/" or folder == path or folder.startswith(path + "/"):
+            return True
+    return False
 
 
 class Parts:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmark.api import Attack, Hardening, Method
-from benchmark.failures import StepFailed
+from benchmark.failures import StepFailed, printable
 from benchmark.isolation.host import Guest, Patience, confinement, end, launch
 from benchmark.isolation.stand_ins import Origin, StandIn, stand_in
 from benchmark.isolation.submitted import Offer, submission_folder
@@ -188,14 +188,14 @@ class Session:
             report.refuse(f"draws from {name}, or sets it: draw from {own}", self.about)
         printed = log.read_text(encoding="utf-8", errors="replace").strip() if log.exists() else ""
         if printed:
-            line = " ".join(printed.splitlines()[0].split())[:60]
+            line = printable(printed[:1000].splitlines()[0], 60)
             report.remark(f"prints ({line!r}), which nobody will see: remove it", self.about)
 
     def _named(self, what: str) -> list[str]:
         found: list[str] = []
         for header in self.guest.noticed:
             names = header.get(what)
-            found += [str(name)[:100] for name in names] if isinstance(names, list) else []
+            found += [printable(name, 100) for name in names[:20]] if isinstance(names, list) else []
         return list(dict.fromkeys(found))
 
 
