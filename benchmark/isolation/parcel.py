@@ -24,6 +24,9 @@ from torch import Tensor, nn
 from benchmark.methods.meter import Meter
 from benchmark.network import Network
 
+_LARGEST_COUNT = 2**53
+"""What a process may say that it has counted; beyond it numbers are no longer exact anywhere."""
+
 
 class NotData(TypeError):
     """A value that cannot cross: no tensor, number, text, or list, mapping or dataclass of such."""
@@ -90,7 +93,7 @@ def add_counts(meter: Meter, counts: object) -> None:
     for name in meter.counts():
         number = counts.get(name) if isinstance(counts, dict) else None
         if isinstance(number, int) and number >= 0:
-            setattr(meter, name, getattr(meter, name) + number)
+            setattr(meter, name, min(getattr(meter, name) + number, _LARGEST_COUNT))
 
 
 class _Packer(pickle.Pickler):
