@@ -6,9 +6,10 @@ Layout below the store's folder::
     tmp/PID-...                                    steps being written
 
 Tensors cross process borders as safetensors, never as pickles. Disks fail all the same: a step whose files
-are not what was written counts as missing, is told once by its file's name, and is made again by the next run. A
-record holds a digest of itself and of the files beside it. Of tensors the size is looked at whenever the step
-is asked for, the digest when they are read.
+are not what was written counts as missing, is told once by its file's name, and is made again by the next
+run.
+A record holds a digest of itself and of the files beside it. Of tensors the size is looked at whenever the
+step is asked for, the digest when they are read.
 """
 
 from __future__ import annotations
