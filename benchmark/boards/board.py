@@ -373,7 +373,14 @@ def cost_table(tables: Tables) -> pd.DataFrame:
                     "cells": len(group),
                     "seconds": group[f"{step}_seconds"].mean(),
                     "seconds_per_sample": (group[f"{step}_seconds"] / group["n"]).mean(),
+                    **_processor_seconds(group, step),
                     "memory_mb": group[f"{step}_memory_mb"].max(),
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _processor_seconds(group: pd.DataFrame, step: str) -> dict[str, float]:
+    """Mean seconds of the processor; cells of an older release do not have them."""
+    column = f"{step}_cpu_seconds"
+    return {"cpu_seconds": group[column].astype(float).mean()} if column in group else {}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image
 
 from benchmark.boards.tables import Tables
+from benchmark.files.writing import write_whole
 from benchmark.running.plan import Cell
-from benchmark.running.store import Store
+from benchmark.running.store import Store, StoreDamaged
 from benchmark.tracks import pictures_of
 
 
@@ -17,6 +19,7 @@ def write_gallery(cells: Iterable[Cell], tables: Tables, store: Store, folder: P
     """Writes the pictures of all cells that ended ok, and removes those that they replace.
 
     A picture's name ends in ``-`` and a digest; an older picture that differs in the digest alone is removed.
+    One whose files turn out to be damaged is left out, and the store counts their steps as missing from then.
     """
     ok = set(tables.samples["cell_id"].unique())
     by_track: dict[str, list[Cell]] = {}
@@ -32,5 +35,12 @@ def write_gallery(cells: Iterable[Cell], tables: Tables, store: Store, folder: P
             for old in path.parent.iterdir() if path.parent.is_dir() else ():
                 if old.is_file() and old.name.rpartition("-")[0] == stem:
                     old.unlink()
+            try:
+                picture = Image.fromarray(draw())
+            except StoreDamaged as damage:
+                store.lose(damage)
+                continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(draw()).save(path)
+            content = io.BytesIO()
+            picture.save(content, "PNG")
+            write_whole(path, content.getvalue())

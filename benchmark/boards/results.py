@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from benchmark.files.writing import write_whole, writing
 from benchmark.methods.card import CLOSED, OPEN
 from benchmark.running.outcome import Outcome, outcome_of
 from benchmark.running.plan import Cell
+from benchmark.running.record import counted
 from benchmark.running.store import Record, Store
 
 IDENTITY = (
@@ -25,7 +28,7 @@ IDENTITY = (
     "seed",
 )
 VERDICT = ("manipulation", "valid", "violated")
-_PROVENANCE = ("device", "torch", "commit", "dirty", "started", "containment")
+_PROVENANCE = ("device", "torch", "commit", "dirty", "started")
 
 
 def cells_table(suite: str, cells: Iterable[Cell], store: Store) -> pd.DataFrame:
@@ -62,10 +65,11 @@ def _cell_row(suite: str, cell: Cell, outcome: Outcome) -> dict[str, Any]:
         "n": cell.task.case_count if outcome.status == "ok" else 0,
         **outcome.costs("forge"),
         **outcome.costs("judge"),
-        "reference_seconds": outcome.records.get("reference", {}).get("seconds"),
+        "reference_seconds": counted(outcome.records.get("reference", {}).get("seconds")),
         "stlpips_weights": weights.get("stlpips", ""),
         "lpips_weights": weights.get("lpips", ""),
         **{name: judged.get(name, "") for name in _PROVENANCE},
+        "containment": outcome.containment,
         "forge_id": cell.forge.id,
         "reference_id": cell.reference.id,
         "weights": cell.forge.parts.get("weights", ""),
@@ -106,11 +110,16 @@ def samples_table(cells: Iterable[Cell], store: Store) -> pd.DataFrame:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Writes CSV (full precision) or parquet (zstd), complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.tmp")
-    if path.suffix == ".parquet":
-        table.to_parquet(aside, index=False, compression="zstd")
-    else:
-        table.to_csv(aside, index=False)
-    aside.replace(path)
+    """Writes CSV (full precision) or parquet (zstd), complete or not at all.
+
+    Raises:
+        CannotWrite: the disk is full, or takes no files.
+    """
+    with writing(path, "--out"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".parquet":
+            content = io.BytesIO()
+            table.to_parquet(content, index=False, compression="zstd")
+            write_whole(path, content.getvalue())
+        else:
+            write_whole(path, table.to_csv(index=False).encode())

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.errors import PotemkinError
+from benchmark.interrupts import leave_at_once, raised, say
 from benchmark.running.warmup import warm_up
 
 _MODULES = {
@@ -38,21 +39,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 only where every planned cell ended ok or skipped and the boards could be written; 1 where not; 2 for
     words that the command line does not know.
     """
-    parsed = _parser().parse_args(arguments)
     try:
+        parsed = _parser().parse_args(arguments)
         if parsed.command in ("run", "reproduce", "compare", "check"):
             warm_up()
         module = importlib.import_module(f"benchmark.commands.{_MODULES[parsed.command]}")
-        return int(getattr(module, parsed.command)(parsed))
+        with raised():
+            return int(getattr(module, parsed.command)(parsed))
     except PotemkinError as error:
         print(f"potemkin: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"potemkin: {error}", file=sys.stderr)
+        print(f"potemkin: {_words(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("potemkin: interrupted; what has finished is kept, run again to go on", file=sys.stderr)
-        return 130
+        return say()
+
+
+def _words(error: OSError) -> str:
+    """What went wrong with which file, without Python's number for it."""
+    named = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    return f"{named}: {error.strerror}" if named and error.strerror else str(error.strerror or error)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -146,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     publish.add_argument("suite", help="name of a suite that has run to its end")
     publish.add_argument(
-        "--out", type=Path, default=Path("results"), help="folder of its results (default: results)"
+        "--out", type=_path, default=Path("results"), help="folder of its results (default: results)"
     )
 
     verify = _add(
@@ -172,7 +179,7 @@ def _compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("path", type=Path, metavar="PATH", help="a submission's folder or method file")
     parser.add_argument("--suite", default="quick", help="published suite to stand in (default: quick)")
-    parser.add_argument("--store", type=Path, default=Path(".potemkin"), help="folder of finished cells")
+    parser.add_argument("--store", type=_path, default=Path(".potemkin"), help="folder of finished cells")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="as for run")
     parser.add_argument("--workers", type=_positive, help="as for run")
     parser.add_argument("--retry-failed", action="store_true", help="as for run")
@@ -195,12 +202,12 @@ def _reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--suite", default="quick", help="suite whose results it is in (default: quick)")
     parser.add_argument(
         "--results",
-        type=Path,
+        type=_path,
         metavar="FOLDER",
         help="folder with cells.csv and samples.parquet (default: the published ones, then your own)",
     )
-    parser.add_argument("--store", type=Path, default=Path(".potemkin"), help="folder of finished cells")
-    parser.add_argument("--out", type=Path, default=Path("results"), help="folder of your own results")
+    parser.add_argument("--store", type=_path, default=Path(".potemkin"), help="folder of finished cells")
+    parser.add_argument("--out", type=_path, default=Path("results"), help="folder of your own results")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="as for run")
     parser.add_argument("--workers", type=_positive, help="as for run")
 
@@ -213,7 +220,7 @@ def _artefacts(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "potemkin export-task saliency/smoke-gradient --out smoke.safetensors",
     )
     export.add_argument("task", help="the task's id, see `potemkin list tasks`")
-    export.add_argument("--out", type=Path, required=True, help="file to write")
+    export.add_argument("--out", type=_path, required=True, help="file to write")
 
     submit = _add(
         commands,
@@ -224,10 +231,10 @@ def _artefacts(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     submit.add_argument("name", help="its name, and that of its folder below submissions/")
     submit.add_argument("--task", help="the task that the forgery is of; without it, with --from-store, all")
     source = submit.add_mutually_exclusive_group(required=True)
-    source.add_argument("--tensors", type=Path, metavar="FILE", help="file of safetensors to hand in")
+    source.add_argument("--tensors", type=_path, metavar="FILE", help="file of safetensors to hand in")
     source.add_argument("--from-store", metavar="ATTACK", help="attack whose finished forgeries to hand in")
     submit.add_argument("--suite", default="quick", help="suite of the finished forgeries (default: quick)")
-    submit.add_argument("--store", type=Path, default=Path(".potemkin"), help="folder of finished cells")
+    submit.add_argument("--store", type=_path, default=Path(".potemkin"), help="folder of finished cells")
     submit.add_argument("--title", default="", help="the method's name in words (default: made of its name)")
     submit.add_argument("--author", action="append", default=[], help="who made it (repeatable)")
     submit.add_argument("--paper", default="none", help="a link or a reference (default: none)")
@@ -266,13 +273,21 @@ def _selection_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--store",
-        type=Path,
+        type=_path,
         default=Path(".potemkin"),
         help="folder of finished cells (default: .potemkin)",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("results"), help="folder for results (default: results)"
+        "--out", type=_path, default=Path("results"), help="folder for results (default: results)"
     )
+
+
+def _path(text: str) -> Path:
+    """A path as a shell would read it: some shells leave ``--store=~/x`` as it is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from None
 
 
 def _positive(text: str) -> int:
@@ -291,4 +306,5 @@ def cores() -> int:
 
 
 if __name__ == "__main__":
+    leave_at_once()
     sys.exit(main())

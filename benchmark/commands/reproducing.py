@@ -29,7 +29,10 @@ def reproduce(options: argparse.Namespace) -> int:
     """Runs a cell again and says whether its numbers are reproduced; 0 where they are, or within noise."""
     root, console = locate_root(), make_console(stderr=True)
     check_harness(root)
-    store = Store(options.store.resolve())
+    store = Store(
+        options.store.resolve(),
+        lambda line: console.print(f"damaged: {line}", style="red", markup=False, soft_wrap=True),
+    )
     before = find_recorded(options.cell, _folders(options, root), store, root)
     if before.end["status"] == "skipped":
         raise PotemkinError(f"{before.name} was skipped and has no numbers: {before.end['reason']}")

@@ -17,6 +17,7 @@ from benchmark.commands.cli import cores
 from benchmark.commands.console import progress_bar, show_boards
 from benchmark.commands.session import Session
 from benchmark.errors import PotemkinError
+from benchmark.files.writing import writable, writing
 from benchmark.running.outcome import outcome_of
 from benchmark.running.plan import Cell
 from benchmark.running.runner import Runner, Settings, Tally, count_cells
@@ -29,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs what is missing, scores it and writes the boards."""
     session = Session(options)
     session.complain()
+    writable(_results(session), "--out")
     known: dict[tuple[str, str], Record | None] = {}
     ends = Counter(outcome_of(cell, session.store, known).status for cell in session.cells)
     tasks = len({cell.task.id for cell in session.cells})
@@ -43,6 +45,9 @@ def run(options: argparse.Namespace) -> int:
     tally = execute(session, session.cells, RUN_STEPS, "running")
     _recall_failures(session, tally)
     written = _write(session)
+    if session.store.damaged:  # found out when pictures were made: nothing before has read these files
+        tally.ran |= execute(session, session.cells, RUN_STEPS, "mending").ran
+        written = _write(session)
     count = count_cells(session.cells, session.store, tally)
     if tally.ran:
         session.err.print(tally.line())
@@ -68,6 +73,7 @@ def score(options: argparse.Namespace) -> int:
     """Scores stored cells again."""
     session = Session(options)
     session.complain()
+    writable(_results(session), "--out")
     tally = execute(session, session.cells, frozenset({"score"}), "scoring")
     written = _write(session)
     print(f"scores: {len(tally.ran)} computed")
@@ -107,10 +113,16 @@ def execute(session: Session, cells: list[Cell], kinds: frozenset[str], title: s
         return runner.run(cells, progress, kinds)
 
 
+def _results(session: Session) -> Path:
+    """Folder of the suite's results."""
+    folder: Path = session.options.out / session.suite.name
+    return folder
+
+
 def _write(session: Session) -> bool:
     """Writes cells, samples, boards and gallery; False where the boards had to be withheld."""
     tables = session.tables()
-    folder: Path = session.options.out / session.suite.name
+    folder = _results(session)
     write_table(tables.cells, folder / "cells.csv")
     write_table(tables.samples, folder / "samples.parquet")
     boards = folder / "boards"
@@ -128,7 +140,8 @@ def _write(session: Session) -> bool:
     for name, table in made.items():
         write_table(table, boards / f"{name}.csv")
     write_table(cost_table(tables), boards / "costs.csv")
-    write_gallery(session.cells, tables, session.store, folder / "gallery")
+    with writing(folder / "gallery", "--out"):
+        write_gallery(session.cells, tables, session.store, folder / "gallery")
     show_boards(session.out, made)
     session.err.print(f"boards: {boards}", soft_wrap=True)
     return True

@@ -28,7 +28,7 @@ class Session:
         self.err = make_console(stderr=True)
         self.suite: Suite = load_suite(options.suite, self.root)
         self.registry: Registry = find_methods(self.root)
-        self.store = Store(options.store.resolve())
+        self.store = Store(options.store.resolve(), self.notice)
         wanted = set(options.task)
         planner = Planner(
             self.root,
@@ -59,6 +59,10 @@ class Session:
         methods = [f"{p.file} could not be loaded: {p.reason}" for p in self.registry.problems]
         cells = sorted({cell.problem for cell in self.cells if cell.culprit})
         return [*self.suite.problems, *methods, *cells]
+
+    def notice(self, line: str) -> None:
+        """Shows what is wrong with the store."""
+        self.err.print(f"damaged: {line}", style="red", markup=False, soft_wrap=True)
 
     def complain(self) -> None:
         """Shows the problems."""

@@ -47,7 +47,7 @@ def locate_root() -> Path:
         PotemkinError: the folder thus found does not hold ``tasks/suites.yaml``.
     """
     if named := os.environ.get("POTEMKIN_ROOT"):
-        root = Path(named).expanduser().resolve()
+        root = Path(os.path.expanduser(named)).resolve()
     else:
         here = Path.cwd().resolve()
         fallback = Path(__file__).resolve().parents[2]

@@ -27,10 +27,12 @@ from typing import Any, NoReturn
 import psutil
 import torch
 
-from benchmark.failures import Blame, StepFailed, invalid, printable
+from benchmark.failures import StepFailed, printable
 from benchmark.files.assets import MARKER
+from benchmark.interrupts import uninterrupted
 from benchmark.isolation import inside, kernel, parcel
 from benchmark.isolation.attempts import Attempts
+from benchmark.isolation.blame import Company
 from benchmark.methods.meter import Meter
 
 _HEADER_BYTES = 2**20
@@ -99,7 +101,8 @@ def launch(context: Any, how: inside.Confinement) -> tuple[BaseProcess, Connecti
     """A confined process, and this side of its pipe."""
     here, there = context.Pipe()
     process: BaseProcess = context.Process(target=inside.main, args=(there, how), daemon=True)
-    process.start()
+    with uninterrupted():
+        process.start()
     there.close()
     return process, here
 
@@ -138,6 +141,7 @@ class Guest:
     patience: Patience | None = None
     _ended: bool = False
     _attempts: Attempts | None = None
+    _met: list[str] = field(default_factory=list)
 
     def greet(self) -> None:
         """Waits until the process is confined."""
@@ -170,6 +174,7 @@ class Guest:
         """
         if not self.containment:
             self.greet()
+        variant = self._accountable(variant)
         started = time.perf_counter()
         question = parcel.pack((torch.is_grad_enabled(), function, arguments))
         with self._patient(variant):
@@ -185,7 +190,27 @@ class Guest:
         try:
             return parcel.decode(value, tensors, self.device)
         except Exception as error:  # whatever a parser makes of a stranger's bytes
-            raise invalid(variant, _NO_ANSWER) from error
+            raise self._company.failure("invalid", variant, _NO_ANSWER) from error
+
+    @property
+    def _company(self) -> Company:
+        return Company(self.members, self.strangers)
+
+    def _accountable(self, asked: str) -> str:
+        """Who answers for the process while a method is asked: the stranger that came into it last.
+
+        What a stranger has left running can do harm while another one is asked.
+        """
+        if asked in self.strangers and asked not in self._met:
+            self._met.append(asked)
+        return self._met[-1] if asked in self.strangers else asked
+
+    def attributed(self, failure: StepFailed) -> StepFailed:
+        """A failure that the harness has found in what came back, put on whoever is to blame."""
+        if failure.blame != "method" or failure.culprit in self.strangers or not self.strangers:
+            return failure
+        reason = failure.reason.removeprefix(f"{failure.culprit}: ")
+        return self._company.failure(failure.status, failure.culprit, reason)
 
     @contextlib.contextmanager
     def _patient(self, variant: str) -> Iterator[None]:
@@ -200,7 +225,7 @@ class Guest:
         except StepFailed:
             if self._ended:
                 reason = f"took more than {self.patience.seconds:g} s"
-                raise StepFailed("timeout", "method", reason, self._culprit(variant, None)) from None
+                raise self._company.failure("timeout", variant, reason) from None
             raise
         finally:
             timer.cancel()
@@ -214,70 +239,71 @@ class Guest:
     def _judge(self, variant: str, header: dict[str, Any]) -> None:
         """Raises what the answer says went wrong, or what was noticed."""
         replaced = _texts(header.get("replaced"))
-        culprit = self._culprit(variant, header.get("culprit"))
-        self._judge_attempts(culprit, answered=True)
+        claimed = header.get("culprit")
+        self._judge_attempts(variant, claimed, answered=True)
+        blamed = functools.partial(self._company.failure, asked=variant, claimed=claimed)
         if replaced:
             more = f" and {len(replaced) - 1} more" if len(replaced) > 1 else ""
-            raise invalid(culprit, f"replaced {replaced[0]}{more}: a method must leave the harness as it is")
+            reason = f"replaced {replaced[0]}{more}: a method must leave the harness as it is"
+            raise blamed("invalid", reason=reason)
         status = header.get("status")
         if status not in _STATUSES:
-            raise invalid(culprit, _NO_ANSWER)
+            raise blamed("invalid", reason=_NO_ANSWER)
         if status != "ok":
-            blame: Blame = "" if status == "skipped" else "method"
-            raise StepFailed(status, blame, printable(header.get("reason")), culprit)
+            raise blamed(status, reason=printable(header.get("reason")))
         if header.get("overwritten"):
-            raise invalid(culprit, "changed the network or the data in place")
+            raise blamed("invalid", reason="changed the network or the data in place")
 
-    def _judge_attempts(self, culprit: str, answered: bool) -> None:
+    def _judge_attempts(self, variant: str, claimed: object = None, *, answered: bool) -> None:
         """Raises what has been told of attempts; whoever has answered must be able to tell more."""
         assert self._attempts is not None
         told, open_still = self._attempts.read()
         if told:
-            raise invalid(culprit, told[0])
+            raise self._company.failure("invalid", variant, told[0], claimed)
         if answered and not open_still:
-            raise invalid(
-                culprit, "closed the channel that attempts are told over, which a method must leave"
-            )
-
-    def _culprit(self, asked: str, claimed: object) -> str:
-        """Whom to believe to be at fault: a stranger cannot put it on the project's own methods."""
-        possible = self.strangers or self.members
-        if isinstance(claimed, str) and claimed in possible:
-            return claimed
-        return asked if asked in possible or len(possible) != 1 else next(iter(possible))
+            reason = "closed the channel that attempts are told over, which a method must leave"
+            raise self._company.failure("invalid", variant, reason, claimed)
 
     def _check_limit(self, variant: str, meter: Meter) -> None:
         """The limit holds inside already, for whoever does not go around it."""
         limit = meter.explanation_limit
         if limit is not None and meter.explanations > limit * meter.samples:
-            raise invalid(
-                self._culprit(variant, None), f"asked for more than {limit} explanations per sample"
-            )
+            reason = f"asked for more than {limit} explanations per sample"
+            raise self._company.failure("invalid", variant, reason)
 
     def _exchange(self, variant: str, question: parcel.Question) -> tuple[dict[str, Any], bytes, bytes]:
         """Sends a question; header, result and tensors of the answer."""
-        culprit = self._culprit(variant, None)
         try:
             self.pipe.send_bytes(question.frame)
             self.pipe.send_bytes(question.tensors)
             header = json.loads(self.pipe.recv_bytes(_HEADER_BYTES))
             value, tensors = self.pipe.recv_bytes(_ANSWER_BYTES), self.pipe.recv_bytes(_ANSWER_BYTES)
         except EOFError as error:
-            self._judge_attempts(culprit, answered=False)
-            raise StepFailed("crashed", "method", "ended its process before it returned", culprit) from error
+            self._judge_attempts(variant, answered=False)
+            reason = "ended its process before it returned"
+            raise self._company.failure("crashed", variant, reason) from error
         except OSError as error:
-            self._judge_attempts(culprit, answered=False)
+            self._judge_attempts(variant, answered=False)
             reason = f"returned more than {_ANSWER_BYTES // 2**20} MB, or ended its process meanwhile"
-            raise StepFailed("crashed", "method", reason, culprit) from error
+            raise self._company.failure("crashed", variant, reason) from error
         except (ValueError, RecursionError, MemoryError, OverflowError) as error:
-            raise invalid(culprit, _NO_ANSWER) from error
+            raise self._company.failure("invalid", variant, _NO_ANSWER) from error
         if not isinstance(header, dict):
-            raise invalid(culprit, _NO_ANSWER)
+            raise self._company.failure("invalid", variant, _NO_ANSWER)
         return header, value, tensors
 
     def peak_mb(self) -> float:
         """Peak memory of the process and those below it (Linux; elsewhere what they have now)."""
         return max((_peak_mb(process) for process in family(self.pid)), default=0.0)
+
+    def processor_time(self) -> float:
+        """Seconds that the process and those below it have computed."""
+        total = 0.0
+        for process in family(self.pid):
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                total += times.user + times.system + times.children_user + times.children_system
+        return total
 
     def close(self) -> None:
         """Gives up the pipe, which ends the process."""
@@ -309,15 +335,6 @@ def end(process: BaseProcess) -> None:
         process.join(_LAST_SECONDS)
     process.kill()
     process.join()
-
-
-def memory_of(pid: int) -> int:
-    """Bytes of memory that a process and those below it hold; what they share counts for each."""
-    total = 0
-    for process in family(pid):
-        with contextlib.suppress(psutil.Error):
-            total += int(process.memory_info().rss)
-    return total
 
 
 def _peak_mb(process: psutil.Process) -> float:

@@ -17,6 +17,7 @@ import hashlib
 import importlib
 import importlib.util
 import io
+import os
 import sys
 import warnings
 from collections import OrderedDict
@@ -218,7 +219,9 @@ def load_lpips(sha256_prefix: str = ALEXNET_SHA256_PREFIX) -> PerceptualDistance
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / ALEXNET_FILE
     # The reason is published beside the results, which a user's home folder has no place in.
-    shown = str(folder).replace(str(Path.home()), "~")
+    home = Path(os.path.expanduser("~"))  # stays "~" where the user has none, as in some containers
+    inside = len(home.parts) > 1 and folder.is_relative_to(home)
+    shown = f"~/{folder.relative_to(home)}" if inside else str(folder)
     if not path.is_file():
         raise MetricUnavailable(
             f"LPIPS needs the file {ALEXNET_FILE} in the folder {shown}, where "

@@ -61,6 +61,8 @@ def read_cells(file: Path | io.StringIO) -> pd.DataFrame:
             cells[column] = cells[column].map(int)
         for column in _REAL:  # Python's own reading is exact; that of pandas depends on its release
             cells[column] = [float(text) if text else math.nan for text in cells[column]]
+        for column in {"forge_cpu_seconds", "judge_cpu_seconds"} & {*map(str, cells)}:  # new
+            cells[column] = [float(text) if text else math.nan for text in cells[column]]
         cells["control"] = cells["control"] == "True"
         cells["cell_id"], cells["dirty"], cells["commit"]
     except KeyError as error:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.running.plan import Cell
+from benchmark.running.record import counted
 from benchmark.running.store import Record, Store
 
-_COUNTERS = ("forwards", "backwards", "explanations", "seconds", "memory_mb")
+_COUNTERS = ("forwards", "backwards", "explanations", "seconds", "cpu_seconds", "memory_mb")
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,18 @@ class Outcome:
         return self.status not in ("ok", "skipped", "missing")
 
     def costs(self, kind: str) -> dict[str, Any]:
-        """Counters of one of the cell's steps, prefixed with its kind; empty where it has none."""
+        """Counters of one of the cell's steps, prefixed with its kind; empty where it has none.
+
+        A submission can have told some of them: they are numbers of a bounded size.
+        """
         record = self.records.get(kind, {})
-        return {f"{kind}_{name}": record.get(name) for name in _COUNTERS}
+        return {f"{kind}_{name}": counted(record.get(name)) for name in _COUNTERS}
+
+    @property
+    def containment(self) -> str:
+        """What was in force where the cell's steps ran confined; where they differ, each of them."""
+        found = [str(record.get("containment", "")) for record in self.records.values()]
+        return "; ".join(dict.fromkeys(text for text in found if text))
 
 
 def outcome_of(cell: Cell, store: Store, known: dict[tuple[str, str], Record | None]) -> Outcome:

@@ -1,5 +1,7 @@
 """Worker processes with a time and a memory limit per job: a job that breaks one costs its worker only.
 
+Time is the processor's, see :mod:`benchmark.running.clock`.
+
 Processes are forked from a clean server that has torch loaded (``forkserver``; spawned where there is none),
 so that a new worker costs a fraction of a second. Workers for methods and workers for scoring are kept apart.
 A job that runs a submission gets a confined process of its own, which ends with the job.
@@ -10,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import send_handle
@@ -19,8 +21,10 @@ from typing import Any
 
 import psutil
 
-from benchmark.isolation.host import confinement, end, launch, memory_of
+from benchmark.interrupts import uninterrupted
+from benchmark.isolation.host import confinement, end, family, launch
 from benchmark.isolation.submitted import submission_folder
+from benchmark.running.clock import Limits, Stopwatch
 from benchmark.running.warmup import context
 from benchmark.running.worker import Answer, Job, main
 
@@ -36,19 +40,13 @@ class _Worker:
     pipe: Connection
     trusted: bool
     job: Job | None = None
+    watch: Stopwatch = field(default_factory=lambda: Stopwatch(0.0, 1, False, 0.0))
     deadline: float = 0.0
+    """For the last words of a job whose confined process had to be stopped."""
     memory_bytes: float = 0.0
     guest: BaseProcess | None = None
     verdict: tuple[str, str] | None = None
     """Status and reason of a job whose confined process had to be stopped."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one job may take."""
-
-    seconds: float
-    memory_gb: float
 
 
 class Pool:
@@ -67,6 +65,7 @@ class Pool:
         self._workers: list[_Worker] = []
         self._context = context()
         self._started = 0
+        self._slowness: float | None = None
 
     def __enter__(self) -> Pool:
         return self
@@ -86,7 +85,8 @@ class Pool:
         idle = [w for w in self._workers if w.job is None and w.trusted == trusted]
         worker = idle[0] if idle else self._start(trusted)
         worker.job = job
-        worker.deadline = time.monotonic() + limits.seconds
+        _, before = _held(worker)
+        worker.watch = Stopwatch(limits.seconds, self._threads, job.device != "cpu", before)
         worker.memory_bytes = limits.memory_gb * 2**30
         worker.verdict = None
         with contextlib.suppress(OSError):  # a worker that has died meanwhile is found out by wait()
@@ -133,11 +133,14 @@ class Pool:
         assert job is not None
         try:
             if worker.pipe.poll():
-                answer: Answer = worker.pipe.recv()
+                answer: Answer | float = worker.pipe.recv()
+                if isinstance(answer, float):
+                    self._slowness = answer
+                    return None
                 worker.job = None
                 self._dismiss(worker)
                 if worker.verdict is not None:
-                    answer = _overruled(answer, *worker.verdict)
+                    answer = _overruled(answer, job, worker)
                 if answer.retire:
                     self._end(worker, kill=True)
                     self._workers.remove(worker)
@@ -157,26 +160,33 @@ class Pool:
 
     def _fault(self, worker: _Worker) -> tuple[str, str] | None:
         """Status and reason, if the worker's job is over a limit."""
-        if time.monotonic() > worker.deadline:
+        assert worker.job is not None
+        memory, processor_time = _held(worker)
+        other = worker.job.company_of_stranger()
+        if worker.watch.over(processor_time, self._slowness or 1.0):
+            if other:
+                return "timeout", f"{other} could not finish against it within the task's time limit"
             return "timeout", "stopped: over the task's time limit"
-        guest = worker.guest
-        held = _memory(worker.process.pid) if guest is None else memory_of(guest.pid or 0)
-        if held > worker.memory_bytes:
-            return "oom", "stopped: over the task's memory limit"
+        if memory > worker.memory_bytes:
+            beside = f" while {other} was at work against it" if other else ""
+            return "oom", f"stopped: over the task's memory limit{beside}"
         return None
 
     def _replace(self, worker: _Worker, status: str, reason: str) -> Answer:
         self._end(worker, kill=True)
         self._workers.remove(worker)
-        return Answer({"status": status, "blame": "method", "reason": reason, "culprit": ""})
+        record = {"status": status, "blame": "method", "reason": reason, "culprit": ""}
+        return Answer({**record, "cpu_seconds": worker.watch.used})
 
     def _start(self, trusted: bool) -> _Worker:
         here, there = self._context.Pipe()
         log = self._log("worker")
+        measures = not self._workers and self._slowness is None
         process = self._context.Process(
-            target=main, args=(there, self._root, log, self._threads), daemon=True
+            target=main, args=(there, self._root, log, self._threads, measures), daemon=True
         )
-        process.start()
+        with uninterrupted():
+            process.start()
         there.close()
         worker = _Worker(process, here, trusted)
         self._workers.append(worker)
@@ -197,11 +207,35 @@ class Pool:
             worker.process.join()
 
 
-def _overruled(answer: Answer, status: str, reason: str) -> Answer:
+def _overruled(answer: Answer, job: Job, worker: _Worker) -> Answer:
     """The answer of a worker whose confined process was stopped: it knows no more than that it ended."""
-    record = {**answer.record, "status": status, "blame": "method"}
-    culprit = record.get("culprit") or ""
-    return Answer({**record, "reason": f"{culprit}: {reason}" if culprit else reason}, answer.retire)
+    assert worker.verdict is not None
+    status, reason = worker.verdict
+    culprit = answer.record.get("culprit") or job.culprit
+    record = {**answer.record, "status": status, "blame": "method", "culprit": culprit}
+    record["cpu_seconds"] = worker.watch.used
+    return Answer({**record, "reason": f"{culprit}: {reason}"}, answer.retire)
+
+
+def _held(worker: _Worker) -> tuple[int, float]:
+    """Bytes of memory that count for a worker's job, and processor time used by all that serves it.
+
+    Where there is a confined process the memory is its own: what the worker holds is the harness's.
+    """
+    processor_time = _processor_time(psutil.Process(worker.process.pid)) if worker.process.is_alive() else 0.0
+    if worker.guest is None:
+        return _memory(worker.process.pid), processor_time
+    members = family(worker.guest.pid or 0)
+    return sum(_memory(m.pid) for m in members), processor_time + sum(map(_processor_time, members))
+
+
+def _processor_time(process: psutil.Process) -> float:
+    """Seconds that a process, and those below it that have ended, have computed."""
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system + times.children_user + times.children_system)
 
 
 def _memory(pid: int | None) -> int:

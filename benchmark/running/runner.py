@@ -15,10 +15,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from benchmark.files.writing import CannotWrite
 from benchmark.isolation.operations import facts_of
+from benchmark.running.clock import Limits
 from benchmark.running.outcome import Outcome, outcome_of
 from benchmark.running.plan import Cell, Step
-from benchmark.running.pool import Limits, Pool
+from benchmark.running.pool import Pool
 from benchmark.running.registry import Entry
 from benchmark.running.store import Record, Store, release
 from benchmark.running.worker import Answer, Job, MethodRef
@@ -28,7 +30,8 @@ Progress = Callable[[float, float], None]
 
 _ORDER = {"forge": 0, "reference": 1, "judge": 2, "score": 3}
 _WEIGHT = {"forge": 10.0, "reference": 1.0, "judge": 0.5, "score": 1.0}
-_CULPRIT = {"forge": "attack", "reference": "defense", "judge": "defense"}
+_MOST_REPAIRS = 3
+"""Times that one step is begun again in a run because a file that it reads has turned out to be damaged."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class Runner:
         self._report = report
         self._reported: set[str] = set()
         self._statuses: dict[tuple[str, str], str] = {}
+        self._repairs: Counter[tuple[str, str]] = Counter()
         self._provenance = provenance(settings.root)
 
     def run(
@@ -119,6 +123,10 @@ class Runner:
                 done += dropped
                 for job, answer in pool.wait() if flying else ():
                     step, cell = flying.pop(job.out)
+                    if again := self._repair(step, cell, job, answer):
+                        total += sum(_WEIGHT[other.kind] for other, _ in again) - _WEIGHT[step.kind]
+                        waiting = [*again, *waiting]
+                        continue
                     self._finish(step, cell, job, answer, tally)
                     done += _WEIGHT[step.kind]
                 progress(done, total)
@@ -191,8 +199,27 @@ class Runner:
         confined = any(member.foreign for member in members) or bool(members and self.settings.confine_all)
         return replace(job, confined=confined)
 
+    def _repair(self, step: Step, cell: Cell, job: Job, answer: Answer) -> list[tuple[Step, Cell]]:
+        """What has to run, since a file that the step reads is damaged: the step that made it, and this one.
+
+        Nothing where no file is; the last time the damage is a failure of the machine's.
+        """
+        if answer.damaged is None or self._repairs[step.key] == _MOST_REPAIRS:
+            return []
+        self._repairs[step.key] += 1
+        self.store.discard(job.out)
+        self.store.lose(answer.damaged)
+        self._statuses.pop(answer.damaged.key, None)
+        missing = [need for need in step.needs if self.store.record(*need.key) is None]
+        for need in missing:
+            self._statuses.pop(need.key, None)
+        return [*((need, cell) for need in missing), (step, cell)]
+
     def _finish(self, step: Step, cell: Cell, job: Job, answer: Answer, tally: Tally) -> None:
         """Puts a step's record and artefacts into the store."""
+        if answer.unwritten:
+            self.store.discard(job.out)
+            raise CannotWrite(answer.unwritten)
         record: Record = {
             "kind": step.kind,
             "id": step.id,
@@ -205,8 +232,8 @@ class Runner:
         }
         if step.kind == "judge":
             record["forge_parts"] = cell.forge.parts
-        if record["blame"] == "method" and not record["culprit"] and step.kind in _CULPRIT:
-            record["culprit"] = getattr(cell, _CULPRIT[step.kind]).variant
+        if record["blame"] == "method" and not record["culprit"] and job.culprit:
+            record["culprit"] = job.culprit
             record["reason"] = f"{record['culprit']}: {record['reason']}"
         elif record["blame"] == "method" and step.kind == "score":
             record["blame"] = "infra"  # no method runs in a score step

@@ -27,13 +27,16 @@ import torch
 from benchmark.api import Attack, Detector, Hardening, Method, Mode
 from benchmark.errors import PotemkinError
 from benchmark.failures import StepFailed
+from benchmark.files.writing import CannotWrite
+from benchmark.isolation.blame import Company
 from benchmark.isolation.host import Guest
 from benchmark.isolation.operations import facts_of
 from benchmark.isolation.stand_ins import Origin, stand_in, stand_in_class
 from benchmark.methods.calls import is_out_of_memory
 from benchmark.methods.meter import Meter, Usage
 from benchmark.methods.stored import StoredForgery
-from benchmark.running.store import Store, write_samples, write_tensors
+from benchmark.running.clock import slowness
+from benchmark.running.store import Store, StoreDamaged, write_samples, write_tensors
 from benchmark.tasks.parts import Task
 from benchmark.tracks import Bench, TrackScorer, scoring_of, steps_of, workbench_of
 
@@ -134,6 +137,20 @@ class Job:
             return [self.defense]
         return [self.attack, *([self.defense] if self.mode == "adaptive" else [])]
 
+    @property
+    def culprit(self) -> str:
+        """Variant of the method to blame for what cannot be told more exactly; empty where none runs."""
+        members = self.members()
+        if not members:
+            return ""
+        strangers = [member.variant for member in members if member.foreign]
+        return Company([member.variant for member in members], strangers).culprit(members[0].variant)
+
+    def company_of_stranger(self) -> str:
+        """Variant of the project's own attack that is at work against a stranger's defense, or empty."""
+        members = self.members()
+        return members[0].variant if members and self.culprit != members[0].variant else ""
+
     def started(self, pid: int) -> Job:
         """The job with its confined process."""
         return replace(self, guest_pid=pid)
@@ -146,17 +163,32 @@ class Answer:
     Args:
         record: is merged into the step's record.
         retire: the method has left its worker in a state that could change what the next one gets.
+        damaged: a file of the store that the step reads is not what was written.
+        unwritten: why the step's files could not be written, or empty.
     """
 
     record: dict[str, Any]
     retire: bool = False
+    damaged: StoreDamaged | None = None
+    unwritten: str = ""
 
 
-def main(pipe: Connection, root: Path, log: Path, threads: int) -> None:
-    """Runs jobs until the pipe closes or the parent is gone."""
+def main(pipe: Connection, root: Path, log: Path, threads: int, measures: bool = False) -> None:
+    """Runs jobs until the pipe closes or the parent is gone.
+
+    Args:
+        pipe: to the pool.
+        root: the project's root.
+        log: takes what is printed.
+        threads: of tensor operations.
+        measures: whether to tell first how slow the machine is, as a bare number.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever runs the command is told by the command, once
     _redirect(log)
     _die_with_parent()
     torch.set_num_threads(threads)
+    if measures:
+        pipe.send(slowness())
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     shelf = Shelf()
@@ -229,20 +261,26 @@ def _guest(job: Job, pipe: Connection) -> Guest:
 def run_job(job: Job, shelf: Shelf, guest: Guest | None = None) -> Answer:
     """Runs a job; every failure becomes an answer."""
     meter, usage = Meter(), Usage(torch.device(job.device))
-    started = time.perf_counter()
+    started, computed = time.perf_counter(), time.process_time()
     surroundings, bench = _surroundings(), None
+    damaged, unwritten = None, ""
     try:
         bench = shelf.bench(job)
         with usage:
             extra = _run(job, bench, shelf, meter, guest)
         outcome = {"status": "ok", "blame": "", "reason": "", "culprit": "", **extra}
-    except StepFailed as failure:
+    except StepFailed as found:
+        failure = found if guest is None else guest.attributed(found)
         outcome = {
             "status": failure.status,
             "blame": failure.blame,
             "reason": failure.reason,
             "culprit": failure.culprit,
         }
+    except StoreDamaged as damage:
+        outcome, damaged = _of_machine(damage.reason), damage
+    except CannotWrite as error:
+        outcome, unwritten = _of_machine(str(error)), str(error)
     except PotemkinError as error:
         outcome = {"status": "invalid", "blame": "task", "reason": str(error), "culprit": ""}
     except Exception as error:
@@ -260,9 +298,12 @@ def run_job(job: Job, shelf: Shelf, guest: Guest | None = None) -> Answer:
             "seconds": usage.seconds,
             "memory_mb": usage.memory_mb,
             **confined,
+            "cpu_seconds": time.process_time() - computed + (guest.processor_time() if guest else 0.0),
             "total_seconds": time.perf_counter() - started,
         },
         retire=not intact or _surroundings() != surroundings,
+        damaged=damaged,
+        unwritten=unwritten,
     )
 
 
@@ -331,6 +372,10 @@ def _create(ref: MethodRef, guest: Guest | None) -> Method:
         raise StepFailed("crashed", "method", f"{type(error).__name__}: {error}", name) from error
 
 
+def _of_machine(reason: str) -> dict[str, Any]:
+    return {"status": "infra", "blame": "infra", "reason": reason, "culprit": ""}
+
+
 def _infrastructure(error: Exception) -> dict[str, Any]:
     status = "oom" if is_out_of_memory(error) else "infra"
     text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
@@ -347,8 +392,11 @@ def _release(device: str) -> None:
 
 def _redirect(log: Path) -> None:
     """Standard output and error go to a file: a method's prints are nobody's result."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError:  # a full disk is told by whoever writes results
+        descriptor = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os.dup2(descriptor, 1)

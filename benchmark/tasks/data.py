@@ -207,7 +207,7 @@ def _package(name: str, entry: PackageDataEntry) -> Data:
 def _picture_folder(name: str, entry: FolderEntry, root: Path) -> Path:
     """The folder that the environment variable names, else the entry's own."""
     named = os.environ.get(entry.variable)
-    folder = Path(named).expanduser() if named else root / entry.path
+    folder = Path(os.path.expanduser(named)) if named else root / entry.path
     if not folder.is_dir():
         raise AssetError(
             f"data set {name}: there is no folder {folder}; set the environment variable "
