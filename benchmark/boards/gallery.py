@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmark.boards.tables import Tables
+from benchmark.files.names import safe_name
 from benchmark.running.plan import Cell
 from benchmark.running.store import Store
 from benchmark.tracks import pictures_of
@@ -25,12 +26,21 @@ def write_gallery(cells: Iterable[Cell], tables: Tables, store: Store, folder: P
             by_track.setdefault(cell.task.track, []).append(cell)
     for track, group in by_track.items():
         for name, draw in pictures_of(track).pictures(group, tables.samples, store):
-            path = folder / f"{name}.png"
+            path = picture_file(folder, name)
             if path.exists():
                 continue
             stem = path.name.rpartition("-")[0]
             for old in path.parent.iterdir() if path.parent.is_dir() else ():
-                if old.is_file() and old.name.rpartition("-")[0] == stem:
+                if old.is_file() and not old.is_symlink() and old.name.rpartition("-")[0] == stem:
                     old.unlink()
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(draw()).save(path)
+
+
+def picture_file(folder: Path, name: str) -> Path:
+    """Where a picture goes: below the folder, whatever the parts of its name are."""
+    *parts, last = name.split("/")
+    stem, dash, digest = last.rpartition("-")
+    return folder.joinpath(
+        *(safe_name(part) for part in parts), f"{safe_name(stem)}{dash}{safe_name(digest)}.png"
+    )

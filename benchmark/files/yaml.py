@@ -97,7 +97,7 @@ def read_mapping(path: Path, shown: str, fault: type[PotemkinError] = TaskError)
     """The mapping that a YAML file of the project's own holds; raises ``fault`` as :func:`read_yaml` does."""
     content = read_yaml(path, shown, fault)
     if not isinstance(content, dict):
-        raise fault(f"{shown} must be a mapping from names to values; it is {kind_of(content)}")
+        raise fault(f"{shown} must be a mapping of fields; it is {kind_of(content)}")
     return content
 
 
@@ -183,7 +183,9 @@ class _Reader:
             self._next()  # the stream
             document = self._next()
             if isinstance(document, events.StreamEndEvent):
-                raise self._fault(f"{self._shown} is empty: write its fields, or restore it")
+                raise self._fault(
+                    f"{self._shown} is empty, and must be a mapping of fields: write them, or restore it"
+                )
             if document.version or document.tags:
                 self._refuse(document, "directives are not read; remove the line that begins with %")
             content = self._node(self._next()).content
@@ -193,7 +195,9 @@ class _Reader:
         except yaml.YAMLError as error:
             raise self._fault(f"{self._shown}{_cause(error)}") from None
         if content is None:
-            raise self._fault(f"{self._shown} is empty: write its fields, or restore it")
+            raise self._fault(
+                f"{self._shown} is empty, and must be a mapping of fields: write them, or restore it"
+            )
         return content
 
     def _next(self) -> Any:

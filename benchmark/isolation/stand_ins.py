@@ -31,6 +31,7 @@ from benchmark.api import (
     Visualizer,
 )
 from benchmark.failures import invalid
+from benchmark.files.names import one_line
 from benchmark.isolation import operations
 from benchmark.isolation.host import Guest
 
@@ -206,7 +207,7 @@ _KINDS: dict[str, type[StandIn]] = {
 
 def _named(kind: object) -> Any:
     """Something of a class of this name, which is all that complaints about it will say."""
-    return type(str(kind), (), {})()
+    return type(one_line(kind, 60), (), {})()
 
 
 def _are_tensors(value: object) -> bool:

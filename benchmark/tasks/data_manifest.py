@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, TypeAdapter, model_validator
 
@@ -14,7 +14,6 @@ SPLITS: tuple[str, ...] = get_args(SplitName)
 """The attacker may use ``attacker``; cases and accuracies come from ``evaluation``."""
 
 
-Cropped = TypeVar("Cropped", "PackageDataEntry", "FolderEntry")
 Place = Annotated[int, Field(ge=0, le=10**9)]
 """Where in a data set's order a split begins or ends."""
 
@@ -43,12 +42,9 @@ class RangedEntry(DataEntry):
         return self
 
 
-def _cropped(entry: Cropped) -> Cropped:
-    if entry.crop > entry.resize:
-        raise ValueError(
-            f"crop must not be larger than the resized picture: {entry.crop} of {entry.resize} pixels"
-        )
-    return entry
+def _check_crop(resize: int, crop: int) -> None:
+    if crop > resize:
+        raise ValueError(f"crop must not be larger than the resized picture: {crop} of {resize} pixels")
 
 
 class EmbeddedEntry(RangedEntry):
@@ -74,7 +70,8 @@ class PackageDataEntry(RangedEntry):
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
-        return _cropped(self)
+        _check_crop(self.resize, self.crop)
+        return self
 
 
 class FolderEntry(DataEntry):
@@ -89,7 +86,8 @@ class FolderEntry(DataEntry):
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
-        return _cropped(self)
+        _check_crop(self.resize, self.crop)
+        return self
 
 
 class TorchvisionDataEntry(RangedEntry):

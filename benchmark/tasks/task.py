@@ -77,12 +77,16 @@ def _suites_file(root: Path) -> Path:
 
 def _suite(name: str, fields: Any, root: Path) -> tuple[str, list[str]]:
     """Title and task ids of a suite."""
+    shown = f"{_shown(_suites_file(root), root)}: suite {name!r}"
+    if not isinstance(fields, dict) or set(fields) != {"title", "tasks"}:
+        raise TaskError(f"{shown}: it must have exactly the fields title and tasks")
+    if not isinstance(fields["tasks"], list) or not fields["tasks"]:
+        raise TaskError(f"{shown}: field tasks: give a list of task ids")
     try:
         entry = validated(TypeAdapter(SuiteEntry), fields)
     except ValidationError as error:
         found = sentences(error.errors(), lambda detail: _complaint(detail, SuiteEntry))
-        shown = _shown(_suites_file(root), root)
-        raise TaskError(f"{shown}: suite {name!r}: {'; '.join(found)}") from None
+        raise TaskError(f"{shown}: {'; '.join(found)}") from None
     return entry.title, entry.tasks
 
 
