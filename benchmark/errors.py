@@ -30,4 +30,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> TaskError:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return TaskError(f"unknown {kind} {name!r}: {hint}known: {', '.join(names) or 'none'}")
+    shown = name if len(name) <= 80 else f"{name[:77]}..."
+    return TaskError(f"unknown {kind} {shown!r}: {hint}known: {', '.join(names) or 'none'}")

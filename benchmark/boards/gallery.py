@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmark.boards.tables import Tables
+from benchmark.files.names import safe_name
 from benchmark.files.writing import write_whole
 from benchmark.running.plan import Cell
 from benchmark.running.store import Store, StoreDamaged
@@ -28,12 +29,12 @@ def write_gallery(cells: Iterable[Cell], tables: Tables, store: Store, folder: P
             by_track.setdefault(cell.task.track, []).append(cell)
     for track, group in by_track.items():
         for name, draw in pictures_of(track).pictures(group, tables.samples, store):
-            path = folder / f"{name}.png"
+            path = picture_file(folder, name)
             if path.exists():
                 continue
             stem = path.name.rpartition("-")[0]
             for old in path.parent.iterdir() if path.parent.is_dir() else ():
-                if old.is_file() and old.name.rpartition("-")[0] == stem:
+                if old.is_file() and not old.is_symlink() and old.name.rpartition("-")[0] == stem:
                     old.unlink()
             try:
                 picture = Image.fromarray(draw())
@@ -44,3 +45,12 @@ def write_gallery(cells: Iterable[Cell], tables: Tables, store: Store, folder: P
             content = io.BytesIO()
             picture.save(content, "PNG")
             write_whole(path, content.getvalue())
+
+
+def picture_file(folder: Path, name: str) -> Path:
+    """Where a picture goes: below the folder, whatever the parts of its name are."""
+    *parts, last = name.split("/")
+    stem, dash, digest = last.rpartition("-")
+    return folder.joinpath(
+        *(safe_name(part) for part in parts), f"{safe_name(stem)}{dash}{safe_name(digest)}.png"
+    )

@@ -9,13 +9,22 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails
 
-from benchmark.errors import AssetError, PotemkinError, TaskError
+from benchmark.errors import AssetError, PotemkinError, TaskError, unknown
+from benchmark.files.fields import sentences, validated
+from benchmark.files.yaml import read_mapping
 
 PENDING = "pending"
 Sha256 = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64}|pending)$")]
@@ -23,12 +32,29 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64}|pending)$")]
 
 Model = TypeVar("Model")
 
+
+def _inside(path: str) -> str:
+    if ".." in path.split("/"):
+        raise ValueError("must not lead out of its folder; remove '..'")
+    return path
+
+
 MARKER = Path("tasks") / "suites.yaml"
 """What tells a folder to be a project's root."""
 _RESTORE = (
     "restore it with `git checkout -- {path}` or a fresh clone; weights of victims can also be "
     "trained anew by `python tools/train_victims.py`, then `python tools/update_manifest.py`"
 )
+
+
+RelativePath = Annotated[
+    str, StringConstraints(max_length=1000, pattern=r"^[^/\\\n\t.][^\\\n\t]*$"), AfterValidator(_inside)
+]
+"""A path that leads to somewhere below the folder that it is relative to."""
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,199}$")]
+"""What a package, a network or a variable can be called."""
+Size = Annotated[int, Field(gt=0, le=10**6)]
+"""A number of pixels, channels or classes."""
 
 
 class Entry(BaseModel):
@@ -139,19 +165,41 @@ def read_manifest(path: Path, adapter: TypeAdapter[Model], sources: set[str]) ->
         TaskError: the file is missing, is not such a mapping, or an entry is wrong; the text names
             file, entry and field.
     """
+    entries = read_mapping(path, _manifest(path))
+    return {name: _entry(path, name, fields, adapter, sources) for name, fields in entries.items()}
+
+
+def read_entry(path: Path, kind: str, name: str, adapter: TypeAdapter[Model], sources: set[str]) -> Model:
+    """One entry of a YAML manifest; what is wrong with others does not matter.
+
+    Args:
+        path: the YAML file.
+        kind: what its entries are, in words.
+        name: the entry's.
+        adapter: validates it.
+        sources: the tags of the union that ``adapter`` validates.
+
+    Raises:
+        TaskError: as for :func:`read_manifest`, or there is no such entry.
+    """
+    entries = read_mapping(path, _manifest(path))
+    if name not in entries:
+        raise unknown(kind, name, entries)
+    return _entry(path, name, entries[name], adapter, sources)
+
+
+def entry_names(path: Path) -> list[str]:
+    """Names of a YAML manifest's entries, in its order; raises ``TaskError`` where it cannot be read."""
+    return list(read_mapping(path, _manifest(path)))
+
+
+def _manifest(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _entry(path: Path, name: str, fields: object, adapter: TypeAdapter[Model], sources: set[str]) -> Model:
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TaskError(f"cannot read the manifest {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise TaskError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise TaskError(f"{path} must map names to entries")
-    entries: dict[str, Model] = {}
-    for name, fields in content.items():
-        try:
-            entries[str(name)] = adapter.validate_python(fields)
-        except ValidationError as error:
-            complaints = "; ".join(_complaint(detail, sources) for detail in error.errors())
-            raise TaskError(f"{path}: entry {name!r}: {complaints}") from error
-    return entries
+        return validated(adapter, fields)
+    except ValidationError as error:
+        complaints = "; ".join(sentences(error.errors(), lambda detail: _complaint(detail, sources)))
+        raise TaskError(f"{_manifest(path)}: entry {name!r}: {complaints}") from None

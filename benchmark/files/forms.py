@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from benchmark.errors import MethodError, unknown
+from benchmark.files.fields import sentences, shortly, validated
+from benchmark.files.yaml import read_yaml
 
 Form = TypeVar("Form", bound=BaseModel)
 
 _LARGEST = 65_536
-_SHORT = reprlib.Repr()
-"""Shows what a field holds, in short: a few lines of YAML can unfold to any length."""
-_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring = 2, 3, 3, 60
 _WRONG = {
     "missing": "is missing",
     "string_type": "must be text; put quotes around it",
@@ -51,28 +48,18 @@ def read_form(
     except MethodError as error:
         return None, [str(error)]
     try:
-        return kind.model_validate(fields), []
+        return validated(TypeAdapter(kind), fields), []
     except ValidationError as error:
-        found = [f"{shown}: {_sentence(detail, kind, examples)}" for detail in error.errors()]
-        return None, list(dict.fromkeys(found))
+        found = sentences(error.errors(), lambda detail: _sentence(detail, kind, examples))
+        return None, [f"{shown}: {sentence}" for sentence in found]
 
 
 def _fields(path: Path, shown: str, remedy: str) -> dict[str, Any]:
     """The mapping that the file holds; raises ``MethodError`` where it holds none."""
-    if path.is_symlink():
-        raise MethodError(f"{shown} is a link: put the file itself there")
-    if not path.is_file():
+    if not path.is_symlink() and not path.exists():
         raise MethodError(f"{shown} is missing: {remedy}")
-    if path.stat().st_size > _LARGEST:
-        raise MethodError(f"{shown} is larger than {_LARGEST // 1024} KiB: shorten it")
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise MethodError(f"{shown} is not UTF-8 text: save it as UTF-8") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        text = " ".join(str(error).split())[:200]
-        raise MethodError(f"{shown} is not valid YAML, mend it: {text}") from None
-    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+    content = read_yaml(path, shown, MethodError, _LARGEST, follow=False)
+    if not isinstance(content, dict):
         raise MethodError(f"{shown} must be a mapping from names of fields to values: {remedy}")
     return content
 
@@ -90,7 +77,7 @@ def _sentence(detail: ErrorDetails, kind: type[BaseModel], examples: Mapping[str
         wrong = _WRONG.get(detail["type"], detail["msg"])
     if not place:  # a validator of the whole model names the field and the fix itself
         return wrong
-    given = "" if detail["type"] in ("missing", "value_error") else f" (it is {_SHORT.repr(detail['input'])})"
+    given = "" if detail["type"] in ("missing", "value_error") else f" (it is {shortly(detail['input'])})"
     field = str(detail["loc"][0])
     example = f"; write it as in `{field}: {examples[field]}`" if field in examples else ""
     return f"field {place} {wrong}{given}{example}"

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmark.api import TaskFacts
-from benchmark.errors import MethodError
+from benchmark.errors import MethodError, unknown
 from benchmark.failures import StepFailed
+from benchmark.files.names import is_printable, one_line
 from benchmark.isolation import operations
 from benchmark.isolation.host import confined
 from benchmark.isolation.stand_ins import Origin, StandIn, stand_in, stand_in_class
+from benchmark.methods.variants import MOST_METHODS, MOST_VARIANTS, check_settings
+from benchmark.tasks.classes import TASK_CLASSES
 
 SECONDS, MEMORY_GB = 20.0, 4.0
 """What importing a file, or asking a method whether it applies, may take."""
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_CLASS = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_LONGEST, _LONGEST_TEXT = 120, 300
+"""Letters of a variant's name, and of what is said of a method."""
 _FLAGS = ("adaptive", "evades", "differentiable")
 _KINDS = ("attack", "hardening", "detector")
 
@@ -54,11 +61,17 @@ def offers_of(file: Path, root: Path, seconds: float = SECONDS) -> list[Offer]:
         with confined(root, (submission_folder(file, root),), seconds, MEMORY_GB) as guest:
             found = guest.ask("", operations.describe, root, file)
     except StepFailed as failure:
-        raise MethodError(failure.reason) from failure
+        raise MethodError(one_line(failure.reason, 600)) from failure
     if not isinstance(found, list):
         raise MethodError("says nothing of its methods")
+    if len(found) > MOST_METHODS * MOST_VARIANTS:
+        raise MethodError(
+            f"has more than {MOST_METHODS * MOST_VARIANTS} variants: list fewer values in params"
+        )
     classes: dict[str, type[StandIn]] = {}
-    return [_offer(described, classes) for described in found]
+    offers = [_offer(described, classes) for described in found]
+    _check_offers(offers)
+    return offers
 
 
 def ask_skip(
@@ -71,29 +84,28 @@ def ask_skip(
     """
     folder = submission_folder(file, root)
     with confined(root, (folder,), SECONDS, MEMORY_GB, frozenset({variant})) as guest:
-        return stand_in(method, origin, guest).skip(task)
+        reason = stand_in(method, origin, guest).skip(task)
+        return None if reason is None else one_line(reason) or "it does not say why"
 
 
 def submission_folder(file: Path, root: Path) -> Path:
     """The folder right below ``submissions/`` that a file belongs to; the file itself where it lies loose."""
-    first = file.resolve().relative_to(root.resolve() / "submissions").parts[0]
-    return root.resolve() / "submissions" / first
+    home = root.resolve() / "submissions"
+    for path, above in ((file, root / "submissions"), (file, home), (file.resolve(), home)):
+        if path.is_relative_to(above) and path != above:
+            return home / path.relative_to(above).parts[0]
+    raise MethodError(f"{one_line(file.name, 100)} is not below submissions/: put the file itself there")
 
 
 def _offer(described: object, classes: dict[str, type[StandIn]]) -> Offer:
     if not isinstance(described, Mapping):
         raise MethodError("says nothing of its methods")
     class_name, settings, kind = (described.get(key) for key in ("class_name", "settings", "kind"))
-    if not isinstance(class_name, str) or not class_name.isidentifier() or kind not in _KINDS:
+    if not isinstance(class_name, str) or not _CLASS.fullmatch(class_name) or kind not in _KINDS:
         raise MethodError("says nothing of its methods")
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise MethodError(f"class {class_name} has settings that are no numbers, texts or lists of them")
-    try:
-        json.dumps(settings)
-    except TypeError as error:
-        raise MethodError(
-            f"class {class_name} has settings that are no numbers, texts or lists of them"
-        ) from error
+    check_settings(settings, class_name)
     if class_name not in classes:
         facts = _checked(described.get("facts"), class_name)
         classes[class_name] = stand_in_class(kind, class_name, facts, described.get("decides") is not False)
@@ -101,7 +113,23 @@ def _offer(described: object, classes: dict[str, type[StandIn]]) -> Offer:
     made = stand_in(method, Origin("", class_name, json.dumps(settings)))
     if described.get("variant") != made.variant:
         raise MethodError(f"class {class_name} changes how its variants are named: leave `variant` as it is")
+    if len(made.variant) > _LONGEST:
+        raise MethodError(
+            f"variant {made.variant[:60]}... has a name of more than {_LONGEST} letters: shorten it"
+        )
     return Offer(made.variant, settings, class_name, method)
+
+
+def _check_offers(offers: list[Offer]) -> None:
+    """Refuses what would be told apart by nobody, or would never end."""
+    counts = Counter(offer.class_name for offer in offers)
+    if len(counts) > MOST_METHODS or max(counts.values(), default=0) > MOST_VARIANTS:
+        raise MethodError(
+            f"has more than {MOST_METHODS} methods, or more than {MOST_VARIANTS} variants of one: offer fewer"
+        )
+    repeated = [name for name, count in Counter(offer.variant for offer in offers).items() if count > 1]
+    if repeated:
+        raise MethodError(f"two variants read {repeated[0]!r}: give settings that differ when shown")
 
 
 def _checked(facts: object, class_name: str) -> dict[str, Any]:
@@ -110,11 +138,19 @@ def _checked(facts: object, class_name: str) -> dict[str, Any]:
         raise MethodError(f"class {class_name} says nothing of itself")
     name, paper, tracks = facts.get("name"), facts.get("paper"), facts.get("tracks")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise MethodError(f"class {class_name} needs a name of letters, digits and _, not {name!r}")
+        shown = one_line(name, 60) if isinstance(name, str) else f"a {type(name).__name__}"
+        raise MethodError(f"class {class_name} needs a name of letters, digits and _, not {shown!r}")
     if not isinstance(paper, str) or not paper:
         raise MethodError(f'class {class_name} needs a class attribute paper = "..."')
+    if len(paper) > _LONGEST_TEXT or not is_printable(paper):
+        raise MethodError(f"class {class_name}: paper must be one line of {_LONGEST_TEXT} letters at most")
     if not isinstance(tracks, list) or not all(isinstance(track, str) for track in tracks):
         raise MethodError(f'class {class_name} needs tracks = ("saliency",) or the like')
+    for track in tracks[: len(TASK_CLASSES) + 1]:
+        if track not in TASK_CLASSES:
+            raise MethodError(f"class {class_name}: {unknown('track', one_line(track, 60), TASK_CLASSES)}")
+    if len(set(tracks)) < len(tracks):
+        raise MethodError(f"class {class_name} names a track twice: name each once in `tracks`")
     if facts.get("control"):
         raise MethodError(f"class {class_name} says control = True: controls are the project's own")
     flags = {name: facts[name] for name in _FLAGS if isinstance(facts.get(name), bool)}

@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from benchmark.boards.results import IDENTITY
 from benchmark.errors import PotemkinError
+from benchmark.files.fields import validated
+from benchmark.files.yaml import dump_yaml, read_mapping
 from benchmark.tasks.parts import Part, Task
 
 CELL = ["attack", "defense", "mode", "seed"]
@@ -133,11 +134,13 @@ def load_floor(root: Path, task: Task) -> tuple[NoiseFloor | None, str]:
     if not file.is_file():
         return None, f"{task.id} has no noise floor, so values are reproduced or different; {measure}"
     try:
-        floor = NoiseFloor.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
-        what = error.errors()[0] if isinstance(error, ValidationError) else None
-        place = f"field {'.'.join(str(part) for part in what['loc'])}: {what['msg']}" if what else "no YAML"
+        floor = validated(TypeAdapter(NoiseFloor), read_mapping(file, shown))
+    except ValidationError as error:
+        what = error.errors()[0]
+        place = f"field {'.'.join(str(part) for part in what['loc'])}: {what['msg']}"
         raise PotemkinError(f"{shown}: {place}; {measure} anew") from None
+    except PotemkinError as error:
+        raise PotemkinError(f"{error}; {measure} anew") from None
     if (floor.task, floor.version) != (task.id, task.version):
         return None, f"{shown} is of {floor.task}, version {floor.version}, and not used; {measure}"
     return floor, ""
@@ -167,8 +170,7 @@ def _flow_lines(fields: Mapping[str, Any]) -> str:
 
 
 def _flow(value: Any) -> str:
-    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6)
-    return text.removesuffix("\n").removesuffix("\n...")
+    return dump_yaml(value, flow=True, width=10**6).removesuffix("\n").removesuffix("\n...")
 
 
 def kind_floor(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import itertools
 import json
 import sys
 from collections.abc import Iterable
@@ -19,6 +18,8 @@ from typing import Any
 
 from benchmark.api import Method, TaskFacts
 from benchmark.errors import MethodError
+from benchmark.files.folders import code_below, submissions
+from benchmark.files.names import one_line
 from benchmark.isolation.stand_ins import Origin, StandIn, stand_in
 from benchmark.isolation.submitted import ask_skip, offers_of
 from benchmark.methods.artefact import ARTEFACT, stored_attack
@@ -82,10 +83,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Problem:
-    """A file that could not be loaded."""
+    """A file that could not be loaded, and why: both one printable line."""
 
     file: str
     reason: str
+
+    def __post_init__(self) -> None:
+        """Whatever stands in a stranger's names and errors, it is shown on one line."""
+        object.__setattr__(self, "file", one_line(self.file, 200))  # frozen: set once, here
+        object.__setattr__(self, "reason", one_line("; ".join(self.reason.splitlines()), 600))
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,9 @@ def find_methods(root: Path) -> Registry:
         sys.path.insert(0, str(root))
     entries: list[Entry] = []
     problems: list[Problem] = []
-    for file in _method_files(root):
+    folders, odd = _sound(root)
+    problems.extend(odd)
+    for file in [*_own_files(root), *(file for top in folders for file in code_below(top))]:
         name = file.relative_to(root).as_posix()
         try:
             if file.is_relative_to(root / "submissions"):
@@ -140,17 +148,36 @@ def find_methods(root: Path) -> Registry:
         except MethodError as error:
             problems.append(Problem(name, str(error)))
         except (Exception, SystemExit) as error:  # whatever a file raises when imported
-            problems.append(Problem(name, f"{type(error).__name__}: {error}"))
+            problems.append(Problem(name, _raised(error)))
     entries, taken = _unique(entries, root)
     problems.extend(taken)
-    handed_in, faulty = _handed_in(root, {entry.name for entry in entries})
+    handed_in, faulty = _handed_in(root, folders, {entry.name for entry in entries})
     entries, problems = [*entries, *handed_in], [*problems, *faulty]
     return Registry(tuple(sorted(entries, key=lambda e: (e.kind, e.variant))), tuple(problems))
 
 
-def _method_files(root: Path) -> list[Path]:
-    files = itertools.chain.from_iterable(sorted((root / f).rglob("*.py")) for f in FOLDERS)
-    return [file for file in files if file.name != "__init__.py"]
+def _raised(error: BaseException) -> str:
+    """What an exception says, even where it cannot say it."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
+
+
+def _own_files(root: Path) -> list[Path]:
+    return [file for file in sorted((root / "baselines").rglob("*.py")) if file.name != "__init__.py"]
+
+
+def _sound(root: Path) -> tuple[list[Path], list[Problem]]:
+    """The submissions that are plain files and folders, and what is odd about others."""
+    folders, problems = [], []
+    for top in submissions(root):
+        try:
+            code_below(top)
+            folders.append(top)
+        except MethodError as error:
+            problems.append(Problem(top.relative_to(root).as_posix(), str(error)))
+    return folders, problems
 
 
 def _submitted(file: Path, root: Path) -> list[Entry]:
@@ -171,10 +198,10 @@ def _submitted(file: Path, root: Path) -> list[Entry]:
     ]
 
 
-def _handed_in(root: Path, taken: set[str]) -> tuple[list[Entry], list[Problem]]:
+def _handed_in(root: Path, folders: Iterable[Path], taken: set[str]) -> tuple[list[Entry], list[Problem]]:
     """Attacks that are files of forgeries, and what is wrong with others."""
     entries, problems = [], []
-    for file in sorted((root / "submissions").glob(f"*/{ARTEFACT}")):
+    for file in (folder / ARTEFACT for folder in folders if (folder / ARTEFACT).exists()):
         name = file.parent.name
         try:
             if name in taken:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from safetensors.torch import save
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from benchmark.errors import MethodError, PotemkinError
 from benchmark.failures import StepFailed
 from benchmark.files.assets import sha256_of
 from benchmark.files.writing import write_whole, writing
+from benchmark.files.yaml import dump_yaml
 from benchmark.methods.artefact import ARTEFACT, Manifest, load_manifest
 from benchmark.methods.card import CARD, OPEN, TEMPLATE_AUTHOR, card_problems, load_card
 from benchmark.methods.stored import LARGEST_MB, SUFFIX, StoredForgery, read_tensors, tensors_file
@@ -186,5 +186,5 @@ def _card(name: str, task_id: str, about: About) -> dict[str, object]:
 def _write_yaml(path: Path, fields: dict[str, object]) -> None:
     """Writes a mapping, complete or not at all."""
     aside = path.with_name(f".{path.name}")
-    aside.write_text(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
+    aside.write_text(dump_yaml(fields), encoding="utf-8")
     aside.replace(path)

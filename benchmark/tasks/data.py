@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import AssetError, unknown
-from benchmark.files.assets import network_timeout, sha256_of, verified
+from benchmark.files.assets import entry_names, network_timeout, sha256_of, verified
 from benchmark.files.images import halve, imagenet_classes, pictures_by_class, read_idx, read_pictures
 from benchmark.tasks.data_manifest import (
     EmbeddedEntry,
@@ -26,7 +26,6 @@ from benchmark.tasks.data_manifest import (
     PackageDataEntry,
     RangedEntry,
     TorchvisionDataEntry,
-    data_entries,
     data_entry,
 )
 
@@ -76,7 +75,7 @@ class Data:
 
 def dataset_names(root: Path) -> list[str]:
     """All data sets in the manifest's order; raises ``TaskError`` for a broken manifest."""
-    return list(data_entries(root))
+    return entry_names(root / "tasks" / "datasets.yaml")
 
 
 def load_data(name: str, root: Path) -> Data:

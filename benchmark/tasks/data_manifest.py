@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
-from benchmark.errors import unknown
-from benchmark.files.assets import Entry, Sha256, read_manifest
+from benchmark.files.assets import Entry, Name, RelativePath, Sha256, Size, read_entry, read_manifest
 
 SplitName = Literal["attacker", "evaluation"]
 SPLITS: tuple[str, ...] = get_args(SplitName)
 """The attacker may use ``attacker``; cases and accuracies come from ``evaluation``."""
+
+
+Place = Annotated[int, Field(ge=0, le=10**9)]
+"""Where in a data set's order a split begins or ends."""
 
 
 class DataEntry(Entry):
@@ -25,7 +28,7 @@ class DataEntry(Entry):
 class RangedEntry(DataEntry):
     """A data set in a fixed order, whose splits are ranges ``[start, end)`` of it."""
 
-    splits: dict[SplitName, tuple[NonNegativeInt, PositiveInt]]
+    splits: dict[SplitName, tuple[Place, Place]]
 
     @model_validator(mode="after")
     def _disjoint_splits(self) -> Self:
@@ -39,37 +42,52 @@ class RangedEntry(DataEntry):
         return self
 
 
+def _check_crop(resize: int, crop: int) -> None:
+    if crop > resize:
+        raise ValueError(f"crop must not be larger than the resized picture: {crop} of {resize} pixels")
+
+
 class EmbeddedEntry(RangedEntry):
     """Gzipped idx files that the project ships."""
 
     source: Literal["embedded"]
-    images: str
+    images: RelativePath
     images_sha256: Sha256
-    labels: str
+    labels: RelativePath
     labels_sha256: Sha256
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], Field(min_length=1, max_length=100_000)]
 
 
 class PackageDataEntry(RangedEntry):
     """ImageNet pictures inside an installed package, whose names end in the class index."""
 
     source: Literal["package"]
-    package: str
-    distribution: str
-    pattern: str
-    resize: PositiveInt
-    crop: PositiveInt
+    package: Name
+    distribution: Name
+    pattern: RelativePath
+    resize: Size
+    crop: Size
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        _check_crop(self.resize, self.crop)
+        return self
 
 
 class FolderEntry(DataEntry):
     """The user's ImageNet pictures, one folder per class, named by its WordNet id."""
 
     source: Literal["folder"]
-    variable: str
+    variable: Name
     path: str
-    resize: PositiveInt
-    crop: PositiveInt
-    seed: int = 0
+    resize: Size
+    crop: Size
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        _check_crop(self.resize, self.crop)
+        return self
 
 
 class TorchvisionDataEntry(RangedEntry):
@@ -92,7 +110,4 @@ def data_entries(root: Path) -> dict[str, AnyDataEntry]:
 
 def data_entry(name: str, root: Path) -> AnyDataEntry:
     """One entry; raises ``TaskError`` with the closest name for an unknown one."""
-    entries = data_entries(root)
-    if name not in entries:
-        raise unknown("data set", name, entries)
-    return entries[name]
+    return read_entry(root / "tasks" / "datasets.yaml", "data set", name, _ADAPTER, _SOURCES)

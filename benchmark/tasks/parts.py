@@ -4,57 +4,82 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from benchmark.errors import unknown
+from benchmark.files.fields import shortly
 from benchmark.tasks.data import dataset_names
+from benchmark.tasks.fits import misfits
 from benchmark.victims import victim_names
+
+_FRACTION = re.compile(r"[0-9]{1,9} ?/ ?[0-9]{1,9}")
 
 
 def _fraction(value: object) -> object:
     """``16/255`` as well as ``0.0627``."""
     if isinstance(value, str):
-        try:
-            return float(Fraction(value.replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
-            raise ValueError(f"write a number or a fraction such as 16/255, not {value!r}") from None
+        if not _FRACTION.fullmatch(value) or not int(value.split("/")[1]):
+            raise ValueError("write a number or a fraction such as 16/255")
+        return float(Fraction(value.replace(" ", "")))
     return value
 
 
 Share = Annotated[float, BeforeValidator(_fraction), Field(gt=0, le=1)]
+Count = Annotated[int, Field(gt=0, le=10**9)]
+"""A number of things; whatever is more than any machine can hold is a slip."""
+Index = Annotated[int, Field(ge=0, le=10**9)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""What fits into a column of a table."""
+Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e9, le=1e9)]
+Title = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\n\t]*$")]
+"""One line."""
+Item = TypeVar("Item")
+
+
+def _distinct(items: list[Item]) -> list[Item]:
+    """The list, unless something is in it twice."""
+    for place, item in enumerate(items):
+        if item in items[:place]:
+            raise ValueError(f"names {shortly(item)} twice; name it once")
+    return items
+
+
+Distinct = Annotated[list[Item], Field(max_length=10_000), AfterValidator(_distinct)]
+"""A list in which nothing stands twice."""
 
 
 class Part(BaseModel):
     """A mapping of fields; an unknown one is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ExplainerSpec(Part):
     """The explanation method under attack and its settings."""
 
     name: str
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default={}, max_length=100)
 
 
 class LimitSpec(Part):
     """What one step of a cell may take before it is stopped."""
 
-    seconds: float = Field(default=300, gt=0)
-    memory_gb: float = Field(default=8, gt=0)
+    seconds: Finite = Field(default=300, gt=0)
+    memory_gb: Finite = Field(default=8, gt=0)
 
 
 class PoolSpec(Part):
     """Clean networks: on some a detector's threshold is set, others it is tested on."""
 
-    calibration: list[str] = Field(min_length=1)
-    negatives: list[str] = Field(min_length=1)
+    calibration: Distinct[str] = Field(min_length=1)
+    negatives: Distinct[str] = Field(min_length=1)
     false_positive_rate: float = Field(default=0.05, gt=0, lt=1)
 
     def victims(self) -> list[str]:
@@ -76,16 +101,18 @@ class Task(Part):
     """What is fixed about a task of any track; its id is its file below ``tasks/``, ``<track>/<name>``."""
 
     id: str
-    version: int = Field(ge=1)
-    title: str
+    version: Count
+    title: Title
     track: str
     victim: str
     data: str
     explainer: ExplainerSpec
-    modes: list[Literal["oblivious", "adaptive"]] = Field(default=["oblivious", "adaptive"], min_length=1)
-    defenses: list[Literal["hardening", "detector"]] = Field(default=["hardening", "detector"], min_length=1)
-    leaves_out: list[str] = []
-    seeds: list[int] = Field(default=[0], min_length=1)
+    modes: Distinct[Literal["oblivious", "adaptive"]] = Field(default=["oblivious", "adaptive"], min_length=1)
+    defenses: Distinct[Literal["hardening", "detector"]] = Field(
+        default=["hardening", "detector"], min_length=1
+    )
+    leaves_out: Distinct[str] = []
+    seeds: Distinct[Seed] = Field(default=[0], min_length=1)
     precision: Literal["float32", "float64"] = "float32"
     limits: LimitSpec = LimitSpec()
 
@@ -116,10 +143,16 @@ class Task(Part):
 
     def problems(self, root: Path) -> Iterator[str]:
         """``field NAME: what is wrong`` for names that exist nowhere."""
-        if self.data not in dataset_names(root):
-            yield f"field data: {unknown('name', self.data, dataset_names(root))}"
-        if self.victim not in victim_names(root):
-            yield f"field victim: {unknown('name', self.victim, victim_names(root))}"
+        found = False
+        for field, name, known in (
+            ("data", self.data, dataset_names(root)),
+            ("victim", self.victim, victim_names(root)),
+        ):
+            if name not in known:
+                found = True
+                yield f"field {field}: {unknown('name', name, known)}"
+        if not found:
+            yield from misfits(self.data, [self.victim], root)
 
 
 NOT_RUN = frozenset({"title", "metrics", "constraints", "limits", "seeds", "modes", "defenses", "leaves_out"})
@@ -174,19 +207,25 @@ class NetworkTask(Task):
                 yield f"field cases.{index}.victim: {unknown('name', name, known)}"
         if self.pools:
             yield from self.pools.problems(known)
+        others = [name for name in self.victims() if name in known and name != self.victim]
+        yield from misfits(self.data, others, root)
 
 
 def explainer_problems(spec: ExplainerSpec, name: str, settings: type[Part]) -> Iterator[str]:
     """``field NAME: what is wrong`` for an explainer that must have a name and settings of a class."""
     if spec.name != name:
         yield f"field explainer.name: {unknown('name', spec.name, [name])}"
+    yield from setting_problems(spec.settings, settings)
+
+
+def setting_problems(given: Mapping[str, Any], settings: type[Part]) -> Iterator[str]:
+    """``field explainer.settings.NAME: what is wrong`` for settings that are none of a class."""
     known = settings.model_fields
-    for setting in spec.settings.keys() - known.keys():
+    for setting in given.keys() - known.keys():
         yield f"field explainer.settings: {unknown('setting', setting, known)}"
     try:  # strictly: the explainer is given what the file says, and would fail with 3.0 or "3" steps
-        given = {key: spec.settings[key] for key in known.keys() & spec.settings}
-        settings.model_validate(given, strict=True)
+        settings.model_validate({key: given[key] for key in known.keys() & given}, strict=True)
     except ValidationError as error:
         for problem in error.errors():
             place, value = problem["loc"][0], problem["input"]
-            yield f"field explainer.settings.{place}: {problem['msg']}; it is {value!r}"
+            yield f"field explainer.settings.{place}: {problem['msg']}; it is {shortly(value)}"

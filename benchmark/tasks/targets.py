@@ -14,8 +14,16 @@ from PIL import Image
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from benchmark.errors import AssetError, TaskError, unknown
-from benchmark.files.assets import Entry, Sha256, read_manifest, verified
+from benchmark.errors import AssetError, TaskError
+from benchmark.files.assets import (
+    Entry,
+    RelativePath,
+    Sha256,
+    entry_names,
+    read_entry,
+    read_manifest,
+    verified,
+)
 
 _MODES = {1: "L", 3: "RGB"}
 
@@ -24,7 +32,7 @@ class TargetEntry(Entry):
     """A picture that the project ships."""
 
     source: Literal["picture"] = "picture"
-    picture: str
+    picture: RelativePath
     picture_sha256: Sha256
     licence: str
     origin: str
@@ -40,7 +48,7 @@ def target_entries(root: Path) -> dict[str, TargetEntry]:
 
 def target_names(root: Path) -> list[str]:
     """All targets in the manifest's order."""
-    return list(target_entries(root))
+    return entry_names(root / "tasks" / "targets.yaml")
 
 
 def target_sha256(name: str, root: Path) -> str:
@@ -85,7 +93,4 @@ def load_target(name: str, root: Path, size: tuple[int, int, int]) -> Tensor:
 
 
 def _entry(name: str, root: Path) -> TargetEntry:
-    entries = target_entries(root)
-    if name not in entries:
-        raise unknown("target", name, entries)
-    return entries[name]
+    return read_entry(root / "tasks" / "targets.yaml", "target", name, _ADAPTER, set())

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from benchmark.errors import PotemkinError, TaskError, unknown
+from benchmark.files.fields import sentences, shortly, validated
+from benchmark.files.yaml import read_mapping
 from benchmark.tasks.classes import TASK_CLASSES, task_class
-from benchmark.tasks.parts import Task
+from benchmark.tasks.parts import Distinct, Part, Task, Title
 
 __all__ = ["Suite", "Task", "load_suite", "load_suites", "load_task", "task_ids"]
+
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,100}/[A-Za-z0-9_.-]{1,100}")
 
 
 @dataclass(frozen=True)
@@ -35,28 +40,28 @@ class Suite:
     problems: tuple[str, ...]
 
 
+class SuiteEntry(Part):
+    """A suite, as its file says it."""
+
+    title: Title
+    tasks: Distinct[str] = Field(min_length=1)
+
+
 def load_suites(root: Path) -> dict[str, tuple[str, list[str]]]:
     """Title and task ids of every suite; raises ``TaskError`` for a file that is not as it should be."""
-    file = root / "tasks" / "suites.yaml"
-    content = _read(file, root)
-    suites = {}
-    for name, fields in content.items():
-        if not isinstance(fields, dict) or set(fields) != {"title", "tasks"}:
-            raise TaskError(
-                f"{_shown(file, root)}: suite {name!r}: it must have exactly the fields title and tasks"
-            )
-        if not isinstance(fields["tasks"], list) or not fields["tasks"]:
-            raise TaskError(f"{_shown(file, root)}: suite {name!r}: field tasks: give a list of task ids")
-        suites[str(name)] = (str(fields["title"]), [str(task) for task in fields["tasks"]])
-    return suites
+    file = _suites_file(root)
+    return {name: _suite(name, fields, root) for name, fields in _read(file, root).items()}
 
 
 def load_suite(name: str, root: Path) -> Suite:
-    """A suite with all of its tasks that can be read; raises ``TaskError`` for an unknown name."""
-    suites = load_suites(root)
+    """A suite with all of its tasks that can be read; raises ``TaskError`` for an unknown or a wrong one.
+
+    What is wrong with other suites does not matter here.
+    """
+    suites = _read(_suites_file(root), root)
     if name not in suites:
         raise unknown("suite", name, suites)
-    title, ids = suites[name]
+    title, ids = _suite(name, suites[name], root)
     tasks, problems = [], []
     for task_id in ids:
         try:
@@ -64,6 +69,25 @@ def load_suite(name: str, root: Path) -> Suite:
         except PotemkinError as error:
             problems.append(str(error))
     return Suite(name, title, tuple(tasks), tuple(ids), tuple(problems))
+
+
+def _suites_file(root: Path) -> Path:
+    return root / "tasks" / "suites.yaml"
+
+
+def _suite(name: str, fields: Any, root: Path) -> tuple[str, list[str]]:
+    """Title and task ids of a suite."""
+    shown = f"{_shown(_suites_file(root), root)}: suite {name!r}"
+    if not isinstance(fields, dict) or set(fields) != {"title", "tasks"}:
+        raise TaskError(f"{shown}: it must have exactly the fields title and tasks")
+    if not isinstance(fields["tasks"], list) or not fields["tasks"]:
+        raise TaskError(f"{shown}: field tasks: give a list of task ids")
+    try:
+        entry = validated(TypeAdapter(SuiteEntry), fields)
+    except ValidationError as error:
+        found = sentences(error.errors(), lambda detail: _complaint(detail, SuiteEntry))
+        raise TaskError(f"{shown}: {'; '.join(found)}") from None
+    return entry.title, entry.tasks
 
 
 def task_ids(root: Path) -> list[str]:
@@ -80,20 +104,20 @@ def load_task(task_id: str, root: Path) -> Task:
             victim, data set or explainer that does not exist; the message says which and what to write.
     """
     file = root / "tasks" / f"{task_id}.yaml"
-    if not file.is_file():
+    if not _ID.fullmatch(task_id) or not file.exists():
         raise unknown("task", task_id, task_ids(root))
     fields = _read(file, root)
     if "id" in fields:
         raise TaskError(f"{_shown(file, root)}: field id: remove it, the id is the file's name")
     track = fields.get("track", task_id.split("/")[0])
-    if track not in TASK_CLASSES:
+    if not isinstance(track, str) or track not in TASK_CLASSES:
         hint = unknown("track", str(track), TASK_CLASSES)
-        raise TaskError(f"{_shown(file, root)}: field track: {hint}; it is {track!r}")
+        raise TaskError(f"{_shown(file, root)}: field track: {hint}; it is {shortly(track)}")
     kind = task_class(track)
     try:
-        task = kind(id=task_id, **fields)
+        task = validated(TypeAdapter(kind), {"id": task_id, **fields})
     except ValidationError as error:
-        complaints = "; ".join(_complaint(detail, kind) for detail in error.errors())
+        complaints = "; ".join(sentences(error.errors(), lambda detail: _complaint(detail, kind)))
         raise TaskError(f"{_shown(file, root)}: {complaints}") from None
     for problem in task.problems(root):
         raise TaskError(f"{_shown(file, root)}: {problem}")
@@ -112,7 +136,7 @@ def _complaint(detail: Any, kind: type[BaseModel]) -> str:
         return f"field {place}: {unknown('field', str(detail['loc'][-1]), siblings)}"
     if detail["type"] == "missing":
         return f"field {place}: missing; add it"
-    return f"field {place}: {detail['msg']}; it is {detail['input']!r}"
+    return f"field {place}: {detail['msg']}; it is {shortly(detail['input'])}"
 
 
 def _model_at(kind: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel]:
@@ -128,20 +152,7 @@ def _model_at(kind: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseMo
 
 
 def _read(file: Path, root: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TaskError(f"cannot read {_shown(file, root)}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise TaskError(f"{_shown(file, root)} is not UTF-8 text: {error}") from None
-    except yaml.YAMLError as error:
-        raise TaskError(f"{_shown(file, root)} is not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise TaskError(f"{_shown(file, root)} must be a mapping of fields")
-    for name in content:
-        if not isinstance(name, str):
-            raise TaskError(f"{_shown(file, root)}: {name!r} is no name of a field; put quotes around it")
-    return content
+    return read_mapping(file, _shown(file, root))
 
 
 def _shown(file: Path, root: Path) -> str:

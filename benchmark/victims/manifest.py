@@ -8,14 +8,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     Field,
     PositiveFloat,
-    PositiveInt,
+    StringConstraints,
     TypeAdapter,
     field_validator,
     model_validator,
 )
 
-from benchmark.errors import unknown
-from benchmark.files.assets import Entry, Sha256, read_manifest
+from benchmark.files.assets import Entry, Name, RelativePath, Sha256, Size, read_entry, read_manifest
 from benchmark.victims.architectures import ARCHITECTURES
 
 
@@ -24,8 +23,8 @@ class VictimEntry(Entry):
 
     mean: tuple[float, ...]
     deviation: tuple[PositiveFloat, ...]
-    size: tuple[PositiveInt, PositiveInt, PositiveInt]
-    classes: PositiveInt
+    size: tuple[Size, Size, Size]
+    classes: Size
     licence: str
     origin: str
 
@@ -45,7 +44,7 @@ class CheckpointEntry(VictimEntry):
     source: Literal["checkpoint"]
     architecture: str
     settings: dict[str, Any]
-    weights: str
+    weights: RelativePath
     sha256: Sha256
 
     @field_validator("architecture")
@@ -60,11 +59,11 @@ class PackageEntry(VictimEntry):
     """Weights inside an installed Python package, for a timm architecture."""
 
     source: Literal["package"]
-    package: str
-    distribution: str
-    file: str
+    package: Name
+    distribution: Name
+    file: RelativePath
     sha256: Sha256
-    architecture: str
+    architecture: Name
     layout: Literal["timm", "efficientnet-pytorch"] = "timm"
 
 
@@ -72,16 +71,20 @@ class TorchvisionEntry(VictimEntry):
     """A torchvision model with weights from PyTorch's hub, hashed by their file name."""
 
     source: Literal["torchvision"]
-    name: str
-    weights: str
+    name: Name
+    weights: Name
+
+
+HubName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,199}$")]
+"""A model's name or a revision on a hub."""
 
 
 class TimmEntry(VictimEntry):
     """A timm model with safetensors weights from the Hugging Face hub."""
 
     source: Literal["timm"]
-    name: str
-    revision: str = "main"
+    name: HubName
+    revision: HubName = "main"
     sha256: Sha256 | None = None
 
 
@@ -97,7 +100,4 @@ def victim_entries(root: Path) -> dict[str, AnyEntry]:
 
 def victim_entry(name: str, root: Path) -> AnyEntry:
     """One entry; raises ``TaskError`` with the closest name for an unknown one."""
-    entries = victim_entries(root)
-    if name not in entries:
-        raise unknown("victim", name, entries)
-    return entries[name]
+    return read_entry(root / "tasks" / "victims.yaml", "victim", name, _ADAPTER, _SOURCES)

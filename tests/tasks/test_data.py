@@ -19,6 +19,7 @@ from PIL import Image
 from benchmark.errors import AssetError, TaskError
 from benchmark.files.assets import sha256_of
 from benchmark.tasks.data import data_sha256, dataset_names, load_data
+from benchmark.tasks.data_manifest import data_entry
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPERS = {"licence": "MIT", "origin": "made by a test"}
@@ -148,7 +149,7 @@ def test_splits_beyond_the_data_are_refused(tmp_path: Path) -> None:
 def test_an_unknown_field_is_named_with_file_and_entry(tmp_path: Path) -> None:
     root = write_embedded(tmp_path, colour="red")
     with pytest.raises(TaskError, match=r"datasets\.yaml: entry 'tiny': colour: unknown field"):
-        dataset_names(root)
+        data_entry("tiny", root)
 
 
 def test_wrong_hash_and_missing_file(tmp_path: Path) -> None:

@@ -150,5 +150,5 @@ def test_a_wrong_entry_is_named_with_its_field(tmp_path: Path, changes: dict[str
 
 
 def test_a_project_without_targets_says_so(tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match=r"cannot read the manifest .*targets\.yaml"):
+    with pytest.raises(TaskError, match=r"cannot read tasks/targets\.yaml"):
         target_names(tmp_path)

@@ -169,15 +169,15 @@ def test_a_wrong_field_is_named_with_file_and_entry(
 ) -> None:
     root = write_manifest(tmp_path, **{**CHECKPOINT, **change})
     with pytest.raises(TaskError, match=rf"victims\.yaml: entry 'tiny': .*{field}"):
-        victim_names(root)
+        victim_entries(root)
 
 
 def test_a_missing_field_or_manifest_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match=r"cannot read the manifest .*victims\.yaml"):
+    with pytest.raises(TaskError, match=r"cannot read tasks/victims\.yaml"):
         victim_names(tmp_path)
     fields = {key: value for key, value in CHECKPOINT.items() if key != "licence"}
     with pytest.raises(TaskError, match="licence: missing field"):
-        victim_names(write_manifest(tmp_path, **fields))
+        victim_entries(write_manifest(tmp_path, **fields))
 
 
 def test_an_unknown_name_suggests_the_closest() -> None:

@@ -51,7 +51,12 @@ def check_submission(path: Path, root: Path, seconds: float = SECONDS) -> Report
 def _load(folder: Path, root: Path, report: Report, clock: Clock) -> list[tuple[Path, Offer]]:
     """Every variant of every method in a folder."""
     found: list[tuple[Path, Offer]] = []
-    for file in files_of(folder):
+    try:
+        files = files_of(folder)
+    except MethodError as error:
+        report.refuse(str(error))
+        return found
+    for file in files:
         try:
             found += [(file, offer) for offer in offers_of(file, root, clock.patience(known=False))]
         except MethodError as error:

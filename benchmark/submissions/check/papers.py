@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmark.errors import MethodError, unknown
+from benchmark.files.folders import code_below, submissions
+from benchmark.files.names import one_line
 from benchmark.isolation.submitted import Offer
 from benchmark.methods.card import CARD, card_problems, load_card
 from benchmark.submissions.check.findings import Report, fix_of
 from benchmark.tasks.classes import TASK_CLASSES
 
 _README_BYTES = 20
-_FOLDERS = ("baselines", "submissions")
 
 
 def submission_of(path: Path, root: Path) -> Path:
@@ -22,7 +24,10 @@ def submission_of(path: Path, root: Path) -> Path:
     Raises:
         MethodError: there is none, or it lies elsewhere.
     """
-    found, home = path.resolve(), root.resolve() / "submissions"
+    try:
+        found, home = path.resolve(), root.resolve() / "submissions"
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a name that none can have
+        raise MethodError(f"{one_line(path)} cannot be read: {one_line(error)}") from None
     if not found.exists():
         raise MethodError(f"{path} does not exist: give a submission's folder or its method.py")
     if not found.is_relative_to(home) or found == home:
@@ -34,8 +39,8 @@ def submission_of(path: Path, root: Path) -> Path:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Its Python files, which may all define methods."""
-    return [file for file in sorted(folder.rglob("*.py")) if file.name != "__init__.py"]
+    """Its Python files, which may all define methods; raises ``MethodError`` for an odd folder."""
+    return code_below(folder)
 
 
 def check_papers(folder: Path, offers: list[Offer], report: Report) -> None:
@@ -74,16 +79,18 @@ def check_names(root: Path, folder: Path, offers: list[Offer], report: Report) -
 
 def _names(root: Path, own: Path) -> Iterator[tuple[str, Path]]:
     """Names of all other methods, as their classes spell them out: read, not run."""
-    for top in _FOLDERS:
-        for file in sorted((root / top).rglob("*.py")):
-            if not file.is_relative_to(own):
-                yield from ((name, file) for name in _spelled(file))
+    files = [*sorted((root / "baselines").rglob("*.py"))]
+    for top in submissions(root):
+        with contextlib.suppress(MethodError):  # an odd folder registers nothing
+            files += code_below(top) if top != own else []
+    for file in files:
+        yield from ((name, file) for name in _spelled(file))
 
 
 def _spelled(file: Path) -> Iterator[str]:
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (SyntaxError, ValueError, OSError):
+    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError):
         return
     for node in tree.body:
         if not isinstance(node, ast.ClassDef):

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from benchmark.files.names import safe_name
 from benchmark.tracks.drawing import Artefacts, Cell, Pixels, captioned, joined, shown
 
 _CONTRAST = 5
@@ -27,7 +28,7 @@ def pictures(
     """A picture for every undefended cell."""
     for cell in cells:
         if cell.defense.variant == "none":
-            name = f"{cell.task.id}/{cell.attack.variant}-{cell.seed}-{cell.id[:8]}"
+            name = f"{cell.task.id}/{safe_name(cell.attack.variant)}-{cell.seed}-{cell.id[:8]}"
             yield name, partial(_strip, cell, samples, store)
 
 

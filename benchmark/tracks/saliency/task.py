@@ -9,8 +9,55 @@ from typing import Literal
 from pydantic import Field
 
 from benchmark.errors import unknown
-from benchmark.explainers import explainer_names, explainer_settings
-from benchmark.tasks.parts import NOT_RUN, Part, Share, Task, identity
+from benchmark.explainers import explainer_names
+from benchmark.tasks.data import dataset_names
+from benchmark.tasks.fits import image_count
+from benchmark.tasks.parts import (
+    NOT_RUN,
+    Count,
+    Distinct,
+    Finite,
+    Part,
+    Share,
+    Task,
+    identity,
+    setting_problems,
+)
+
+
+class StepSettingSpec(Part):
+    """Settings of an explainer that goes along a path."""
+
+    steps: Count = 30
+
+
+class NoiseSettingSpec(Part):
+    """Settings of an explainer that averages over noise."""
+
+    samples: Count = 16
+    scale: Finite = Field(default=0.1, ge=0)
+    uniform: bool = False
+
+
+class RuleSettingSpec(Part):
+    """Settings of layerwise relevance propagation."""
+
+    stabilizer: Finite = Field(default=1e-6, gt=0)
+
+
+class PatternSettingSpec(Part):
+    """Settings of an explainer that learns patterns."""
+
+    images: Count = 1000
+
+
+SETTINGS: dict[str, type[Part]] = {
+    "integrated_gradients": StepSettingSpec,
+    "smoothgrad": NoiseSettingSpec,
+    "lrp": RuleSettingSpec,
+    "pattern_attribution": PatternSettingSpec,
+}
+"""What a task may set of an explainer; the others have no settings."""
 
 
 class TargetSpec(Part):
@@ -23,7 +70,7 @@ class BudgetSpec(Part):
     """What an attack may spend: largest change of an input value, explanations per sample."""
 
     linf: Share
-    explanations: int | None = Field(default=None, gt=0)
+    explanations: Count | None = None
 
 
 class ConstraintSpec(Part):
@@ -36,14 +83,14 @@ class MetricSpec(Part):
     """Similarities to report and the one that ``manipulation`` is made of."""
 
     primary: Literal["pcc_target", "ssim_target"] = "pcc_target"
-    report: list[Literal["pcc", "ssim", "lpips", "stlpips", "mse"]] = ["pcc", "ssim", "mse"]
+    report: Distinct[Literal["pcc", "ssim", "lpips", "stlpips", "mse"]] = ["pcc", "ssim", "mse"]
 
 
 class CalibrationSpec(Part):
     """Natural images that a detector's threshold is set on, and others that it is tested on."""
 
-    images: int = Field(default=128, gt=0)
-    negatives: int = Field(default=64, gt=0)
+    images: Count = 128
+    negatives: Count = 64
     false_positive_rate: float = Field(default=0.05, gt=0, lt=1)
 
 
@@ -52,8 +99,8 @@ class SaliencyTask(Task):
 
     track: Literal["saliency"]
     target: TargetSpec = TargetSpec()
-    cases: int = Field(gt=0)
-    batch: int = Field(default=16, gt=0)
+    cases: Count
+    batch: Count = 16
     budget: BudgetSpec
     constraints: ConstraintSpec = ConstraintSpec()
     metrics: MetricSpec = MetricSpec()
@@ -81,10 +128,21 @@ class SaliencyTask(Task):
         if self.explainer.name not in explainer_names():
             yield f"field explainer.name: {unknown('name', self.explainer.name, explainer_names())}"
             return
-        settings = explainer_settings(self.explainer.name)
-        for setting in self.explainer.settings:
-            if setting not in settings:
-                yield f"field explainer.settings: {unknown('setting', setting, settings)}"
+        yield from setting_problems(self.explainer.settings, SETTINGS.get(self.explainer.name, Part))
         primary = self.metrics.primary.removesuffix("_target")
         if primary not in self.metrics.report:
             yield f"field metrics.report: add {primary}, the primary metric"
+        yield from self._too_few_images(root)
+
+    def _too_few_images(self, root: Path) -> Iterator[str]:
+        """What needs more images than a split of the data has."""
+        if self.data not in dataset_names(root):
+            return
+        wanted = {
+            "cases": ("evaluation", 2 * self.cases + self.calibration.negatives),  # each has a target
+            "calibration.images": ("attacker", self.calibration.images),
+        }
+        for field, (split, images) in wanted.items():
+            count = image_count(self.data, split, root)
+            if count is not None and images > count:
+                yield f"field {field}: {images} images of split {split} are needed, {self.data} has {count}"

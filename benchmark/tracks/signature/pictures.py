@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmark.api import Trigger
+from benchmark.files.names import safe_name
 from benchmark.tracks.drawing import Artefacts, Cell, Pixels, captioned, joined, shown
 from benchmark.tracks.signature.signatures import trigger_mask
 from benchmark.tracks.signature.task import SignatureTask
@@ -31,7 +32,8 @@ def pictures(
     """A strip for every cell of a hardening."""
     for cell in cells:
         if cell.defense.kind == "hardening":
-            name = f"{cell.attack.variant}/{cell.defense.variant}-{cell.mode}-{cell.seed}-{cell.id[:8]}"
+            attack, defense = safe_name(cell.attack.variant), safe_name(cell.defense.variant)
+            name = f"{attack}/{defense}-{cell.mode}-{cell.seed}-{cell.id[:8]}"
             yield f"{cell.task.id}/{name}", partial(_strip, cell, store)
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from benchmark.tasks.parts import NetworkTask, Part, Share, explainer_problems
+from benchmark.tasks.parts import Count, Distinct, Finite, Index, NetworkTask, Part, Share, explainer_problems
 from benchmark.victims.manifest import victim_entry
 
 EXPLAINER = "input_agnostic_saliency"
@@ -17,19 +17,19 @@ EXPLAINER = "input_agnostic_saliency"
 class MapSettingSpec(Part):
     """Settings of the map that a task may change; everything else is a defense's business."""
 
-    samples: int = Field(default=16, gt=0)
-    steps: int = Field(default=60, gt=0)
-    spread: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    step: float = Field(default=0.1, gt=0, allow_inf_nan=False)
-    radius: float = Field(default=4.0, gt=0, allow_inf_nan=False)
+    samples: Count = 16
+    steps: Count = 60
+    spread: Finite = Field(default=1.0, ge=0)
+    step: Finite = Field(default=0.1, gt=0)
+    radius: Finite = Field(default=4.0, gt=0)
 
 
 class BackdoorCaseSpec(Part):
     """A network, the class that its backdoor leads to, and place and pattern of triggers that have any."""
 
-    target_class: int = Field(ge=0)
-    row: int = Field(ge=0)
-    column: int = Field(ge=0)
+    target_class: Index
+    row: Index
+    column: Index
     pattern: Literal["square", "checkerboard", "cross"] = "square"
     victim: str | None = None
 
@@ -40,13 +40,13 @@ class BackdoorBudgetSpec(Part):
     accuracy_drop: Share
     success: Share = 0.9
     clean_success: Share = 0.2
-    trigger_change: float = Field(default=4.0, gt=0, allow_inf_nan=False)
+    trigger_change: Finite = Field(default=4.0, gt=0)
 
 
 class SignatureMetricSpec(Part):
     """Similarities of map and trigger to report, and the share of a map's pixels that count as its top."""
 
-    report: list[Literal["pcc", "ssim", "lpips", "stlpips"]] = ["pcc", "ssim"]
+    report: Distinct[Literal["pcc", "ssim", "lpips", "stlpips"]] = ["pcc", "ssim"]
     top: Share = 0.02
 
 
@@ -54,7 +54,7 @@ class SignatureTask(NetworkTask):
     """Everything that is fixed about a task of backdoors against audits of classes."""
 
     track: Literal["signature"]
-    cases: list[BackdoorCaseSpec] = Field(min_length=1)
+    cases: Distinct[BackdoorCaseSpec] = Field(min_length=1)
     budget: BackdoorBudgetSpec
     metrics: SignatureMetricSpec = SignatureMetricSpec()
 

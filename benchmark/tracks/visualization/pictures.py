@@ -15,6 +15,7 @@ from functools import partial
 import pandas as pd
 from torch import Tensor
 
+from benchmark.files.names import safe_name
 from benchmark.tracks.drawing import Artefacts, Cell, Pixels, captioned, joined, shown
 
 _SEEDS = 4
@@ -28,9 +29,10 @@ def pictures(
     for cell in cells:
         if cell.defense.kind != "hardening":
             continue
-        name = f"{cell.attack.variant}/{cell.defense.variant}-{cell.mode}-{cell.seed}-{cell.id[:8]}"
+        attack, defense = safe_name(cell.attack.variant), safe_name(cell.defense.variant)
+        name = f"{attack}/{defense}-{cell.mode}-{cell.seed}-{cell.id[:8]}"
         yield f"{cell.task.id}/{name}", partial(_cell_strip, cell, store)
-        by_attack.setdefault(f"{cell.task.id}/{cell.attack.variant}-{cell.seed}", []).append(cell)
+        by_attack.setdefault(f"{cell.task.id}/{attack}-{cell.seed}", []).append(cell)
     for name, group in by_attack.items():
         if any(cell.defense.variant == "none" for cell in group):
             digest = hashlib.sha256(" ".join(sorted(cell.id for cell in group)).encode()).hexdigest()[:16]

@@ -9,8 +9,9 @@ from typing import Literal
 from pydantic import Field
 
 from benchmark.errors import unknown
-from benchmark.tasks.parts import NetworkTask, Part, Share, explainer_problems
+from benchmark.tasks.parts import Count, Distinct, Finite, Index, NetworkTask, Part, Share, explainer_problems
 from benchmark.tasks.targets import target_names
+from benchmark.victims.manifest import victim_entry
 
 EXPLAINER = "feature_visualization"
 
@@ -19,16 +20,16 @@ class SettingSpec(Part):
     """Settings of the visualization that a task may change; everything else is a defense's business."""
 
     optimizer: Literal["sgd", "adam"] = "sgd"
-    learning_rate: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    steps: int = Field(default=200, gt=0)
-    clip: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    spread: float = Field(default=0.01, ge=0, allow_inf_nan=False)
+    learning_rate: Finite = Field(default=1.0, gt=0)
+    steps: Count = 200
+    clip: Finite | None = Field(default=None, gt=0)
+    spread: Finite = Field(default=0.01, ge=0)
 
 
 class UnitCaseSpec(Part):
     """A unit, the picture that its visualization should show, and the network if it is not the task's."""
 
-    unit: int = Field(ge=0)
+    unit: Index
     target: str
     layer: str = "logits"
     victim: str | None = None
@@ -48,19 +49,19 @@ class VisualizationMetricSpec(Part):
     """
 
     primary: Literal["ssim_target", "pcc_target"] = "ssim_target"
-    report: list[Literal["pcc", "ssim", "lpips", "stlpips", "mse"]] = ["pcc", "ssim", "mse"]
-    perceptual_seeds: int = Field(default=8, gt=0)
-    other_seeds: int = Field(default=2, gt=0)
-    top: int = Field(default=100, gt=0)
+    report: Distinct[Literal["pcc", "ssim", "lpips", "stlpips", "mse"]] = ["pcc", "ssim", "mse"]
+    perceptual_seeds: Count = 8
+    other_seeds: Count = 2
+    top: Count = 100
 
 
 class VisualizationTask(NetworkTask):
     """Everything that is fixed about a task of model manipulation against feature visualization."""
 
     track: Literal["visualization"]
-    cases: list[UnitCaseSpec] = Field(min_length=1)
+    cases: Distinct[UnitCaseSpec] = Field(min_length=1)
     budget: ModelBudgetSpec
-    visualization_seeds: int = Field(default=32, gt=0)
+    visualization_seeds: Count = 32
     metrics: VisualizationMetricSpec = VisualizationMetricSpec()
 
     def victim_of(self, case: UnitCaseSpec) -> str:
@@ -83,6 +84,9 @@ class VisualizationTask(NetworkTask):
         for index, case in enumerate(self.cases):
             if case.target not in targets:
                 yield f"field cases.{index}.target: {unknown('name', case.target, targets)}"
+            classes = victim_entry(self.victim_of(case), root).classes
+            if case.layer == "logits" and case.unit >= classes:
+                yield f"field cases.{index}.unit: the logits have units 0 to {classes - 1}, not {case.unit}"
         if self.metrics.primary.removesuffix("_target") not in self.metrics.report:
             primary = self.metrics.primary.removesuffix("_target")
             yield f"field metrics.report: add {primary}, the primary metric"

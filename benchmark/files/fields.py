@@ -1,0 +1,44 @@
+"""Values of fields are checked strictly: no number from text or from ``true``, nothing cut or rounded."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+from pydantic_core import ErrorDetails
+
+Model = TypeVar("Model")
+
+_MOST = 8
+"""So many faults of a file are told; whoever mends those sees the others."""
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring, _SHORT.maxlong = 2, 3, 3, 60, 30
+
+
+def validated(adapter: TypeAdapter[Model], content: Any) -> Model:
+    """The model of what a file says; raises pydantic's ``ValidationError``.
+
+    It goes through JSON, whose strict reading takes a list for a tuple and 1 for 1.0, and nothing else for
+    anything that it is not.
+    """
+    return adapter.validate_json(json.dumps(content), strict=True)
+
+
+def shortly(value: object) -> str:
+    """What a field holds, on one line and in short."""
+    shown = _SHORT.repr(value)
+    return shown if len(shown) <= 200 else f"{shown[:197]}..."
+
+
+def sentences(errors: Sequence[ErrorDetails], sentence: Callable[[ErrorDetails], str]) -> list[str]:
+    """A sentence for each fault, the same one once, and not more of them than anybody reads."""
+    found = list(dict.fromkeys(_cut(sentence(detail)) for detail in errors[: 10 * _MOST]))
+    more = len(found) - _MOST
+    return [*found[:_MOST], f"and {more} faults more"] if more > 0 else found
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 1000 else f"{text[:997]}..."

@@ -1,0 +1,44 @@
+"""Texts of strangers are shown on one printable line, and make no path but a plain file name."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+_LONGEST = 120
+_SAFE = re.compile(rf"[A-Za-z0-9_\[][A-Za-z0-9_.=,+ \[\]-]{{0,{_LONGEST - 1}}}")
+_JOINERS = "\u200c\u200d"
+
+
+def one_line(text: object, longest: int = 300) -> str:
+    """A text without line breaks, escapes and characters that nobody sees, and not longer than asked for.
+
+    Whatever cannot be shown is written by its number, so that it is seen to have been there.
+    """
+    shown = " ".join(str(text)[: 10 * longest].split())
+    shown = "".join(c if _visible(c) else c.encode("unicode_escape").decode() for c in shown)
+    return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
+
+
+def is_printable(text: str) -> bool:
+    """Whether a text is one line that can be shown as it is."""
+    return all(_visible(character) for character in text)
+
+
+def safe_name(text: str) -> str:
+    """A text as one part of a path; another text makes another one.
+
+    What is a plain name already stays as it is; of any other, what cannot be in one is replaced, and a digest
+    tells it from others that would read alike.
+    """
+    if _SAFE.fullmatch(text) and ".." not in text and text.strip(" .") == text:
+        return text
+    plain = re.sub(r"[^A-Za-z0-9_=,+\[\]-]+", "_", text)[: _LONGEST - 20].lstrip("-") or "_"
+    return f"{plain}~{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+
+
+def _visible(character: str) -> bool:
+    if character == " " or character in _JOINERS or (" " < character < "\x7f"):
+        return True
+    return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp", "Zs")
