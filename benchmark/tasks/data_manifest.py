@@ -50,36 +50,25 @@ class EmbeddedEntry(RangedEntry):
     classes: tuple[str, ...]
 
 
-class _PicturesEntry(DataEntry):
-    """Pictures whose shorter side is resized, and whose center is cropped."""
-
-    resize: PositiveInt
-    crop: PositiveInt
-
-    @model_validator(mode="after")
-    def _crop_within(self) -> Self:
-        if self.crop > self.resize:
-            raise ValueError(
-                f"crop must be at most resize, {self.resize}, not {self.crop}: lower crop or raise resize"
-            )
-        return self
-
-
-class PackageDataEntry(_PicturesEntry, RangedEntry):
+class PackageDataEntry(RangedEntry):
     """ImageNet pictures inside an installed package, whose names end in the class index."""
 
     source: Literal["package"]
     package: str
     distribution: str
     pattern: str
+    resize: PositiveInt
+    crop: PositiveInt
 
 
-class FolderEntry(_PicturesEntry):
+class FolderEntry(DataEntry):
     """The user's ImageNet pictures, one folder per class, named by its WordNet id."""
 
     source: Literal["folder"]
     variable: str
     path: str
+    resize: PositiveInt
+    crop: PositiveInt
     seed: int = 0
 
 

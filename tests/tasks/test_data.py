@@ -369,9 +369,3 @@ def test_a_folder_of_one_picture_has_no_halves(tmp_path: Path) -> None:
     write_pictures(tmp_path / "pictures", {CLASSES[0]: 1})
     with pytest.raises(AssetError, match="holds too few different pictures to be halved"):
         load_data("tiny", write_manifest(tmp_path, **FOLDER))
-
-
-def test_a_crop_larger_than_the_resized_picture_is_refused(tmp_path: Path) -> None:
-    root = write_manifest(tmp_path, **{**FOLDER, "crop": 17})
-    with pytest.raises(TaskError, match=r"entry 'tiny': .*crop must be at most resize, 16, not 17"):
-        load_data("tiny", root)
