@@ -18,7 +18,7 @@ from benchmark.errors import TaskError
 from benchmark.victims import _architecture, _fill, published
 from benchmark.victims.manifest import TimmEntry, TorchvisionEntry
 
-SIDES = {"googlenet": 96, "inception_v3": 299}
+SIDES = {"googlenet": 96}
 PAPERS = {"licence": "MIT", "origin": "made by a test"}
 INPUT: dict[str, Any] = {"mean": (0.5,) * 3, "deviation": (0.5,) * 3, "classes": 1000, **PAPERS}
 
