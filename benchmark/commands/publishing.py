@@ -10,9 +10,7 @@ from benchmark.commands.console import make_console
 from benchmark.errors import PotemkinError
 from benchmark.files.assets import locate_root
 from benchmark.publishing.published import (
-    CELLS,
     PLACE,
-    SAMPLES,
     boards_exist,
     published_folder,
     published_suites,
@@ -21,6 +19,7 @@ from benchmark.publishing.published import (
     violations,
     write_boards,
 )
+from benchmark.publishing.reading import CELLS, SAMPLES
 from benchmark.running.registry import Entry, find_methods
 
 

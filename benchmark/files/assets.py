@@ -87,14 +87,16 @@ def locate_root() -> Path:
 
 
 @functools.lru_cache(maxsize=1024)
-def _digest(path: Path, size: int, mtime_ns: int) -> str:
-    """The hash of a file; size and modification time are there to tell versions of it apart."""
+def _digest(path: Path, *marks: int) -> str:
+    """The hash of a file; the marks (size, times of change, inode) are there to tell versions of it apart."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of(path: Path, fix: str | None = None) -> str:
-    """The file's SHA-256, 64 lowercase hexadecimal digits; cached per (path, size, change time).
+    """The file's SHA-256, 64 lowercase hexadecimal digits; cached within a process.
+
+    It is read again when its size, a time of change or its inode is another.
 
     Args:
         path: the file.
@@ -106,7 +108,8 @@ def sha256_of(path: Path, fix: str | None = None) -> str:
     if not path.is_file():
         raise AssetError(f"missing file {path}: {fix or _RESTORE.format(path=path)}")
     status = path.stat()
-    return _digest(path.resolve(), status.st_size, status.st_mtime_ns)
+    marks = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return _digest(path.resolve(), *marks)
 
 
 def verified(path: Path, sha256: str, fix: str | None = None) -> Path:

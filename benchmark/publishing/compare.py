@@ -25,7 +25,7 @@ from benchmark.boards.statistics import (
 )
 from benchmark.boards.tables import Tables
 from benchmark.methods.card import OPEN
-from benchmark.publishing.published import read_cells
+from benchmark.publishing.reading import read_cells
 from benchmark.running.plan import Cell
 from benchmark.running.registry import Entry
 

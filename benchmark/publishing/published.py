@@ -17,9 +17,10 @@ import pandas as pd
 
 from benchmark.boards.board import CASE, build_boards, cost_table
 from benchmark.boards.gates import control_violations
-from benchmark.boards.results import IDENTITY, VERDICT, write_table
+from benchmark.boards.results import write_table
 from benchmark.boards.tables import Tables
 from benchmark.errors import PotemkinError, unknown
+from benchmark.publishing.reading import CELLS, SAMPLES, read_cells, read_samples
 from benchmark.running.registry import Entry
 
 PLACE = Path("results") / "published"
@@ -27,10 +28,7 @@ PLACE = Path("results") / "published"
 TOLERANCE = 1e-9
 """Numbers that differ by no more, absolutely or relatively, are the same: machines round differently."""
 
-CELLS, SAMPLES, BOARDS = "cells.csv", "samples.parquet", "boards"
-_WHOLE = ("task_version", "seed", "n")
-_COUNTED = ("forwards", "backwards", "explanations", "seconds", "memory_mb")
-_REAL = (*(f"{step}_{name}" for step in ("forge", "judge") for name in _COUNTED), "reference_seconds")
+BOARDS = "boards"
 _NAMES = ("track", "task", "attack", "hardening", "detector", "defense", "mode", "method", "step")
 _COORDINATES = ("track", "task", "attack", "defense", "mode", "seed")
 
@@ -48,30 +46,6 @@ def published_folder(root: Path, suite: str) -> Path:
     return root / PLACE / suite
 
 
-def read_cells(file: Path | io.StringIO) -> pd.DataFrame:
-    """``cells.csv`` as the boards need it: text stays text, ``dirty`` too, and empty numbers are nan.
-
-    Raises:
-        PotemkinError: a column is missing or holds what is no number; the text names the file.
-    """
-    cells = pd.read_csv(file, dtype=str, keep_default_na=False)
-    name = file.name if isinstance(file, Path) else CELLS
-    try:
-        for column in _WHOLE:
-            cells[column] = cells[column].map(int)
-        for column in _REAL:  # Python's own reading is exact; that of pandas depends on its release
-            cells[column] = [float(text) if text else math.nan for text in cells[column]]
-        for column in {"forge_cpu_seconds", "judge_cpu_seconds"} & {*map(str, cells)}:  # new
-            cells[column] = [float(text) if text else math.nan for text in cells[column]]
-        cells["control"] = cells["control"] == "True"
-        cells["cell_id"], cells["dirty"], cells["commit"]
-    except KeyError as error:
-        raise PotemkinError(f"{name} has no column {error}: write it anew with `potemkin publish`") from None
-    except ValueError as error:
-        raise PotemkinError(f"{name}: {error}; write it anew with `potemkin publish`") from None
-    return cells
-
-
 def read_tables(folder: Path, methods: Mapping[str, Entry]) -> Tables:
     """Cells and samples of a folder of results, as read back from its files.
 
@@ -80,23 +54,28 @@ def read_tables(folder: Path, methods: Mapping[str, Entry]) -> Tables:
         methods: the project's methods, by variant.
 
     Raises:
-        PotemkinError: a file is missing or cannot be read.
+        PotemkinError: a file is missing or cannot be read, or a column is; the text names it.
     """
     for name in (CELLS, SAMPLES):
         if not (folder / name).is_file():
             raise PotemkinError(f"{folder} holds no {name}: finish `potemkin run {folder.name}` first")
-    try:
-        samples = pd.read_parquet(folder / SAMPLES)
-    except (OSError, ValueError) as error:
-        raise PotemkinError(f"{folder / SAMPLES} cannot be read: {error}") from None
-    if lacking := [name for name in (*IDENTITY, *VERDICT) if name not in samples]:
-        raise PotemkinError(f"{SAMPLES} has no column {lacking[0]!r}: write it anew with `potemkin publish`")
-    return Tables(read_cells(folder / CELLS), samples, dict(methods))
+    return Tables(read_cells(folder / CELLS), read_samples(folder / SAMPLES), dict(methods))
 
 
 def rebuilt(tables: Tables) -> dict[str, pd.DataFrame]:
-    """All boards by name, with ``costs``: what a folder of boards has to hold, and nothing else."""
-    return {**build_boards(tables), "costs": cost_table(tables)}
+    """All boards by name, with ``costs``: what a folder of boards has to hold, and nothing else.
+
+    Raises:
+        PotemkinError: the tables contradict each other so far that no board can be made of them.
+    """
+    try:
+        return {**build_boards(tables), "costs": cost_table(tables)}
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise PotemkinError(
+            f"{CELLS} and {SAMPLES} do not fit each other, so that no boards can be made ({reason}): write "
+            "both anew with `potemkin publish`"
+        ) from error
 
 
 def write_boards(tables: Tables, folder: Path) -> None:
@@ -139,8 +118,12 @@ def _board_violations(tables: Tables, folder: Path) -> list[str]:
         elif name not in boards:
             found.append(f"board {name}.csv is none that the samples give")
         else:
-            written = (folder / BOARDS / f"{name}.csv").read_text(encoding="utf-8")
-            difference = _difference(written, boards[name].to_csv(index=False))
+            try:
+                written = (folder / BOARDS / f"{name}.csv").read_text(encoding="utf-8")
+                difference = _difference(written, boards[name].to_csv(index=False))
+            except (OSError, UnicodeDecodeError, csv.Error) as error:
+                found.append(f"board {name}.csv cannot be read: {error}; write it anew with `--rebuild`")
+                continue
             if difference:
                 found.append(f"board {name}.csv differs from what its samples give: {difference}")
     return found
@@ -225,7 +208,7 @@ def _difference(written: str, given: str) -> str:
 
 
 def _rows(text: str) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(text))) or [[]]
+    return [row for row in csv.reader(io.StringIO(text)) if row] or [[]]
 
 
 def _same(text: str, other: str) -> bool:

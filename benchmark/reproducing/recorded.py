@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.errors import PotemkinError
-from benchmark.publishing.published import CELLS, SAMPLES, read_cells
+from benchmark.publishing.reading import CELLS, SAMPLES, read_cells, read_samples
 from benchmark.reproducing.history import made_at
 from benchmark.running.plan import Cell
 from benchmark.running.store import Record, Store
@@ -124,10 +124,7 @@ def _in_results(folder: Path, store: Store, root: Path) -> list[_Candidate]:
 def _of_row(row: dict[str, Any], folder: Path, store: Store, root: Path) -> Recorded:
     samples = pd.DataFrame()
     if row["status"] == "ok":
-        try:
-            samples = pd.read_parquet(folder / SAMPLES, filters=[("cell_id", "==", row["cell_id"])])
-        except (OSError, ValueError) as error:
-            raise PotemkinError(f"{_shown(folder / SAMPLES, root)} cannot be read: {error}") from None
+        samples = read_samples(folder / SAMPLES, str(row["cell_id"]))
         if samples.empty:
             raise PotemkinError(f"{_shown(folder / SAMPLES, root)} has no samples of cell {row['cell_id']}")
     judged = store.record("judge", row["cell_id"])

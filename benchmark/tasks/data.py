@@ -19,7 +19,9 @@ from torch import Tensor
 
 from benchmark.errors import AssetError, unknown
 from benchmark.files.assets import entry_names, network_timeout, sha256_of, verified
-from benchmark.files.images import halve, imagenet_classes, pictures_by_class, read_idx, read_pictures
+from benchmark.files.class_folders import Classes, halve, pictures_by_class
+from benchmark.files.contents import content_hashes
+from benchmark.files.images import imagenet_classes, read_idx, read_pictures
 from benchmark.tasks.data_manifest import (
     EmbeddedEntry,
     FolderEntry,
@@ -100,10 +102,8 @@ def load_data(name: str, root: Path) -> Data:
 def data_sha256(name: str, root: Path) -> str:
     """A SHA-256 that changes when the data set does, as 64 hexadecimal digits.
 
-    Embedded data are answered by the manifest, packages and torchvision by their files' content, a
-    folder by the names and sizes of its pictures (an exchanged picture of equal size goes
-    unnoticed). What the entry says of splits, seed, resizing and cropping counts too; where the
-    files lie does not.
+    Embedded data are answered by the manifest, all others by the names and contents of their files. What the
+    entry says of splits, seed, resizing and cropping counts too; where the files lie does not.
 
     Raises:
         TaskError: the data set is unknown or its entry is wrong.
@@ -117,8 +117,9 @@ def data_sha256(name: str, root: Path) -> str:
             parts = [f"{path.name} {sha256_of(path)}" for path in _package_files(entry)]
         case FolderEntry():
             folder = _picture_folder(name, entry, root)
-            paths = [path for group in pictures_by_class(folder).values() for path in group]
-            parts = [f"{p.relative_to(folder).as_posix()} {p.stat().st_size}" for p in paths]
+            paths = [path for group in pictures_by_class(folder).values() for path in group.values()]
+            hashes = content_hashes(paths, _kept(folder, root))
+            parts = [f"{path.relative_to(folder).as_posix()} {hashes[path]}" for path in paths]
         case TorchvisionDataEntry():
             dataset = _torchvision_dataset(entry, root)
             base = Path(dataset.root) / dataset.base_folder
@@ -139,6 +140,9 @@ def _ranges(name: str, entry: RangedEntry, available: int) -> dict[str, slice]:
 def _in_memory(name: str, classes: Sequence[str], pixels: Tensor, labels: Tensor, entry: RangedEntry) -> Data:
     """Data whose uint8 ``pixels`` ``[N, C, H, W]`` are held; a split asked for becomes float32."""
     ranges = _ranges(name, entry, len(pixels))
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
+        wrong = int(labels.max()) if int(labels.max()) >= len(classes) else int(labels.min())
+        raise AssetError(f"data set {name}: label {wrong} has no class name")
 
     def read(split: str, count: int) -> Split:
         return Split(
@@ -172,8 +176,6 @@ def _embedded(name: str, entry: EmbeddedEntry, root: Path) -> Data:
     labels = read_idx(verified(tasks / entry.labels, entry.labels_sha256), dimensions=1)
     if len(pixels) != len(labels):
         raise AssetError(f"data set {name}: {len(pixels)} images but {len(labels)} labels")
-    if len(labels) and int(labels.max()) >= len(entry.classes):
-        raise AssetError(f"data set {name}: label {int(labels.max())} has no class name")
     return _in_memory(name, entry.classes, pixels[:, None], labels, entry)
 
 
@@ -195,8 +197,8 @@ def _package(name: str, entry: PackageDataEntry) -> Data:
     pictures = []
     for path in _package_files(entry):
         label = path.stem.rsplit("_", 1)[-1]
-        if not label.isdecimal():
-            raise AssetError(f"{path}: its name must end in _ and a class index")
+        if not (label.isascii() and label.isdecimal() and int(label) < len(imagenet_classes()[0])):
+            raise AssetError(f"{path}: its name must end in _ and a class index below 1000")
         pictures.append((path, int(label)))
     ranges = _ranges(name, entry, len(pictures))
     splits = {split: pictures[bounds] for split, bounds in ranges.items()}
@@ -217,14 +219,31 @@ def _picture_folder(name: str, entry: FolderEntry, root: Path) -> Path:
 
 
 def _folder(name: str, entry: FolderEntry, root: Path) -> Data:
-    """The user's pictures, halved within every class."""
-    classes = pictures_by_class(_picture_folder(name, entry, root))
+    """The user's pictures, halved within every class; copies of a picture are in one half."""
+    folder = _picture_folder(name, entry, root)
+    classes = pictures_by_class(folder)
     index = {identifier: number for number, identifier in enumerate(imagenet_classes()[0])}
-    attacker, evaluation = (
-        [(path, index[path.parent.name]) for path in half] for half in halve(classes, entry.seed)
-    )
+    halves = halve(classes, entry.seed, _twins(classes, _kept(folder, root)))
+    attacker, evaluation = ([(path, index[identifier]) for identifier, path in half] for half in halves)
+    if not attacker or not evaluation:
+        raise AssetError(f"data set {name}: {folder} holds too few different pictures to be halved")
     splits = {"attacker": attacker, "evaluation": evaluation}
     return _pictures(name, splits, entry.resize, entry.crop)
+
+
+def _kept(folder: Path, root: Path) -> Path:
+    """Where hashes of a folder's pictures are kept between commands."""
+    name = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
+    return root / ".potemkin" / "hashes" / f"{name[:16]}.json"
+
+
+def _twins(classes: Classes, kept: Path) -> dict[Path, str]:
+    """Pictures that may be copies of each other, with their hashes: only files of one size can be."""
+    sizes: dict[int, list[Path]] = {}
+    for group in classes.values():
+        for path in group.values():
+            sizes.setdefault(path.stat().st_size, []).append(path)
+    return content_hashes((path for group in sizes.values() if len(group) > 1 for path in group), kept)
 
 
 def _torchvision_dataset(entry: TorchvisionDataEntry, root: Path) -> CIFAR10:
@@ -254,5 +273,7 @@ def _torchvision_dataset(entry: TorchvisionDataEntry, root: Path) -> CIFAR10:
 def _torchvision(name: str, entry: TorchvisionDataEntry, root: Path) -> Data:
     """The library's test images in their own order."""
     dataset = _torchvision_dataset(entry, root)
+    if len(dataset.data) != len(dataset.targets):
+        raise AssetError(f"data set {name}: {len(dataset.data)} images but {len(dataset.targets)} labels")
     pixels = torch.from_numpy(dataset.data).permute(0, 3, 1, 2)
     return _in_memory(name, dataset.classes, pixels, torch.tensor(dataset.targets), entry)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from benchmark.errors import AssetError, TaskError
 from benchmark.files.assets import PENDING, entry_names, sha256_of
+from benchmark.victims import published
 from benchmark.victims.architectures import build
 from benchmark.victims.efficientnet import timm_keys
 from benchmark.victims.files import weights_file
@@ -85,17 +86,21 @@ def load_victim(name: str, root: Path) -> Victim:
     """The victim ``name`` with its weights.
 
     Raises:
-        TaskError: the victim is unknown or its entry is wrong.
+        TaskError: the victim is unknown or its entry is wrong: the network does not take images of its size,
+            or tells another number of classes.
         AssetError: the weights are missing, damaged, pending or do not fit the architecture.
     """
     entry = victim_entry(name, root)
     path = weights_file(entry, root, download=True)
     module = _architecture(name, entry)
     _fill(module, _weights(entry, path, module), path)
+    if isinstance(entry, TorchvisionEntry):
+        published.trim(module)
     module.float().eval().requires_grad_(False)
     for part in module.modules():
         if hasattr(part, "inplace"):
             part.inplace = False  # type: ignore[assignment]
+    _check_fit(name, entry, module)
     return Victim(
         name=name,
         module=module,
@@ -114,9 +119,7 @@ def _architecture(name: str, entry: AnyEntry) -> nn.Module:
             case CheckpointEntry():
                 return build(entry.architecture, **entry.settings)
             case TorchvisionEntry():
-                import torchvision
-
-                module: nn.Module = torchvision.models.get_model(entry.name, weights=None)
+                module: nn.Module = published.torchvision_network(entry.name, entry.weights)
             case PackageEntry() | TimmEntry():
                 import timm
 
@@ -125,6 +128,34 @@ def _architecture(name: str, entry: AnyEntry) -> nn.Module:
     except (TypeError, ValueError, RuntimeError) as error:
         raise TaskError(f"tasks/victims.yaml: entry {name!r}: cannot build it: {error}") from error
     return module
+
+
+def _check_fit(name: str, entry: AnyEntry, module: nn.Module) -> None:
+    """Asks the network once; raises ``TaskError`` where the entry says something else of it."""
+    place = f"tasks/victims.yaml: entry {name!r}"
+    shown = " x ".join(str(side) for side in entry.size)
+    try:
+        with torch.no_grad():
+            logits = module(torch.zeros(2, *entry.size))
+    except Exception as error:  # whatever a layer makes of images that it is not for
+        reason = " ".join(str(error).split())[:160]
+        raise TaskError(
+            f"{place}: field size: the network takes no images of {shown} ({reason}); give the size that it "
+            "was trained with, or mend settings"
+        ) from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 2:
+        found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise TaskError(
+            f"{place}: is no classifier: of two images of {shown} it says {found}, not two rows of logits"
+        )
+    if logits.shape[1] != entry.classes:
+        raise TaskError(
+            f"{place}: field classes: the network tells {logits.shape[1]} classes, not {entry.classes}"
+        )
+    if not bool(logits.isfinite().all()):
+        raise AssetError(
+            f"{place}: the network's logits of a black image are not finite: its weights are damaged"
+        )
 
 
 def _weights(entry: AnyEntry, path: Path, module: nn.Module) -> Mapping[str, Tensor]:

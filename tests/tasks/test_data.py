@@ -340,3 +340,33 @@ def test_the_hash_of_a_data_set_changes_with_it(tmp_path: Path) -> None:
     hashes.append(data_sha256("tiny", root))
     assert len(set(hashes)) == len(hashes)
     assert all(len(digest) == 64 for digest in hashes)
+
+
+def test_exchanged_pixels_in_files_of_the_same_name_and_size_change_the_hash(tmp_path: Path) -> None:
+    root = write_manifest(tmp_path, **FOLDER)
+    hashes = []
+    for level in (10, 200):
+        for number in range(4):
+            path = tmp_path / "pictures" / CLASSES[0] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 20), (level + number, 0, 0)).save(path, compress_level=0)
+        hashes.append(data_sha256("tiny", root))
+    assert hashes[0] != hashes[1]
+
+
+def test_copies_of_a_picture_are_in_one_half(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "pictures", dict.fromkeys(CLASSES, 4))
+    for number in range(4):
+        (folder / CLASSES[1] / f"{number}.png").write_bytes((folder / CLASSES[0] / "0.png").read_bytes())
+    data = load_data("tiny", write_manifest(tmp_path, **FOLDER))
+    colors = [
+        {tuple(color) for color in data.split(name).images.mean((2, 3)).mul(255).round().int().tolist()}
+        for name in data.counts
+    ]
+    assert sum(data.counts.values()) == 16 and not colors[0] & colors[1]
+
+
+def test_a_folder_of_one_picture_has_no_halves(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures", {CLASSES[0]: 1})
+    with pytest.raises(AssetError, match="holds too few different pictures to be halved"):
+        load_data("tiny", write_manifest(tmp_path, **FOLDER))

@@ -109,6 +109,32 @@ def test_a_victim_is_frozen_float32_evaluating_and_not_in_place(tmp_path: Path) 
     assert victim.module.state_dict().keys() == stored
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"classes": 4}, "field classes: the network tells 3 classes, not 4"),
+        ({"size": [1, 12, 12]}, "field size: the network takes no images of 1 x 12 x 12"),
+        ({"size": [2, 8, 8], "mean": [0.5] * 2, "deviation": [0.5] * 2}, "takes no images of 2 x 8 x 8"),
+    ],
+)
+def test_an_entry_that_says_something_else_of_its_network_is_refused(
+    changes: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TaskError, match=rf"victims\.yaml: entry 'tiny': .*{sentence}"):
+        load_victim("tiny", write_checkpoint(tmp_path, **changes))
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    root = write_checkpoint(tmp_path)
+    path = tmp_path / "tasks" / "tiny.safetensors"
+    weights = build("convolutional", **SETTINGS).half().state_dict()
+    weights["classifier.0.bias"][0] = float("nan")
+    save_file(weights, path)
+    write_manifest(root, **{**CHECKPOINT, "sha256": sha256_of(path)})
+    with pytest.raises(AssetError, match="logits of a black image are not finite"):
+        load_victim("tiny", root)
+
+
 def test_wrong_hash_names_file_and_both_hashes(tmp_path: Path) -> None:
     root = write_checkpoint(tmp_path, sha256="0" * 64)
     with pytest.raises(AssetError, match=r"tiny\.safetensors.*expected sha256 0{64}, found \w{64}"):

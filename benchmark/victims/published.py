@@ -1,0 +1,66 @@
+"""A network is built as its publisher builds it for its weights, which is not how it builds an empty one.
+
+torchvision's builders choose some arguments when weights are named: the same weights in a network that was
+built without them can give other logits, with no key or shape to show it (googlenet, inception_v3: their
+inputs are normalized anew). ``tests/victims/test_published.py`` compares networks of every kind with those
+that torchvision builds itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import nn
+
+from benchmark.errors import TaskError
+
+
+def torchvision_network(name: str, weights: str) -> nn.Module:
+    """A torchvision classifier with random weights, built as for the named ones.
+
+    Raises:
+        TaskError: torchvision has no such classifier, or no such weights of it.
+    """
+    import torchvision
+
+    if name.lower() not in torchvision.models.list_models(module=torchvision.models):
+        raise TaskError(
+            f"torchvision has no classifier {name!r}, or one of integers, frames or regions: see "
+            "torchvision.models.list_models(module=torchvision.models)"
+        )
+    builder = torchvision.models.get_model_builder(name)
+    try:
+        choice = torchvision.models.get_model_weights(name)[weights]
+    except (KeyError, ValueError) as error:
+        raise TaskError(f"torchvision has no weights {weights!r} of a model {name!r}") from error
+    module: nn.Module = builder(weights=None, **_chosen(builder, choice.meta))
+    return module
+
+
+def trim(module: nn.Module) -> None:
+    """Takes off the heads that only training uses, where torchvision does so once weights are loaded."""
+    import torchvision
+
+    if isinstance(module, torchvision.models.GoogLeNet):
+        module.aux_logits = False
+        module.aux1 = module.aux2 = None
+
+
+def _chosen(builder: Any, meta: dict[str, Any]) -> dict[str, Any]:
+    """Arguments that a builder chooses by the weights it is given."""
+    from torchvision.models import GoogLeNet, Inception3, MaxVit, VisionTransformer
+
+    categories = meta.get("categories")  # none where the weights have no last layer
+    chosen: dict[str, Any] = {} if categories is None else {"num_classes": len(categories)}
+    made = inspect.signature(builder).return_annotation
+    built = {kind.__name__: kind for kind in (GoogLeNet, Inception3, MaxVit, VisionTransformer)}
+    kind = built.get(made if isinstance(made, str) else getattr(made, "__name__", ""))
+    if kind in (GoogLeNet, Inception3):
+        # The other heads are in the weights' file; see trim().
+        chosen |= {"transform_input": True, "aux_logits": True, "init_weights": False}
+    if kind is VisionTransformer:
+        chosen["image_size"] = meta["min_size"][0]
+    if kind is MaxVit:
+        chosen["input_size"] = meta["min_size"]
+    return chosen
