@@ -10,7 +10,7 @@ import pytest
 from harness import ROOT
 
 ROOMS = (
-    ("errors", "failures", "seeds"),
+    ("errors", "failures", "names", "seeds"),
     ("files",),
     ("metrics",),
     ("network",),
