@@ -10,7 +10,7 @@ import pytest
 from harness import ROOT
 
 ROOMS = (
-    ("errors", "failures", "interrupts", "seeds"),
+    ("errors", "failures", "interrupts", "names", "seeds"),
     ("files",),
     ("metrics",),
     ("network",),

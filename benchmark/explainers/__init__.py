@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from benchmark.explainers.saliency import (
     NoiseAverage,
     PatternAttribution,
 )
+from benchmark.names import ByName
 from benchmark.network import Network
 
 __all__ = [
@@ -42,16 +44,39 @@ __all__ = [
     "to_maps",
 ]
 
-_BUILDERS: dict[str, tuple[Callable[..., Explainer], tuple[str, ...]]] = {
-    "gradient": (Gradient, ()),
-    "gradient_x_input": (GradientTimesInput, ()),
-    "integrated_gradients": (IntegratedGradients, ("steps",)),
-    "smoothgrad": (partial(NoiseAverage, Gradient()), ("samples", "scale", "uniform")),
-    "guided_backprop": (GuidedBackprop, ()),
-    "lrp": (LayerwiseRelevancePropagation, ("stabilizer",)),
-    "pattern_attribution": (PatternAttribution, ("images",)),
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an explainer is made.
+
+    Args:
+        make: takes the settings.
+        settings: that a task may give.
+        learns: whether ``make`` first takes the network and what gives the first so many of the attacker's
+            images.
+    """
+
+    make: Callable[..., Explainer]
+    settings: tuple[str, ...] = ()
+    learns: bool = False
+
+
+def _pattern_attribution(
+    model: Network, first: Callable[[int], Tensor], /, images: int = 1000
+) -> PatternAttribution:
+    return PatternAttribution(patterns=learn_patterns(model, first(images)))
+
+
+_BUILDERS: ByName[Recipe] = {
+    "gradient": Recipe(Gradient),
+    "gradient_x_input": Recipe(GradientTimesInput),
+    "integrated_gradients": Recipe(IntegratedGradients, ("steps",)),
+    "smoothgrad": Recipe(partial(NoiseAverage, Gradient()), ("samples", "scale", "uniform")),
+    "guided_backprop": Recipe(GuidedBackprop),
+    "lrp": Recipe(LayerwiseRelevancePropagation, ("stabilizer",)),
+    "pattern_attribution": Recipe(_pattern_attribution, ("images",), learns=True),
 }
-"""By name, what makes an explainer and the settings that a task may give."""
+"""How explainers are made, by name: a task's cells depend on its own explainer's line alone."""
 
 
 def explainer_names() -> list[str]:
@@ -61,7 +86,7 @@ def explainer_names() -> list[str]:
 
 def explainer_settings(name: str) -> tuple[str, ...]:
     """Settings that a task may give to an explainer."""
-    return _BUILDERS[name][1]
+    return _BUILDERS[name].settings
 
 
 def build_explainer(
@@ -81,10 +106,9 @@ def build_explainer(
     """
     if name not in _BUILDERS:
         raise unknown("explainer", name, explainer_names())
-    make, known = _BUILDERS[name]
+    recipe = _BUILDERS[name]
     for setting in settings:
-        if setting not in known:
-            raise unknown(f"setting of explainer {name!r}:", setting, known)
-    if name == "pattern_attribution":
-        return make(patterns=learn_patterns(model, images(settings.get("images", 1000))))
-    return make(**settings)
+        if setting not in recipe.settings:
+            raise unknown(f"setting of explainer {name!r}:", setting, recipe.settings)
+    learnt = (model, images) if recipe.learns else ()
+    return recipe.make(*learnt, **settings)

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import PotemkinError
-from benchmark.running.fingerprint import code_fingerprints
+from benchmark.running.fingerprint import Code
 from benchmark.running.plan import Cell
+from benchmark.running.roots import names_asked, scoring_roots, step_roots
 from benchmark.tasks.task import load_task
+from benchmark.victims.manifest import victim_entry
 
 _SECONDS = 60
 
@@ -39,19 +41,18 @@ def made_at(commit: str, cell: Cell, root: Path) -> Made | None:
         old = Path(folder).resolve()
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(old, filter="data")
-        track = old / "benchmark" / "tracks" / cell.task.track
         names = [entry.file.relative_to(root).as_posix() for entry in (cell.attack, cell.defense)]
         now = {**cell.forge.parts, **cell.judge.parts}
         methods = [old / name for name in names if f"code {name}" in now]  # none of a forgery handed in
-        steps = [track / "steps.py", *methods]
         try:
             task = load_task(cell.task.id, old)
-            run, score = code_fingerprints(steps, old), code_fingerprints([track / "scoring.py"], old)
+            asked = names_asked(task, [victim_entry(name, old) for name in task.victims()])
+            code = Code(old)
+            run = code.parts(step_roots(task, methods, old), asked)
+            score = code.parts(scoring_roots(task, old), asked)
         except (OSError, PotemkinError):
             return None
-    return Made(
-        {"task": task.run_identity(), **_named(run)}, {"scoring": task.score_identity(), **_named(score)}
-    )
+    return Made({"task": task.run_identity(), **run}, {"scoring": task.score_identity(), **score})
 
 
 def _archive(commit: str, root: Path) -> bytes | None:
@@ -62,7 +63,3 @@ def _archive(commit: str, root: Path) -> bytes | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
-
-
-def _named(code: dict[str, str]) -> dict[str, str]:
-    return {f"code {name}": digest for name, digest in code.items()}

@@ -26,8 +26,9 @@ from benchmark.failures import StepFailed
 from benchmark.methods.artefact import content_sha256
 from benchmark.methods.stored import StoredForgery
 from benchmark.metrics.perceptual import weights_at_hand
-from benchmark.running.fingerprint import code_fingerprints, data_fingerprints
+from benchmark.running.fingerprint import Code
 from benchmark.running.registry import Entry
+from benchmark.running.roots import names_asked, scoring_roots, step_roots
 from benchmark.running.store import Record, Store, release
 from benchmark.tasks.data import data_sha256
 from benchmark.tasks.parts import Task
@@ -36,7 +37,7 @@ from benchmark.tracks import workbench_of
 from benchmark.victims import victim_sha256
 from benchmark.victims.manifest import victim_entry
 
-KEY_VERSION = 1
+KEY_VERSION = 2
 """Raised when the meaning of a step's id changes."""
 
 
@@ -128,7 +129,8 @@ class Planner:
         self._download = download
         self._known_assets: dict[str, tuple[dict[str, str], str]] = {}
         self._known_skips: dict[tuple[str, str], str | StepFailed | None] = {}
-        self._known_code: dict[tuple[Path, ...], dict[str, str]] = {}
+        self._code = Code(root)
+        self._names: dict[str, frozenset[str]] = {}
 
     def cells(self, tasks: Iterable[Task], attacks: list[Entry], defenses: list[Entry]) -> list[Cell]:
         """Every cell of the tasks, task by task."""
@@ -172,12 +174,12 @@ class Planner:
                 **against,
                 **handed_in,
                 "attack": attack.variant,
-                **self._code("steps", files, task),
+                **self._steps_code(files, task),
             },
         )
         reference = _step(
             "reference",
-            {**common, "defense": defense.variant, **self._code("steps", [defense.file], task)},
+            {**common, "defense": defense.variant, **self._steps_code([defense.file], task)},
         )
         judge = _step(
             "judge",
@@ -185,7 +187,7 @@ class Planner:
                 **common,
                 "defense": defense.variant,
                 "forgery": forge.id,
-                **self._code("steps", [defense.file], task),
+                **self._steps_code([defense.file], task),
             },
             (forge,),
         )
@@ -197,7 +199,7 @@ class Planner:
                 "cell": judge.id,
                 "reference": reference.id,
                 **metrics,
-                **self._code("scoring", [], task),
+                **self._scoring_code(task),
             },
             (forge, reference, judge),
         )
@@ -222,20 +224,13 @@ class Planner:
                 return f"{entry.variant}: {reason}"
         return ""
 
-    def _code(self, module: str, files: list[Path], task: Task) -> dict[str, str]:
-        track = self.root / "benchmark" / "tracks" / task.track / f"{module}.py"
-        data = {
-            f"file {name}": digest
-            for file in files
-            for name, digest in data_fingerprints(file, self.root).items()
-        }
-        return self._fingerprints((track, *files)) | data
+    def _steps_code(self, files: list[Path], task: Task) -> dict[str, str]:
+        """What a step that runs methods runs."""
+        return self._code.parts(step_roots(task, files, self.root), self._names.get(task.id, frozenset()))
 
-    def _fingerprints(self, files: tuple[Path, ...]) -> dict[str, str]:
-        if files not in self._known_code:
-            found = code_fingerprints(files, self.root)
-            self._known_code[files] = {f"code {name}": digest for name, digest in found.items()}
-        return self._known_code[files]
+    def _scoring_code(self, task: Task) -> dict[str, str]:
+        """What scoring runs."""
+        return self._code.parts(scoring_roots(task, self.root), self._names.get(task.id, frozenset()))
 
     def _assets(self, task: Task) -> tuple[dict[str, str], str]:
         """Hashes of weights and data, and what is wrong with them, if anything is."""
@@ -245,9 +240,11 @@ class Planner:
 
     def _look_up(self, task: Task) -> tuple[dict[str, str], str]:
         try:
+            found = {name: victim_entry(name, self.root) for name in task.victims()}
+            self._names[task.id] = names_asked(task, found.values())
             entries = {
-                name: victim_entry(name, self.root).model_dump(mode="json", exclude={"licence", "origin"})
-                for name in task.victims()
+                name: entry.model_dump(mode="json", exclude={"licence", "origin"})
+                for name, entry in found.items()
             }
             weights = {
                 name: victim_sha256(name, self.root, download=self._download(task)) for name in entries
@@ -274,7 +271,7 @@ def stale_reason(cell: Cell, known: dict[str, Record]) -> str:
     changed = sorted(
         part for part in now.keys() | old.keys() if now.get(part) != old.get(part) and part != "forgery"
     )
-    return "changed: " + ", ".join(part.removeprefix("code ") for part in changed)
+    return "changed: " + ", ".join(part.removeprefix("code ").removeprefix("file ") for part in changed)
 
 
 def latest_records(store: Store) -> dict[str, Record]:

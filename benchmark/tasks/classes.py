@@ -5,9 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import cast
 
+from benchmark.names import ByName
 from benchmark.tasks.parts import Task
 
-TASK_CLASSES = {
+TASK_CLASSES: ByName[str] = {
     "saliency": "SaliencyTask",
     "visualization": "VisualizationTask",
     "signature": "SignatureTask",

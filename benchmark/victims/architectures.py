@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from benchmark.names import ByName
+
 _POOLING: dict[str, Callable[[int], nn.Module]] = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
 
 
@@ -92,7 +94,7 @@ def residual_network(
     return residual
 
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+ARCHITECTURES: ByName[Callable[..., nn.Module]] = {
     "convolutional": ConvolutionalNetwork,
     "residual": residual_network,
 }

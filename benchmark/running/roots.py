@@ -1,0 +1,61 @@
+"""Where a step's code starts: what the harness calls of a track, and the files of the methods.
+
+From here :mod:`benchmark.running.fingerprint` follows names. What the harness does around a step (workers,
+limits, the store) is no part of an id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmark.running.fingerprint import Root
+from benchmark.tasks.parts import Task
+from benchmark.victims.manifest import AnyEntry
+
+_STEPS = ("forge", "reference", "judge")
+_WORKBENCH = ("prepare", "task_facts")
+_SCORING = ("make_scorer",)
+
+
+def step_roots(task: Task, methods: Iterable[Path], root: Path) -> tuple[Root, ...]:
+    """Of a step that runs methods: all three, so that a cell's id covers whatever its numbers come from."""
+    track = _track(task, root)
+    return (Root(track / "steps.py", _STEPS), *_common(task, root), *(Root(file) for file in methods))
+
+
+def scoring_roots(task: Task, root: Path) -> tuple[Root, ...]:
+    """Of a score step."""
+    return Root(_track(task, root) / "scoring.py", _SCORING), *_common(task, root)
+
+
+def names_asked(task: Task, victims: Iterable[AnyEntry]) -> frozenset[str]:
+    """Every name that a task and its victims' entries say, by which code may ask a table."""
+    entries = [entry.model_dump(mode="json") for entry in victims]
+    return frozenset(_texts([task.model_dump(mode="json", exclude={"title"}), *entries]))
+
+
+def _common(task: Task, root: Path) -> tuple[Root, ...]:
+    """The workbench that steps and scoring are handed, and what the task on it can be asked.
+
+    A task's fields stand in its identity.
+    """
+    track, kind = _track(task, root), type(task).__name__
+    return Root(track / "workbench.py", _WORKBENCH), Root(track / "task.py", methods=(kind,))
+
+
+def _track(task: Task, root: Path) -> Path:
+    return root / "benchmark" / "tracks" / task.track
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield str(key)
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
