@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from harness import ROOT
 
@@ -26,6 +27,9 @@ TASKS = (
     "signature/smoke",
 )
 """Tasks of every track, and of explainers of every make."""
+
+
+_kept: dict[Path, tuple[dict[str, Any], dict[str, Any], dict[tuple[str, str], Any]]] = {}
 
 
 @cache
@@ -53,10 +57,15 @@ def project(folder: Path) -> Path:
 def planned(
     root: Path, tasks: Sequence[str] = TASKS, attacks: Sequence[str] = (), defenses: Sequence[str] = ()
 ) -> list[Cell]:
-    """Cells of a copy of the project; the methods' classes are the project's own."""
+    """Cells of a copy of the project; the methods' classes are the project's own.
+
+    Weights and data are hashed once: no edit here is of them.
+    """
+    planner = Planner(root)
+    planner._known_assets, planner._names, planner._known_skips = _kept.setdefault(root, ({}, {}, {}))
     chosen = (methods().attacks(attacks), methods().defenses(defenses))
     ours, others = ([_moved(entry, root) for entry in entries] for entries in chosen)
-    return Planner(root).cells([task(name) for name in tasks], ours, others)
+    return planner.cells([task(name) for name in tasks], ours, others)
 
 
 def ids(cells: Sequence[Cell]) -> dict[str, tuple[str, str]]:
