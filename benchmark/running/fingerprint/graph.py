@@ -21,6 +21,10 @@ from benchmark.running.fingerprint.units import Module, Unit, read_module
 from benchmark.running.fingerprint.uses import Chain, Hint, Import, Uses
 
 
+_ALIASES = 5
+"""How many names of a class may hang on each other."""
+
+
 class Kind(IntEnum):
     """What a node stands for.
 
@@ -241,9 +245,16 @@ class Graph:
         if self.places.exists(module) and not (file and not file.endswith("__init__.py")):
             yield from (Node(f, Kind.OPEN) for f in self.places.all_below(module.replace(".", "/")))
 
-    def _methods_of(self, file: str, base: Chain) -> Iterator[Node]:
-        for node in self._classes(file, base):
-            yield Node(node.file, Kind.METHODS, node.place)
+    def _methods_of(self, file: str, chain: Chain, depth: int = 0) -> Iterator[Node]:
+        """The methods of the class, or of the classes of the alias, that a name in a file stands for."""
+        if not chain or chain[0] not in self.module(file).bound or depth > _ALIASES:
+            return
+        for node in self._follow(module_of(file), chain, set()):
+            if node.kind is Kind.UNIT and self.unit(node).methods is not None:
+                yield Node(node.file, Kind.METHODS, node.place)
+            elif node.kind is Kind.UNIT and not self.unit(node).uses.imports:
+                for inner in self.unit(node).uses.chains - {chain}:
+                    yield from self._methods_of(node.file, inner, depth + 1)
 
     def _classes(self, file: str, chain: Chain) -> list[Node]:
         """Classes of the project that a name in a file stands for."""

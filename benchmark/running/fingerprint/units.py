@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.running.fingerprint.syntax import digest_of, parsed, without_docstring
-from benchmark.running.fingerprint.uses import Chain, Uses, chain_of, imports_of, is_never, uses_of
+from benchmark.running.fingerprint.uses import Chain, Uses, chain_of, imports_of, is_never, quoted, uses_of
 
 _TABLE = "ByName"
 _SIMPLE = (ast.Pass, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -35,7 +35,7 @@ class Unit:
         bases: of a class.
         registers: whether defining a class below it may do something.
         builds: whether calling a class runs code of its own.
-        methods: a class without its fields.
+        methods: a class without its fields; its bases are then what its fields are of as well.
         entries: of a table that is asked by name; nodes and uses are then of the rest.
     """
 
@@ -150,6 +150,8 @@ def _class(statement: ast.ClassDef, package: str, salt: str) -> Unit:
     own = {function.name for function in functions}
     odd = [word for word in statement.keywords if word.arg != "metaclass" or _is_odd(word.value)]
     behaviour: tuple[ast.AST, ...] = (*functions, *statement.bases)
+    fields = [part.annotation for part in statement.body if isinstance(part, ast.AnnAssign)]
+    kinds = uses_of([part for field in fields for part in quoted(field)], package).chains
     return Unit(
         (statement.name,),
         uses_of((statement,), package),
@@ -160,7 +162,7 @@ def _class(statement: ast.ClassDef, package: str, salt: str) -> Unit:
         bases=bases,
         registers=bool(odd) or bool({"__init_subclass__", "__prepare__"} & own),
         builds=bool({"__init__", "__new__", "__post_init__", "__call__"} & own),
-        methods=Unit((statement.name,), uses_of(functions, package), behaviour, package, salt, bases=bases),
+        methods=Unit((statement.name,), uses_of(functions, package), behaviour, package, salt, bases=(*bases, *kinds)),
     )
 
 

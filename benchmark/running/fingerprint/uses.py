@@ -145,7 +145,7 @@ def _parts(node: ast.AST, place: _Place, annotations: bool) -> Iterator[tuple[as
         if node.value is not None:
             yield node.value, place
         if place.in_class:
-            yield from ((part, place) for part in _quoted(node.annotation))
+            yield from ((part, place) for part in quoted(node.annotation))
     elif isinstance(node, ast.If) and is_never(node.test):
         yield from ((part, place) for part in node.orelse)
     else:
@@ -252,10 +252,10 @@ def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.A
     given = [argument.annotation for argument in every if argument is not None]
     for annotation in (*given, node.returns):
         if annotation is not None:
-            yield from _quoted(annotation)
+            yield from quoted(annotation)
 
 
-def _quoted(annotation: ast.expr) -> Iterator[ast.AST]:
+def quoted(annotation: ast.expr) -> Iterator[ast.AST]:
     """An annotation, and what it names in quotes."""
     yield annotation
     for node in ast.walk(annotation):
