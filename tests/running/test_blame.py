@@ -122,7 +122,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from benchmark.api import Explainer, Hardening, Softplus, UnsupportedLayer
+from benchmark.api import Explainer, Hardening, Softplus
+from benchmark.explainers import UnsupportedLayer
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,8 @@ HARM = {
     "lies": ("return self.inner.relevance(model, query) * float('nan')", "invalid", "own_attack"),
 }
 
+DECLINES = "raise UnsupportedLayer('not with gradients')"
+
 
 @pytest.fixture(scope="module")
 def shared(untouched: Project, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
@@ -205,9 +208,12 @@ def shared(untouched: Project, tmp_path_factory: pytest.TempPathFactory) -> pd.D
     project.edit(f"tasks/{TASK}.yaml", "seconds: 60, memory_gb: 4", "seconds: 4, memory_gb: 4")
     project.write("baselines/attacks/own_attack.py", _OWN)
     project.method("blames", _BLAMES)
-    for name, (harm, _, _) in HARM.items():
+    for name, harm in {**{n: h for n, (h, _, _) in HARM.items()}, "declines": DECLINES}.items():
         project.method(name, _HARDENING.format(name=name, harm=harm))
-    options = [*only("attack", ["own_attack", "blames"]), *only("defense", ["none", "soft[beta=2]", *HARM])]
+    options = [
+        *only("attack", ["own_attack", "blames"]),
+        *only("defense", ["none", "soft[beta=2]", "declines", *HARM]),
+    ]
     result = project.run("run", "--task", TASK, "--workers", "2", *options)
     result.assert_no_traceback()
     cells = project.cells
@@ -233,3 +239,15 @@ def test_an_attack_cannot_put_its_crash_on_another_submission(shared: pd.DataFra
     assert set(cells["culprit"]) == {"blames"}
     victim = shared.attrs["hardenings"].loc["soft[beta=2]"]
     assert victim["score"] > 0
+
+
+def test_a_hardening_that_declines_the_adaptive_attack_only_protects_as_little_as_none(
+    shared: pd.DataFrame,
+) -> None:
+    cells = shared[(shared["attack"] == "own_attack") & (shared["defense"] == "declines")]
+    assert dict(zip(cells["mode"], cells["status"], strict=True)) == {
+        "oblivious": "ok",
+        "adaptive": "skipped",
+    }
+    scores = shared.attrs["hardenings"]["score"]
+    assert scores["declines"] <= scores["none"]
