@@ -195,7 +195,7 @@ class OwnAttack(Attack):
 HARM = {
     "ends": ("os._exit(0)", "crashed", "ended its process before it returned (in a process with own_attack"),
     "hangs": ("while True: pass", "timeout", "own_attack could not finish against it within the task's time"),
-    "lies": ("return self.inner.relevance(model, query) * float('nan')", "invalid", "own_attack"),
+    "raises": ("raise RuntimeError('not with gradients')", "crashed", "RuntimeError: not with gradients"),
 }
 
 DECLINES = "raise UnsupportedLayer('not with gradients')"
