@@ -286,12 +286,13 @@ def _resolve(
         return np.ones(count)
     if ((bad["status"] == "missing") | (bad["blame"] != "method")).any():
         return np.full(count, np.nan)
-    if (cells["status"] == "ok").any():
-        return values[here]
     skipped = cells[cells["status"] == "skipped"]["reason"].astype(str)
-    if skipped.str.startswith(f"{defense}").any() and defense != "none":
-        return _attack_values(tables, attack, "none", case)[here]
-    return np.zeros(count)
+    left = np.zeros(count)
+    if skipped.str.startswith(f"{defense}: ").any() and defense != "none":
+        left = _attack_values(tables, attack, "none", case)[here]
+    if (cells["status"] == "ok").any():  # who declines one mode only leaves things as they are in that one
+        return np.maximum(values[here], left)
+    return left
 
 
 def _standings(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -44,10 +45,11 @@ def run(options: argparse.Namespace) -> int:
         session.err.print(f"failed (task): {problem}", style="red", markup=False, soft_wrap=True)
     tally = execute(session, session.cells, RUN_STEPS, "running")
     _recall_failures(session, tally)
-    written = _write(session)
-    if session.store.damaged:  # found out when pictures were made: nothing before has read these files
-        tally.ran |= execute(session, session.cells, RUN_STEPS, "mending").ran
-        written = _write(session)
+
+    def mend() -> None:
+        tally.ran.update(execute(session, session.cells, RUN_STEPS, "mending").ran)
+
+    written = _write(session, mend)
     count = count_cells(session.cells, session.store, tally)
     if tally.ran:
         session.err.print(tally.line())
@@ -119,8 +121,14 @@ def _results(session: Session) -> Path:
     return folder
 
 
-def _write(session: Session) -> bool:
-    """Writes cells, samples, boards and gallery; False where the boards had to be withheld."""
+def _write(session: Session, mend: Callable[[], None] | None = None) -> bool:
+    """Writes cells, samples, boards and gallery; False where the boards had to be withheld.
+
+    Args:
+        session: what was run.
+        mend: makes steps again whose files turn out to be damaged when pictures are drawn of them, which is
+            the first time that anything reads some of them.
+    """
     tables = session.tables()
     folder = _results(session)
     write_table(tables.cells, folder / "cells.csv")
@@ -142,6 +150,9 @@ def _write(session: Session) -> bool:
     write_table(cost_table(tables), boards / "costs.csv")
     with writing(folder / "gallery", "--out"):
         write_gallery(session.cells, tables, session.store, folder / "gallery")
+    if mend is not None and session.store.damaged:
+        mend()
+        return _write(session)
     show_boards(session.out, made)
     session.err.print(f"boards: {boards}", soft_wrap=True)
     return True

@@ -10,7 +10,7 @@ import functools
 import multiprocessing
 import os
 import tempfile
-from multiprocessing import util
+from multiprocessing import resource_tracker, util
 from typing import Any
 
 from benchmark.errors import PotemkinError
@@ -27,6 +27,7 @@ def context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     _shorten_sockets()
+    resource_tracker.ensure_running()  # lets ctrl-C through when it starts: before anybody holds that back
     chosen: Any = multiprocessing.get_context("forkserver")
     chosen.set_forkserver_preload(PRELOADED)
     return chosen
