@@ -119,8 +119,8 @@ def check_settings(settings: Mapping[Any, Any], class_name: str) -> None:
     for name, value in settings.items():
         if not isinstance(name, str) or not _SETTING.fullmatch(name):
             raise MethodError(
-                f"class {class_name}: {one_line(name, 40)!r} cannot be a setting's name: write "
-                "letters, digits and _"
+                f"class {class_name}: {one_line(name, 40)!r} cannot be a setting's name: write letters, "
+                "digits and _"
             )
         if not _is_plain(value):
             raise MethodError(

@@ -37,7 +37,7 @@ Count = Annotated[int, Field(gt=0, le=10**9)]
 Index = Annotated[int, Field(ge=0, le=10**9)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """What fits into a column of a table."""
-Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e9, le=1e9)]
+Finite = Annotated[float, Field(allow_inf_nan=False, le=1e9)]
 Title = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\n\t]*$")]
 """One line."""
 Item = TypeVar("Item")

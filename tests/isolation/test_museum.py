@@ -91,6 +91,10 @@ WITHOUT_CELLS = {
     ),
     "a_control": Piece("says control = True: controls are the project's own", "", "says control = True"),
     "unknown_track": Piece("unknown track 'salience': did you mean 'saliency'?", ""),
+    "names_a_path": Piece("setting place is '../../../stolen': settings are", "", "setting place is"),
+    "endless_grid": Piece("has more than 64 variants: list fewer values", "", "more than 64 variants"),
+    "one_track_over": Piece("names a track twice: name each once", "", "names a track twice"),
+    "huge_setting": Piece("setting size is a number that is too large", "", "a number that is too large"),
     "other_architecture": Piece("changed the architecture: extra.weight is new", ""),
 }
 EVERYTHING = {**ATTACKS, **HARDENINGS, **DETECTORS, **WITHOUT_CELLS}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -189,3 +190,63 @@ def test_a_method_whose_file_is_broken_is_asked_for_in_vain_with_the_reason(root
     registry = find_methods(root)
     with pytest.raises(MethodError, match=r"submissions/broken/method\.py could not be loaded: SyntaxError"):
         registry.attacks(["broken"])
+
+
+# A submission's folder is data: what is odd about it is one line, and all others are found.
+
+
+def _links(folder: Path) -> None:
+    (folder / "helper.py").symlink_to("/proc/self/mem")
+
+
+def _pipe(folder: Path) -> None:
+    (folder / "method.py").unlink()
+    os.mkfifo(folder / "method.py")
+
+
+def _tags(folder: Path) -> None:
+    (folder / "method.py").unlink()
+    (folder / "artefact.yaml").write_text("tasks: !!bool perhaps\n")
+
+
+def _escapes(folder: Path) -> None:
+    (folder / "method.py").write_text("raise ValueError('\\x1b[2J\\nOWNED \\u202e')\n")
+
+
+def _bytes(folder: Path) -> None:
+    (folder / "method.py").write_bytes(b"x = 1\0\xff\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (_links, "broken/helper.py is a link"),
+        (_pipe, "broken/method.py is a pipe"),
+        (_tags, "tags such as !!bool are not read"),
+        (_escapes, "ValueError: \\x1b[2J OWNED \\u202e"),
+        (_bytes, "null bytes"),
+    ],
+)
+def test_an_odd_folder_is_one_printable_line(spoil: Callable[[Path], None], told: str, root: Path) -> None:
+    add(root, "mine")
+    add(root, "broken")
+    spoil(root / "submissions" / "broken")
+    registry = find_methods(root)
+    assert variants(registry) == ["mine"]
+    (problem,) = registry.problems
+    assert problem.file.startswith("submissions/broken") and told in problem.reason
+    assert problem.file.isprintable() and problem.reason.isprintable()
+
+
+def test_a_folder_elsewhere_is_not_entered(root: Path, tmp_path: Path) -> None:
+    add(root, "mine")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "method.py").write_text(METHOD.format(name="far", extra=""))
+    (root / "submissions" / "far").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (root / "submissions" / "new\nline").mkdir()
+    registry = find_methods(root)
+    assert variants(registry) == ["mine"]
+    assert sorted(problem.file for problem in registry.problems) == [
+        "submissions/far",
+        "submissions/new line",
+    ]
