@@ -13,7 +13,7 @@ from benchmark.errors import PotemkinError
 from benchmark.running.warmup import warm_up
 
 _MODULES = {
-    "list_things": "looking",
+    "list_things": "listing",
     "plan": "looking",
     "why": "looking",
     "run": "running",

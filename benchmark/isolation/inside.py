@@ -25,6 +25,7 @@ from benchmark.failures import StepFailed, invalid
 from benchmark.isolation import kernel, parcel
 from benchmark.isolation.watch import Parts, Watch, changed, checksum, random_states, settings_of_process
 from benchmark.methods.calls import is_out_of_memory
+from benchmark.methods.traces import with_place
 
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
 _REASON_LENGTH = 300
@@ -167,7 +168,6 @@ def _perform(function: Callable[[], Any]) -> tuple[dict[str, Any], Any, dict[str
         if is_out_of_memory(error):
             failure = StepFailed("oom", "method", "out of memory")
         else:
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            failure = StepFailed("crashed", "method", text)
+            failure = StepFailed("crashed", "method", with_place(error))
     reason = failure.reason.removeprefix(f"{failure.culprit}: ")[:_REASON_LENGTH]
     return {"status": failure.status, "reason": reason, "culprit": failure.culprit}, None, {}

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from benchmark.errors import PotemkinError, TaskError, unknown
 from benchmark.tasks.classes import TASK_CLASSES, task_class
-from benchmark.tasks.parts import Task
 
-__all__ = ["Suite", "Task", "load_suite", "load_suites", "load_task", "task_ids"]
+if TYPE_CHECKING:
+    from benchmark.tasks.parts import Task
+
+__all__ = ["Suite", "load_suite", "load_suites", "load_task", "task_ids"]
 
 
 @dataclass(frozen=True)
