@@ -39,7 +39,8 @@ from benchmark.reproducing.noise import (
 )
 from benchmark.reproducing.sampling import Sampling
 from benchmark.running.runner import provenance
-from benchmark.tasks.task import Task, load_task
+from benchmark.tasks.parts import Task
+from benchmark.tasks.task import load_task
 
 CHOSEN = {
     "saliency": (

@@ -14,7 +14,7 @@ from benchmark.interrupts import leave_at_once, raised, say
 from benchmark.running.warmup import warm_up
 
 _MODULES = {
-    "list_things": "looking",
+    "list_things": "listing",
     "plan": "looking",
     "why": "looking",
     "run": "running",

@@ -8,17 +8,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
-from rich.markup import escape
-from rich.table import Table
 
 from benchmark.boards.gates import control_violations
 from benchmark.boards.results import cells_table, samples_table
 from benchmark.boards.tables import Tables
+from benchmark.commands.grid import Column, Grid
 from benchmark.commands.running import RUN_STEPS, execute
 from benchmark.commands.session import Session
 from benchmark.errors import MethodError, PotemkinError
 from benchmark.files.assets import locate_root
 from benchmark.publishing.compare import (
+    TIED,
+    Difference,
     Lowered,
     Neighbour,
     Place,
@@ -41,6 +42,7 @@ def compare(options: argparse.Namespace) -> int:
     """Runs a submission's missing cells and prints its place; 0 where all of its variants have one."""
     folder = published_folder(locate_root(), options.suite)
     path = submitted_path(options.path, locate_root())
+    options.asked = [path.relative_to(locate_root()).parts[1], *_published_names(folder)]
     session = Session(options)
     entries = submission_at(path, session.root, session.registry)
     mine = {entry.variant for entry in entries}
@@ -66,6 +68,12 @@ def compare(options: argparse.Namespace) -> int:
     count = count_cells(cells, session.store, tally)
     print(count.line())
     return 1 if failed else code
+
+
+def _published_names(folder: Path) -> set[str]:
+    """Names of the methods of a published suite, with their settings."""
+    cells = pd.read_csv(folder / "cells.csv", usecols=["attack", "defense"])
+    return {*cells["attack"].astype(str), *cells["defense"].astype(str)}
 
 
 def submitted_path(path: Path, root: Path) -> Path:
@@ -183,18 +191,36 @@ def _show_place(session: Session, place: Place, tables: Tables) -> None:
         f"{title} would be rank {_rank(place.row)} of {place.ranked} in division {division}, "
         f"score {_score(place.row)}"
     )
-    table = Table()
-    for column in ("", "rank", place.kind, "score [95 % interval]", "difference to it [95 %, paired]", ""):
-        table.add_column(column)
+    table = Grid(
+        (
+            Column("", keep=True),
+            Column("rank", right=True, keep=True),
+            Column(place.kind, keep=True),
+            Column("score [95 % interval]", keep=True),
+            Column("difference to it [95 %, paired]", keep=True),
+            Column("told apart?", keep=True),
+        ),
+        name=2,
+        drops=False,
+    )
     above = [n for n in place.neighbours if n.role in ("leader", "above") and _is_above(n, place)]
     for neighbour in above:
-        table.add_row(*_fields(neighbour))
-    name, rank, score = escape(place.variant), _rank(place.row), escape(_score(place.row))
-    table.add_row("submission", rank, name, score, "", "", style="bold")
+        table.add(*_fields(neighbour))
+    table.add("submission", _rank(place.row), place.variant, _score(place.row), "", "", style="bold")
     for neighbour in place.neighbours:
         if neighbour not in above:
-            table.add_row(*_fields(neighbour), style="dim" if neighbour.role == "control" else "")
+            table.add(*_fields(neighbour), style="dim" if neighbour.role == "control" else "")
     session.out.print(table)
+    if any(_is_corrected(neighbour.difference) for neighbour in place.neighbours):
+        session.out.print(
+            "An interval is of one pair; whether two can be told apart is asked of all pairs at once "
+            "(Holm, 5 %): an interval may leave out 0, and the pair still not be told apart."
+        )
+
+
+def _is_corrected(difference: Difference) -> bool:
+    """Whether the interval alone would tell the two apart, and the correction does not."""
+    return difference.verdict == TIED and not difference.low <= 0 <= difference.high
 
 
 def _is_above(neighbour: Neighbour, place: Place) -> bool:
@@ -207,9 +233,9 @@ def _fields(neighbour: Neighbour) -> tuple[str, ...]:
     return (
         neighbour.role,
         _rank(neighbour.row),
-        escape(neighbour.name),
-        escape(_score(neighbour.row)),
-        escape(paired),
+        neighbour.name,
+        _score(neighbour.row),
+        paired,
         difference.verdict,
     )
 

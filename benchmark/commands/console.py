@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
-from benchmark.boards.board import RULES, STANDING
-from benchmark.running.runner import Progress as Report
+from benchmark.commands.grid import Column, Grid
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmark.running.timing import Standing
+
+_LINE_SECONDS = 30.0
+"""How often a run says where it stands when its output is no terminal."""
 
 _SHOWN = {
     "attacks": (
@@ -49,112 +55,167 @@ _SHOWN = {
 
 
 def make_console(stderr: bool = False) -> Console:
-    """A console that keeps tables whole when the output is a file."""
+    """A console that keeps tables whole when the output is a file; COLUMNS says how wide they may be."""
     console = Console(stderr=stderr, highlight=False)
-    if not console.is_terminal:
+    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
         console.width = 200
     return console
 
 
 @contextmanager
-def progress_bar(console: Console, title: str) -> Iterator[Report]:
-    """A bar with elapsed and remaining time; a function that moves it."""
+def progress_bar(
+    console: Console, title: str, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[Standing], None]]:
+    """A function that shows where a run stands: as a bar, or without a terminal a line every half minute."""
+    if not console.is_terminal:
+        yield _Lines(console, title, clock)
+        return
+    from rich.progress import BarColumn, Progress, TextColumn
+
     bar = Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=None),
         TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[words]}"),
         console=console,
-        disable=not console.is_terminal,
+        expand=True,
     )
     with bar:
-        line = bar.add_task(title, total=1.0)
-        yield lambda done, total: bar.update(line, completed=done, total=max(total, 1e-9))
+        line = bar.add_task("starting workers", total=1.0, words="")
+
+        def show(now: Standing) -> None:
+            words = _words(now).partition(", ")[2]
+            bar.update(
+                line, description=title if now.busy else "starting workers", completed=now.share, words=words
+            )
+
+        yield show
+
+
+class _Lines:
+    """Prints a line at the start, and another whenever half a minute has gone."""
+
+    def __init__(self, console: Console, title: str, clock: Callable[[], float]) -> None:
+        self._console = console
+        self._title = title
+        self._clock = clock
+        self._next = clock()
+
+    def __call__(self, now: Standing) -> None:
+        if now.of and self._clock() >= self._next and now.share < 1:
+            self._next = self._clock() + _LINE_SECONDS
+            self._console.print(f"{self._title}: {_words(now)}", markup=False, soft_wrap=True)
+
+
+def _words(now: Standing) -> str:
+    share = f"{100 * now.share:.0f} % of the work"
+    words = f"{share}, {now.cells} of {now.of} cells, {duration(now.gone)} gone"
+    return words if now.left is None else f"{words}, about {duration(now.left)} left"
+
+
+def duration(seconds: float) -> str:
+    """A time in words, no finer than it is worth: ``40 s``, ``3 min``, ``1 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds < 10 else f"{5 * round(seconds / 5)} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
 
 
 def show_boards(console: Console, boards: dict[str, pd.DataFrame]) -> None:
     """Attacks, hardenings and detectors as tables, and the matrix of attacks and defenses, track by track."""
+    from benchmark.boards.board import (  # here, since `list` shows no board and waits for no pandas
+        RULES,
+        STANDING,
+    )
+
     tracks = dict.fromkeys(track for board in boards.values() for track in board["track"])
     for track in tracks:
         own = {name: board[board["track"] == track] for name, board in boards.items()}
-        own = {name: _filled(board) for name, board in own.items() if not board.empty}
+        own = {name: _filled(board, STANDING) for name, board in own.items() if not board.empty}
         console.print(f"[bold]Track {track}[/bold]")
         for name, columns in _SHOWN.items():
             if name in own:
-                console.print(RULES[name], soft_wrap=True)
+                console.print(RULES[name], markup=False, overflow="fold")
                 console.print(_ranked(name, own[name], columns))
         if "matrix" in own:
-            console.print(f"{RULES['matrix']} Fields: oblivious / adaptive.", soft_wrap=True)
+            console.print(f"{RULES['matrix']} Fields: oblivious / adaptive.", markup=False, overflow="fold")
             console.print(_matrix(own["matrix"]))
 
 
-def _filled(board: pd.DataFrame) -> pd.DataFrame:
+def _filled(board: pd.DataFrame, always: Sequence[str]) -> pd.DataFrame:
     """Without the columns that only other tracks have."""
-    return board[[c for c in board if c in STANDING or board[c].notna().any()]]
+    return board[[c for c in board if c in always or board[c].notna().any()]]
 
 
-def _ranked(name: str, board: pd.DataFrame, columns: tuple[tuple[str, str], ...]) -> Table:
-    table = Table()
-    table.add_column("rank", justify="right")
-    table.add_column(name.removesuffix("s"))
-    table.add_column("score [95 % interval]")
+def _ranked(name: str, board: pd.DataFrame, columns: tuple[tuple[str, str], ...]) -> Grid:
+    noun = name.removesuffix("s")
     shown = [(title, column) for title, column in columns if column in board]
-    for title, _ in shown:
-        table.add_column(title, justify="right")
+    grid = Grid(
+        (
+            Column("rank", right=True, keep=True),
+            Column(noun, keep=True),
+            Column("score [95 % interval]", keep=True),
+            *(Column(title, right=True) for title, _ in shown),
+        ),
+        name=1,
+        where=f"boards/{name}.csv",
+    )
     for _, row in board.iterrows():
-        table.add_row(
+        grid.add(
             _rank(row),
-            escape(str(row[name.removesuffix("s")])),
+            str(row[noun]),
             _interval(row),
             *(_number(row[column]) for _, column in shown),
             style="dim" if row["control"] else "",
         )
-    return table
+    return grid
 
 
 def _interval(row: pd.Series) -> str:
-    if pd.isna(row["score"]):
+    if _is_none(row["score"]):
         return "-"
-    return escape(f"{row['score']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]")
+    return f"{row['score']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
 
 
 def _rank(row: pd.Series) -> str:
-    if pd.isna(row["rank"]):
+    if _is_none(row["rank"]):
         return "control" if row["control"] else "-"
     low, high = row["rank_low"], row["rank_high"]
     division = "open " if row.get("division") == "open" else ""
     return f"{division}{row['rank']}" if low == high else f"{division}{row['rank']} ({low}-{high})"
 
 
+def _is_none(value: float) -> bool:
+    """Whether a field of a board is empty."""
+    return value is None or value != value
+
+
 def _number(value: float) -> str:
-    if pd.isna(value):
+    if _is_none(value):
         return "-"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3f}"
 
 
-def _matrix(board: pd.DataFrame) -> Table:
-    """Attacks down, defenses across; oblivious / adaptive in a field."""
-    table = Table()
-    hardenings = [d for d in board["defense"].unique() if "auroc" not in board or _is_map(board, d)]
-    table.add_column("attack")
-    for defense in hardenings:
-        table.add_column(escape(str(defense)), justify="right")
+def _matrix(board: pd.DataFrame) -> Grid:
+    """Attacks down, defenses across, oblivious / adaptive in a field; a list per attack if narrow."""
+    defenses = [str(d) for d in board["defense"].unique() if "auroc" not in board or _is_map(board, d)]
+    grid = Grid((Column("attack"), *(Column(defense, right=True) for defense in defenses)), drops=False)
     for attack, rows in board.groupby("attack"):
         fields = []
-        for defense in hardenings:
+        for defense in defenses:
             by_mode = rows[rows["defense"] == defense].set_index("mode")["score"]
             fields.append(" / ".join(f"{by_mode[m]:.2f}" for m in ("oblivious", "adaptive") if m in by_mode))
-        table.add_row(escape(str(attack)), *fields)
-    return table
+        grid.add(str(attack), *fields)
+    return grid
 
 
 def _is_map(board: pd.DataFrame, defense: str) -> bool:
     return bool(board.loc[board["defense"] == defense, "auroc"].isna().all())
 
 
-def plan_table(states: Sequence[tuple[str, str, str, str]]) -> Table:
+def plan_table(states: Sequence[tuple[str, str, str, str]]) -> Grid:
     """Counts of cells per attack, defense and mode: what would run, what is at hand, what is skipped.
 
     ``states`` has one (attack, defense, mode, state) per cell.
@@ -162,12 +223,16 @@ def plan_table(states: Sequence[tuple[str, str, str, str]]) -> Table:
     counts: dict[tuple[str, str, str], Counter[str]] = {}
     for attack, defense, mode, state in states:
         counts.setdefault((attack, defense, mode), Counter())[state] += 1
-    table = Table()
-    for title in ("attack", "defense", "mode"):
-        table.add_column(title)
-    for title in ("to run", "to score", "at hand", "skipped", "failed"):
-        table.add_column(title, justify="right")
+    heads = {"run": "to run", "score": "to score", "hand": "at hand", "skip": "skipped", "fail": "failed"}
+    seen = {state for counter in counts.values() for state in counter}
+    shown = [state for state in heads if state in seen or state == "run"]
+    grid = Grid(
+        (
+            *(Column(title) for title in ("attack", "defense", "mode")),
+            *(Column(heads[state], right=True) for state in shown),
+        ),
+        drops=False,
+    )
     for (attack, defense, mode), counter in counts.items():
-        fields = (str(counter.get(state, "")) for state in ("run", "score", "hand", "skip", "fail"))
-        table.add_row(escape(attack), escape(defense), mode, *fields)
-    return table
+        grid.add(attack, defense, mode, *(str(counter.get(state, "")) for state in shown))
+    return grid

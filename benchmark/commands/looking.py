@@ -1,52 +1,16 @@
-"""Commands that run nothing: `list`, `plan` and `why`."""
+"""Commands that run nothing: `plan` and `why`."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 
-from rich.table import Table
-
-from benchmark.commands.console import make_console, plan_table
+from benchmark.commands.console import plan_table
 from benchmark.commands.session import Session
 from benchmark.errors import PotemkinError, unknown
-from benchmark.files.assets import locate_root
 from benchmark.reproducing.why import cell_lines
 from benchmark.running.outcome import outcome_of
 from benchmark.running.plan import Cell, latest_records, stale_reason
-from benchmark.running.registry import find_methods
 from benchmark.running.store import Record, Store
-from benchmark.tasks.task import load_suites, load_task, task_ids
-
-
-def list_things(options: argparse.Namespace) -> int:
-    """Lists tasks, suites, attacks or defenses."""
-    root, console = locate_root(), make_console()
-    table = Table(show_edge=False, box=None, pad_edge=False)
-    problems: list[str] = []
-    if options.what == "suites":
-        for name, (title, tasks) in load_suites(root).items():
-            table.add_row(f"[bold]{name}[/bold]", f"{len(tasks)} tasks", title)
-    elif options.what == "tasks":
-        for task_id in task_ids(root):
-            try:
-                task = load_task(task_id, root)
-            except PotemkinError as error:
-                problems.append(str(error))
-                continue
-            table.add_row(f"[bold]{task_id}[/bold]", task.explainer.name, task.victim, task.title)
-    else:
-        registry = find_methods(root)
-        chosen = registry.attacks() if options.what == "attacks" else registry.defenses()
-        for entry in chosen:
-            kind = "control" if entry.method.control else entry.kind
-            name = entry.variant.replace("[", "\\[")
-            table.add_row(f"[bold]{name}[/bold]", kind, entry.method.paper)
-        problems = [f"{p.file} could not be loaded: {p.reason}" for p in registry.problems]
-    console.print(table)
-    for problem in problems:
-        print(f"problem: {problem}", file=sys.stderr)
-    return 1 if problems else 0
 
 
 def plan(options: argparse.Namespace) -> int:

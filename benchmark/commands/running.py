@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from benchmark.running.outcome import outcome_of
 from benchmark.running.plan import Cell
 from benchmark.running.runner import Runner, Settings, Tally, count_cells
 from benchmark.running.store import Record
+from benchmark.running.timing import Seen, past_cells
 
 RUN_STEPS = frozenset({"forge", "reference", "judge", "score"})
 
@@ -53,8 +55,24 @@ def run(options: argparse.Namespace) -> int:
     count = count_cells(session.cells, session.store, tally)
     if tally.ran:
         session.err.print(tally.line())
+    for line in _compare_instead(session):
+        session.err.print(line, markup=False, soft_wrap=True)
     print(count.line())
     return 0 if written and not count.failed and not session.problems else 1
+
+
+def _compare_instead(session: Session) -> list[str]:
+    """For submissions that were asked for by name: what does rank them, as this board does not."""
+    options = session.options
+    chosen = [*session.registry.attacks(options.attack)] if options.attack else []
+    chosen += session.registry.defenses(options.defense) if options.defense else []
+    folder = session.root / "submissions"
+    mine = {e.file.relative_to(folder).parts[0] for e in chosen if e.file.is_relative_to(folder)}
+    return [
+        "a board of what was asked for alone is no ranking; where yours would stand among the published: "
+        f"potemkin compare submissions/{name}"
+        for name in sorted(mine)
+    ]
 
 
 def _recall_failures(session: Session, tally: Tally) -> None:
@@ -110,9 +128,19 @@ def execute(session: Session, cells: list[Cell], kinds: frozenset[str], title: s
     def complain(line: str) -> None:
         session.err.print(f"failed: {line}", style="red", markup=False, soft_wrap=True)
 
-    runner = Runner(session.store, settings, complain)
+    runner = Runner(session.store, settings, complain, _published_times(session))
     with progress_bar(session.err, title) as progress:
         return runner.run(cells, progress, kinds)
+
+
+def _published_times(session: Session) -> list[Seen]:
+    """What steps took in the suite's published run, which tells time left before anything has run here."""
+    cells = session.root / "results" / "published" / session.suite.name / "cells.csv"
+    try:
+        with cells.open(encoding="utf-8", newline="") as file:
+            return past_cells(csv.DictReader(file))
+    except (OSError, KeyError, ValueError, csv.Error):  # nobody's results hang on it
+        return []
 
 
 def _results(session: Session) -> Path:

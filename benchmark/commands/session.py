@@ -27,7 +27,7 @@ class Session:
         self.out = make_console()
         self.err = make_console(stderr=True)
         self.suite: Suite = load_suite(options.suite, self.root)
-        self.registry: Registry = find_methods(self.root)
+        self.registry: Registry = find_methods(self.root, asked_methods(options))
         self.store = Store(options.store.resolve(), self.notice)
         wanted = set(options.task)
         planner = Planner(
@@ -94,6 +94,17 @@ class Session:
         attacks = {a for a, _ in seen} | {c.attack.variant for c in self.cells}
         defenses = {d for _, d in seen} | {c.defense.variant for c in self.cells}
         return [c for c in cells if c.attack.variant in attacks and c.defense.variant in defenses]
+
+
+def asked_methods(options: argparse.Namespace) -> set[str] | None:
+    """Names of the methods that a command is about, without settings; None where it is about all there are.
+
+    What others have handed in is then neither looked at, nor run against.
+    """
+    asked = {*options.attack, *options.defense, *getattr(options, "asked", ())}
+    if getattr(options, "query", ""):
+        asked.add(options.query)
+    return {name.partition("[")[0] for name in asked} or None
 
 
 def check_harness(root: Path) -> None:

@@ -34,6 +34,7 @@ class ClassExplainer(ABC):
     """Explains classes of a network without any input: a global explainer."""
 
     name: str
+    """As tasks call it."""
 
     @abstractmethod
     def explain(self, model: Network, classes: Sequence[int], seed: int) -> Tensor:
@@ -117,7 +118,11 @@ class InputAgnosticSaliency(ClassExplainer):
         return replace(self, without=(*self.without, stage))
 
     def explain(self, model: Network, classes: Sequence[int], seed: int) -> Tensor:
-        """Signed maps ``[K, C, H, W]``, each but for rounding the same whichever others are asked for."""
+        """Signed maps ``[K, C, H, W]``, each but for rounding the same whichever others are asked for.
+
+        Raises:
+            ValueError: no class is given.
+        """
         if not classes:
             raise ValueError("give at least one class")
         if model.listener is not None:

@@ -49,6 +49,7 @@ class Explainer(ABC):
     """
 
     name: str
+    """As tasks call it."""
 
     @abstractmethod
     def relevance(self, model: Network, query: Query) -> Tensor:

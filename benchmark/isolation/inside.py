@@ -29,6 +29,7 @@ from benchmark.isolation.filter import filter_calls
 from benchmark.isolation.warden import Warden
 from benchmark.isolation.watch import Parts, changed, checksum, random_states, settings_of_process
 from benchmark.methods.calls import is_out_of_memory
+from benchmark.methods.traces import with_place
 
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
 _NAMES = 20
@@ -198,7 +199,6 @@ def _perform(function: Callable[[], Any]) -> tuple[dict[str, Any], bytes, bytes]
         if is_out_of_memory(error):
             failure = StepFailed("oom", "method", "out of memory")
         else:
-            text = f"{type(error).__name__}: {error}"
-            failure = StepFailed("crashed", "method", text)
+            failure = StepFailed("crashed", "method", with_place(error))
     reason = failure.reason.removeprefix(f"{failure.culprit}: ")
     return {"status": failure.status, "reason": reason, "culprit": failure.culprit}, *parcel.encode(None)

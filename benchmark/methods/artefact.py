@@ -10,7 +10,6 @@ Layout of such a submission::
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,10 +20,10 @@ from benchmark.errors import MethodError
 from benchmark.files.assets import sha256_of
 from benchmark.files.forms import read_form
 from benchmark.methods.card import load_card
+from benchmark.methods.names import METHOD_NAME
 from benchmark.methods.stored import StoredForgery, tensors_file
 
 ARTEFACT = "artefact.yaml"
-METHOD_NAME = re.compile(r"[a-z][a-z0-9_]*")
 """What a submission may be named."""
 
 _EXAMPLES = {"tasks": "{saliency/smoke-gradient: SHA-256 of its file}"}

@@ -58,9 +58,13 @@ class Method(ABC):
     """
 
     name: ClassVar[str]
+    """Small letters, digits and _, such as ``sign_step``; no other method has it."""
     paper: ClassVar[str]
+    """What it is after: a reference, or a few words."""
     tracks: ClassVar[Sequence[str]] = ("saliency",)
+    """Tracks that it is for."""
     params: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    """Values of settings that run as variants."""
     control: ClassVar[bool] = False
     """A control is run and shown, and never ranked."""
     bounds: ClassVar[Mapping[str, tuple[float, float]]] = {}

@@ -12,6 +12,7 @@ from benchmark.explainers import UnsupportedLayer
 from benchmark.failures import StepFailed, invalid
 from benchmark.methods.base import Method
 from benchmark.methods.meter import BudgetExhausted
+from benchmark.methods.traces import with_place
 
 Result = TypeVar("Result")
 
@@ -32,8 +33,7 @@ def call(method: Method, function: Callable[[], Result]) -> Result:
     except Exception as error:
         if is_out_of_memory(error):
             raise StepFailed("oom", "method", "out of memory", method.variant) from error
-        text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise StepFailed("crashed", "method", text, method.variant) from error
+        raise StepFailed("crashed", "method", with_place(error), method.variant) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

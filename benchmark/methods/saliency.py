@@ -64,6 +64,9 @@ class Case:
 
         ReLU networks have piecewise constant gradient maps, which offer no gradient: give a ``smoothing``.
         The judge's ``seed`` is not known; draw several.
+
+        Raises:
+            ValueError: the inputs are not as many as the case's, of their size.
         """
         explainer = self.explainer if smoothing == EXACT else self.explainer.smoothed(smoothing)
         return explainer.explain(self.model, self._query(inputs, seed))
@@ -95,7 +98,7 @@ class Case:
         return self.detector.suspicion(audit)
 
     def project(self, inputs: Tensor) -> Tensor:
-        """The nearest inputs within the budget and within [0, 1]."""
+        """The nearest inputs ``[N, C, H, W]`` within the budget and within [0, 1]."""
         low, high = self.inputs - self.budget.linf, self.inputs + self.budget.linf
         return torch.clamp(torch.maximum(torch.minimum(inputs, high), low), 0.0, 1.0)
 
@@ -131,7 +134,10 @@ class Audit:
     def explain(
         self, inputs: Tensor | None = None, smoothing: Smoothing | None = None, seed: int | None = None
     ) -> Tensor:
-        """Maps ``[N, H, W]`` of ``inputs`` (by default the suspicious ones) for the audit's labels."""
+        """Maps ``[N, H, W]`` of ``inputs`` (by default the suspicious ones) for the audit's labels.
+
+        The ``seed`` is by default the audit's; maps are non-negative and sum to 1.
+        """
         smoothing = self.stand_in if smoothing is None else smoothing
         explainer = self.explainer if smoothing == EXACT else self.explainer.smoothed(smoothing)
         query = Query(

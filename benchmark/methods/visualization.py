@@ -103,7 +103,7 @@ class VisualizationAudit(NetworkAudit):
         return tuple(Unit(layer, index) for index in range(channels))
 
     def among_siblings(self, values: Tensor) -> Tensor:
-        """Distance of each suspicious unit's value from the median of all siblings' ``values``, ``[N]``."""
+        """Distance ``[N]`` of each suspicious unit's value from the median of all siblings' (``values``)."""
         distance = (values - values.median()).abs()
         return distance[[unit.index for unit in self.units]]
 
@@ -114,7 +114,11 @@ class VisualizationAudit(NetworkAudit):
         return torch.cat(parts)
 
     def layer_before(self, layer: str) -> str:
-        """Name of the activation, convolution or linear layer that runs before a layer."""
+        """Name of the activation, convolution or linear layer that runs before a layer.
+
+        Raises:
+            ValueError: the layer is none of these, nor ``logits``.
+        """
         order = executed(self.model, self.data[:1], (torch.nn.Conv2d, torch.nn.Linear, torch.nn.ReLU))
         end = len(order) - 1 if layer == LOGITS else order.index(layer)
         return order[max(0, end - 1)]

@@ -87,7 +87,11 @@ class Network(nn.Module):
         return copied
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> Network:
-        """A frozen copy with other weights, by the names of ``module.state_dict()``."""
+        """A frozen copy with other weights, by the names of ``module.state_dict()``.
+
+        Raises:
+            RuntimeError: a weight is missing, or has another shape or an unknown name.
+        """
         copied = copy.deepcopy(self, {id(self.listener): self.listener})
         copied.module.load_state_dict(dict(weights))
         copied.module.requires_grad_(False)

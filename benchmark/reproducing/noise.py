@@ -26,7 +26,8 @@ from benchmark.boards.results import IDENTITY
 from benchmark.errors import PotemkinError
 from benchmark.files.fields import validated
 from benchmark.files.yaml import dump_yaml, read_mapping
-from benchmark.tasks.parts import Part, Task
+from benchmark.tasks.kinds import Part
+from benchmark.tasks.parts import Task
 
 CELL = ["attack", "defense", "mode", "seed"]
 """Columns that tell the cells of one task apart."""

@@ -60,7 +60,7 @@ def main(sampling: str, file: str) -> int:
     cells = _cells(wanted, root)
     workers = 1 if wanted.threads > 1 else len(os.sched_getaffinity(0))
     settings = Settings(root, wanted.device, workers, wanted.threads)
-    Runner(store, settings, lambda line: None).run(cells, lambda done, total: None)
+    Runner(store, settings, lambda line: None).run(cells, lambda standing: None)
     for cell in cells:
         outcome = outcome_of(cell, store, {})
         if outcome.status != "ok":

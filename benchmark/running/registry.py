@@ -11,7 +11,7 @@ import contextlib
 import difflib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,8 +129,30 @@ def _suggestion(name: str, known: list[Entry]) -> str:
     return f"known: {', '.join(sorted({e.name for e in known}))}"
 
 
-def find_methods(root: Path) -> Registry:
-    """Loads every method file below ``root``; raises ``MethodError`` for two baselines of one name."""
+def find_methods(root: Path, asked: Collection[str] | None = None) -> Registry:
+    """Loads the method files below ``root``.
+
+    Args:
+        root: the project's root.
+        asked: names of methods; submissions whose folder is not named so are neither looked at nor run,
+            unless one of the names is not found without them. None for every submission.
+
+    Raises:
+        MethodError: two baselines have one name.
+    """
+    found = _find(root, asked)
+    if asked is not None and set(asked) - {entry.name for entry in found.entries}:
+        return _find(root, None)
+    return found
+
+
+def _is_asked(file: Path, root: Path, asked: Collection[str] | None) -> bool:
+    """Whether a file is the project's own, or belongs to a submission that was asked for."""
+    inside = file.relative_to(root).parts
+    return asked is None or inside[0] != "submissions" or Path(inside[1]).stem in asked
+
+
+def _find(root: Path, asked: Collection[str] | None) -> Registry:
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     entries: list[Entry] = []
@@ -139,6 +161,8 @@ def find_methods(root: Path) -> Registry:
     problems.extend(odd)
     for file in [*_own_files(root), *(file for top in folders for file in code_below(top))]:
         name = file.relative_to(root).as_posix()
+        if not _is_asked(file, root, asked):
+            continue
         try:
             if file.is_relative_to(root / "submissions"):
                 entries.extend(_submitted(file, root))
@@ -152,7 +176,8 @@ def find_methods(root: Path) -> Registry:
     entries, taken = _unique(entries, root)
     problems.extend(taken)
     handed_in, faulty = _handed_in(root, folders, {entry.name for entry in entries})
-    entries, problems = [*entries, *handed_in], [*problems, *faulty]
+    entries += [entry for entry in handed_in if _is_asked(entry.file, root, asked)]
+    problems = [p for p in (*problems, *faulty) if _is_asked(root / p.file, root, asked)]
     return Registry(tuple(sorted(entries, key=lambda e: (e.kind, e.variant))), tuple(problems))
 
 

@@ -10,7 +10,7 @@ import datetime
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,19 @@ from typing import Any
 from benchmark.files.writing import CannotWrite
 from benchmark.isolation.operations import facts_of
 from benchmark.running.clock import Limits
+from benchmark.running.course import Course
 from benchmark.running.outcome import Outcome, outcome_of
 from benchmark.running.plan import Cell, Step
 from benchmark.running.pool import Pool
 from benchmark.running.registry import Entry
 from benchmark.running.store import Record, Store, release
+from benchmark.running.timing import Seen, Standing, past_steps
 from benchmark.running.worker import Answer, Job, MethodRef
 
-Progress = Callable[[float, float], None]
-"""Is told how much of how much work is done."""
+Progress = Callable[[Standing], None]
+"""Is told several times a second where the run stands."""
 
 _ORDER = {"forge": 0, "reference": 1, "judge": 2, "score": 3}
-_WEIGHT = {"forge": 10.0, "reference": 1.0, "judge": 0.5, "score": 1.0}
 _MOST_REPAIRS = 3
 """Times that one step is begun again in a run because a file that it reads has turned out to be damaged."""
 
@@ -90,9 +91,17 @@ class Runner:
         store: where steps are kept.
         settings: how to run.
         report: is called once with every reason of failure, as one line.
+        past: what steps took elsewhere, besides those in the store; only the time left is told from it.
     """
 
-    def __init__(self, store: Store, settings: Settings, report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        report: Callable[[str], None],
+        past: Sequence[Seen] = (),
+    ) -> None:
+        self._past = past
         self.store = store
         self.settings = settings
         self._report = report
@@ -109,8 +118,8 @@ class Runner:
         tally = Tally(workers=self.settings.workers)
         started = time.perf_counter()
         waiting = self._missing([c for c in cells if not (c.skip or c.problem)], kinds)
-        total = sum(_WEIGHT[step.kind] for step, _ in waiting)
-        done = 0.0
+        course = Course(waiting, self.settings.workers, self._before(waiting))
+        progress(course.standing())
         with Pool(
             self.settings.workers,
             self.settings.root,
@@ -119,19 +128,24 @@ class Runner:
         ) as pool:
             flying: dict[Path, tuple[Step, Cell]] = {}
             while waiting or flying:
-                waiting, dropped = self._start(waiting, flying, pool)
-                done += dropped
+                waiting = self._start(waiting, flying, pool, course)
                 for job, answer in pool.wait() if flying else ():
                     step, cell = flying.pop(job.out)
                     if again := self._repair(step, cell, job, answer):
-                        total += sum(_WEIGHT[other.kind] for other, _ in again) - _WEIGHT[step.kind]
+                        course.again(step, again)
                         waiting = [*again, *waiting]
                         continue
                     self._finish(step, cell, job, answer, tally)
-                    done += _WEIGHT[step.kind]
-                progress(done, total)
+                    course.ended(step)
+                progress(course.standing())
         tally.wall = time.perf_counter() - started
         return tally
+
+    def _before(self, waiting: list[tuple[Step, Cell]]) -> list[Seen]:
+        """What steps took before, where there is any to come."""
+        kinds = {step.kind for step, _ in waiting}
+        own = (record for kind in sorted(kinds) for record in self.store.records(kind))
+        return [*self._past, *past_steps(own)]
 
     def _missing(self, cells: list[Cell], kinds: frozenset[str]) -> list[tuple[Step, Cell]]:
         """Steps to run, each once, with a cell that needs it: forgeries first, then task by task."""
@@ -156,24 +170,25 @@ class Runner:
         waiting: list[tuple[Step, Cell]],
         flying: dict[Path, tuple[Step, Cell]],
         pool: Pool,
-    ) -> tuple[list[tuple[Step, Cell]], float]:
-        """Starts what can start; returns what still waits, and the weight of what never can."""
+        course: Course,
+    ) -> list[tuple[Step, Cell]]:
+        """Starts what can start; returns what still waits, without what never can."""
         left: list[tuple[Step, Cell]] = []
-        dropped = 0.0
         running = {step.key for step, _ in flying.values()}
         pending = running | {step.key for step, _ in waiting}
         for step, cell in waiting:
             if not pool.free or any(need.key in pending for need in step.needs):
                 left.append((step, cell))
             elif not all(self._ok(need) for need in step.needs):
-                dropped += _WEIGHT[step.kind]
+                course.dropped(step)
                 pending.discard(step.key)
             else:
                 job = self._job(step, cell)
                 limits = Limits(cell.task.limits.seconds, cell.task.limits.memory_gb)
                 pool.submit(job, limits, trusted=step.kind == "score")
                 flying[job.out] = (step, cell)
-        return left, dropped
+                course.started(step)
+        return left
 
     def _ok(self, step: Step) -> bool:
         if step.key not in self._statuses:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from benchmark.names import ByName
-from benchmark.tasks.parts import Task
+
+if TYPE_CHECKING:  # torch comes with it, and a list of suites does not wait for that
+    from benchmark.tasks.parts import Task
 
 TASK_CLASSES: ByName[str] = {
     "saliency": "SaliencyTask",

@@ -9,14 +9,15 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from benchmark.errors import unknown
 from benchmark.files.fields import shortly
 from benchmark.tasks.data import dataset_names
 from benchmark.tasks.fits import misfits
+from benchmark.tasks.kinds import Distinct, Part, Title
 from benchmark.victims import victim_names
 
 _FRACTION = re.compile(r"[0-9]{1,9} ?/ ?[0-9]{1,9}")
@@ -38,27 +39,6 @@ Index = Annotated[int, Field(ge=0, le=10**9)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """What fits into a column of a table."""
 Finite = Annotated[float, Field(allow_inf_nan=False, le=1e9)]
-Title = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\n\t]*$")]
-"""One line."""
-Item = TypeVar("Item")
-
-
-def _distinct(items: list[Item]) -> list[Item]:
-    """The list, unless something is in it twice."""
-    for place, item in enumerate(items):
-        if item in items[:place]:
-            raise ValueError(f"names {shortly(item)} twice; name it once")
-    return items
-
-
-Distinct = Annotated[list[Item], Field(max_length=10_000), AfterValidator(_distinct)]
-"""A list in which nothing stands twice."""
-
-
-class Part(BaseModel):
-    """A mapping of fields; an unknown one is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ExplainerSpec(Part):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -13,9 +13,12 @@ from benchmark.errors import PotemkinError, TaskError, unknown
 from benchmark.files.fields import sentences, shortly, validated
 from benchmark.files.yaml import read_mapping
 from benchmark.tasks.classes import TASK_CLASSES, task_class
-from benchmark.tasks.parts import Distinct, Part, Task, Title
+from benchmark.tasks.kinds import Distinct, Part, Title
 
-__all__ = ["Suite", "Task", "load_suite", "load_suites", "load_task", "task_ids"]
+if TYPE_CHECKING:
+    from benchmark.tasks.parts import Task
+
+__all__ = ["Suite", "load_suite", "load_suites", "load_task", "task_ids"]
 
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}/[A-Za-z0-9_.-]{1,100}")

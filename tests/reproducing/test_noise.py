@@ -21,7 +21,8 @@ from benchmark.reproducing.noise import (
     load_floor,
     write_floor,
 )
-from benchmark.tasks.task import Task, load_task, task_ids
+from benchmark.tasks.parts import Task
+from benchmark.tasks.task import load_task, task_ids
 
 NOISE = MetricFloor(
     case_largest=3e-9, case_95=1e-9, mean_largest=2e-9, mean_95=0, seed_case=0.5, seed_mean=0.25

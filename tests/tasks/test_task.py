@@ -10,7 +10,8 @@ import yaml
 from harness import SUITE, TASKS, Project, Result
 
 from benchmark.errors import TaskError
-from benchmark.tasks.task import Task, load_suite, load_suites, load_task
+from benchmark.tasks.parts import Task
+from benchmark.tasks.task import load_suite, load_suites, load_task
 
 ROOT = Path(__file__).resolve().parents[2]
 FIELDS: dict[str, Any] = {

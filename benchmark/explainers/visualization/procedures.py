@@ -54,6 +54,7 @@ class Visualizer(ABC):
     """Makes images of what units respond to: a global explainer."""
 
     name: str
+    """As tasks call it."""
 
     @abstractmethod
     def explain(self, model: Network, units: Sequence[Unit], seeds: Sequence[int]) -> Tensor:

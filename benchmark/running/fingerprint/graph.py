@@ -20,7 +20,6 @@ from benchmark.running.fingerprint.places import Places, module_of, package_of, 
 from benchmark.running.fingerprint.units import Module, Unit, read_module
 from benchmark.running.fingerprint.uses import Chain, Hint, Import, Uses
 
-
 _ALIASES = 5
 """How many names of a class may hang on each other."""
 

@@ -12,17 +12,8 @@ from benchmark.errors import unknown
 from benchmark.explainers import explainer_names
 from benchmark.tasks.data import dataset_names
 from benchmark.tasks.fits import image_count
-from benchmark.tasks.parts import (
-    NOT_RUN,
-    Count,
-    Distinct,
-    Finite,
-    Part,
-    Share,
-    Task,
-    identity,
-    setting_problems,
-)
+from benchmark.tasks.kinds import Distinct, Part
+from benchmark.tasks.parts import NOT_RUN, Count, Finite, Share, Task, identity, setting_problems
 
 
 class StepSettingSpec(Part):

@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from benchmark.tasks.parts import Count, Distinct, Finite, Index, NetworkTask, Part, Share, explainer_problems
+from benchmark.tasks.kinds import Distinct, Part
+from benchmark.tasks.parts import Count, Finite, Index, NetworkTask, Share, explainer_problems
 from benchmark.victims.manifest import victim_entry
 
 EXPLAINER = "input_agnostic_saliency"

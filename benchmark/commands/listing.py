@@ -1,0 +1,69 @@
+"""The command `list`: suites and tasks are read as data, so that it answers at once; methods are loaded."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from benchmark.commands.console import make_console
+from benchmark.commands.grid import Column, Grid
+from benchmark.errors import PotemkinError
+from benchmark.files.assets import locate_root
+from benchmark.tasks.task import load_suites, load_task, task_ids
+
+
+def list_things(options: argparse.Namespace) -> int:
+    """Lists tasks, suites, attacks or defenses."""
+    root, console = locate_root(), make_console()
+    table, problems = _LISTS[options.what](root)
+    console.print(table)
+    for problem in problems:
+        print(f"problem: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _list(*titles: str) -> Grid:
+    """A list whose last column is words."""
+    *first, last = titles
+    return Grid((*map(Column, first), Column(last, prose=True)), drops=False, framed=False)
+
+
+def _suites(root: Path) -> tuple[Grid, list[str]]:
+    table = _list("suite", "tasks", "what it is")
+    for name, (title, tasks) in load_suites(root).items():
+        table.add(name, str(len(tasks)), title)
+    return table, []
+
+
+def _tasks(root: Path) -> tuple[Grid, list[str]]:
+    table, problems = _list("task", "explainer", "victim", "what it is"), []
+    for task_id in task_ids(root):
+        try:
+            task = load_task(task_id, root)
+        except PotemkinError as error:
+            problems.append(str(error))
+            continue
+        table.add(task_id, task.explainer.name, task.victim, task.title)
+    return table, problems
+
+
+def _methods(noun: str, root: Path) -> tuple[Grid, list[str]]:
+    from benchmark.running.registry import find_methods  # here: methods wait for torch, other lists do not
+
+    registry = find_methods(root)
+    table = _list(noun, "kind", "after")
+    for entry in registry.attacks() if noun == "attack" else registry.defenses():
+        kind = "control" if entry.method.control else entry.kind
+        table.add(entry.variant, kind, entry.method.paper)
+    return table, [f"{p.file} could not be loaded: {p.reason}" for p in registry.problems]
+
+
+_LISTS: dict[str, Callable[[Path], tuple[Grid, list[str]]]] = {
+    "suites": _suites,
+    "tasks": _tasks,
+    "attacks": partial(_methods, "attack"),
+    "defenses": partial(_methods, "defense"),
+}
