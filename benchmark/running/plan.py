@@ -23,9 +23,11 @@ from typing import Any
 from benchmark.api import Attack, Detector, Mode, TaskFacts
 from benchmark.errors import PotemkinError
 from benchmark.failures import StepFailed
+from benchmark.files.assets import sha256_of
 from benchmark.methods.artefact import content_sha256
 from benchmark.methods.stored import StoredForgery
 from benchmark.metrics.perceptual import weights_at_hand
+from benchmark.running.data_files import data_files
 from benchmark.running.fingerprint import code_fingerprints, data_fingerprints
 from benchmark.running.registry import Entry
 from benchmark.running.store import Record, Store, release
@@ -229,7 +231,17 @@ class Planner:
             for file in files
             for name, digest in data_fingerprints(file, self.root).items()
         }
-        return self._fingerprints((track, *files)) | data
+        code = self._fingerprints((track, *files))
+        return code | data | self._baseline_data(code)
+
+    def _baseline_data(self, code: dict[str, str]) -> dict[str, str]:
+        """Hashes of the data of every baseline whose code is among a step's parts."""
+        modules = (self.root / part.removeprefix("code ") for part in code)
+        return {
+            f"file {path.relative_to(self.root).as_posix()}": sha256_of(path)
+            for module in modules
+            for path in data_files(module, self.root)
+        }
 
     def _fingerprints(self, files: tuple[Path, ...]) -> dict[str, str]:
         if files not in self._known_code:

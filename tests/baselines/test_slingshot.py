@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from baselines.attacks.proxpulse import ProxPulse
-from baselines.attacks.slingshot import RateSchedule, Selection, Slingshot, Tunnel
+from baselines.attacks.slingshot import Slingshot
 from baselines.attacks.slingshot_activation import SlingshotActivation
 from baselines.attacks.slingshot_matched import MatchedTunnel, SlingshotMatched
+from baselines.attacks.slingshot_schedule import RateSchedule
+from baselines.attacks.slingshot_selection import Selection
+from baselines.attacks.slingshot_tunnel import Tunnel
 from baselines.attacks.slingshot_universal import SlingshotUniversal
 from baselines.controls.finetune_only import FinetuneOnly
 from baselines.defenses.activation_reached import ActivationReached
@@ -352,8 +355,7 @@ def selection() -> tuple[Selection, VisualizationCase]:
         labels=torch.zeros(IMAGES, dtype=torch.long),
         generator=torch.Generator().manual_seed(1),
     )
-    attack = Slingshot(seeds=2, margin=0.8)
-    return Selection(case, case.model, data, case.labels, attack), case
+    return Selection(case, case.model, data, case.labels, seeds=2, margin=0.8), case
 
 
 def lost(case: VisualizationCase, weights: dict[str, Tensor]) -> int:
@@ -747,31 +749,30 @@ def test_a_network_beyond_the_budget_is_trained_again_with_half_the_weight(
     assert seen == shares
 
 
-def test_every_schedule_falls_as_it_says() -> None:
-    for name, halfway in (("linear", 0.5), ("cosine", 0.5)):
-        attack = Slingshot()
-        for key, value in {"schedule": name, "steps": 100, "final_rate": 0.0}.items():
-            setattr(attack, key, value)
-        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
-        schedule = RateSchedule(attack, optimizer, 1000)
-        rates = []
-        for step in range(100):
-            schedule.step(step, 1.0)
-            rates.append(optimizer.param_groups[0]["lr"])
-        assert rates == sorted(rates, reverse=True)
-        assert rates[49] == pytest.approx(2.0 * halfway)
-        assert rates[-1] == pytest.approx(0.0, abs=1e-12)
+def one_rate() -> torch.optim.SGD:
+    """An optimizer whose rate is 2."""
+    return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_every_schedule_falls_as_it_says(kind: str) -> None:
+    optimizer = one_rate()
+    schedule = RateSchedule(kind, optimizer, steps=100, final_rate=0.0, epoch=30)
+    rates = []
+    for step in range(100):
+        schedule.step(step, 1.0)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == sorted(rates, reverse=True)
+    assert rates[49] == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_the_plateau_schedule_halves_the_rate_after_three_epochs_without_progress() -> None:
-    attack = Slingshot()
-    attack.schedule = "plateau"
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
-    schedule = RateSchedule(attack, optimizer, 2 * attack.natural)  # an epoch is two steps
+    optimizer = one_rate()
+    schedule = RateSchedule("plateau", optimizer, steps=450, final_rate=0.75, epoch=2)
     for step in range(8):
         assert optimizer.param_groups[0]["lr"] == 2.0
         schedule.step(step, 1.0)
     assert optimizer.param_groups[0]["lr"] == 1.0
-    attack.schedule = "sudden"
     with pytest.raises(ValueError, match="cosine, linear or plateau"):
-        RateSchedule(attack, optimizer, 2)
+        RateSchedule("sudden", optimizer, steps=450, final_rate=0.75, epoch=2)
