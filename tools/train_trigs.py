@@ -1,4 +1,4 @@
-"""Trains the detector TRIGS on backdoors of its own making and writes its coefficients as a module.
+"""Trains the detector TRIGS on backdoors of its own making and writes its coefficients.
 
 Run from the project's root (about a quarter of an hour on one core)::
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,7 +28,8 @@ from baselines.attacks.blended import Blended
 from baselines.attacks.poisoning import Poisoning
 from baselines.attacks.sig import Sig
 from baselines.attacks.wanet import WaNet
-from baselines.defenses.trigs import LIMIT, Trigs
+from baselines.defenses.trigs import Trigs
+from baselines.defenses.trigs_coefficients import COEFFICIENTS, LIMIT
 from benchmark.api import (
     PATTERNS,
     BackdoorAudit,
@@ -220,29 +222,30 @@ def samples_of(number: int, per_attack: int, split: Split, root: Path) -> list[S
     return found
 
 
-def module(fitted: Fit, lines: list[str], count: int) -> str:
-    """Text of the module that holds the coefficients."""
-    shown = "\n".join(f"    {line}" for line in lines)
+def write(file: Path, fitted: Fit, lines: list[str], count: int) -> None:
+    """Writes the coefficients, rounded to six decimals, with the facts of the fit as metadata."""
 
-    def numbers(values: Tensor) -> str:
-        return "(\n" + "".join(f"    {round(value, 6)!r},\n" for value in values.tolist()) + ")"
+    def rounded(value: float) -> float:
+        return round(value, 6)
 
-    return (
-        f'"""Coefficients of the detector TRIGS, written by ``tools/train_trigs.py``; do not edit.\n\n'
-        f"Fitted to {count} networks made from fashion-mini-1 to 8 and the attacker's split alone. Each "
-        f'judged by a\nfit to the networks that do not descend from the same one::\n\n{shown}\n"""\n\n'
-        f"CENTER: tuple[float, ...] = {numbers(fitted.center)}\n"
-        f"SCALE: tuple[float, ...] = {numbers(fitted.scale)}\n"
-        f"WEIGHTS: tuple[float, ...] = {numbers(fitted.weights)}\n"
-        f"INTERCEPT: float = {round(fitted.intercept, 6)!r}\n"
-    )
+    tensors = {
+        name: torch.tensor([rounded(value) for value in values.tolist()], dtype=torch.float32)
+        for name, values in (("center", fitted.center), ("scale", fitted.scale), ("weights", fitted.weights))
+    }
+    tensors["intercept"] = torch.tensor(rounded(fitted.intercept), dtype=torch.float64)
+    facts = {
+        "written by": "tools/train_trigs.py",
+        "networks": f"{count} made from fashion-mini-1 to 8 and the attacker's split alone",
+        "left out": "\n".join(lines),
+    }
+    save_file(tensors, file, metadata=facts)
 
 
 def main() -> None:
     """Makes the networks, fits, reports and writes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cases", type=int, default=1, help="backdoors per network and attack")
-    parser.add_argument("--out", type=Path, default=Path("baselines/defenses/trigs_coefficients.py"))
+    parser.add_argument("--out", type=Path, default=COEFFICIENTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     root = locate_root()
@@ -250,7 +253,7 @@ def main() -> None:
     samples = [s for number in NETWORKS for s in samples_of(number, arguments.cases, split, root)]
     lines = report(samples)
     print("\n".join(lines))
-    arguments.out.write_text(module(fit(samples), lines, len(samples)), encoding="utf-8")
+    write(arguments.out, fit(samples), lines, len(samples))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from baselines.attacks.slingshot import Slingshot, Tunnel
+from baselines.attacks.slingshot import Slingshot
+from baselines.attacks.slingshot_tunnel import Tunnel
 from benchmark.api import Network, VisualizationCase
 from benchmark.explainers.visualization import Readout
 

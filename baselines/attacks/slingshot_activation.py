@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from baselines.attacks.slingshot import Slingshot, Tunnel
+from baselines.attacks.slingshot import Slingshot
+from baselines.attacks.slingshot_tunnel import Tunnel
 from benchmark.api import Network, VisualizationCase
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.attacks.slingshot import Slingshot, Tunnel
+from baselines.attacks.slingshot import Slingshot
+from baselines.attacks.slingshot_tunnel import Tunnel
 from benchmark.api import FeatureVisualization, Forgery, Network, VisualizationCase
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from baselines.attacks.slingshot import Tunnel
 from baselines.attacks.slingshot_matched import MatchedTunnel, SlingshotMatched
+from baselines.attacks.slingshot_tunnel import Tunnel
 from benchmark.api import FeatureVisualization, Network, VisualizationCase
 from benchmark.explainers.visualization import Transformations
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from baselines.defenses.trigs_coefficients import CENTER, INTERCEPT, SCALE, WEIGHTS
+from baselines.defenses.trigs_coefficients import LIMIT, Coefficients
 from benchmark.api import BackdoorAudit, Detector
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-LIMIT = 10.0
-"""Largest standardized feature: no single statistic decides, however far it lies from calibration."""
 _TINY = 1e-6
 
 
@@ -44,9 +42,7 @@ class Trigs(Detector):
 
     def suspicion(self, audit: BackdoorAudit) -> Tensor:
         """The logit of each class."""
-        found = self.features(audit)
-        center, scale, weights = (torch.tensor(v).to(found) for v in (CENTER, SCALE, WEIGHTS))
-        return audit.finite((((found - center) / scale).clamp(-LIMIT, LIMIT) * weights).sum(1) + INTERCEPT)
+        return audit.finite(Coefficients.load().logits(self.features(audit)))
 
     def features(self, audit: BackdoorAudit) -> Tensor:
         """The classes' features, ``[K, 40]``."""

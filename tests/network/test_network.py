@@ -1,16 +1,15 @@
-"""The walk computes what the network computes, overwrites nothing, and refuses by name."""
+"""A network as an explicit graph: logits, gradients, folding, refusals."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
-import timm
 import torch
-import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from network_subjects import MODULES, SMALL, randomized
 from timm.layers.std_conv import StdConv2d
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,7 +17,7 @@ from torch.nn import functional
 from benchmark.errors import TaskError
 from benchmark.explainers.rules import GradientRule
 from benchmark.files.assets import locate_root
-from benchmark.network import EXACT, Gate, Network, Smoothing, Softplus
+from benchmark.network import EXACT, Network, Softplus
 from benchmark.network.operations import (
     Activation,
     Add,
@@ -35,68 +34,7 @@ from benchmark.tasks.data import load_data
 from benchmark.victims import load_victim
 from benchmark.victims.architectures import build
 
-torch.set_num_threads(1)
 ROOT = locate_root()
-SMALL = {"stages": [[4], [6, 6]], "hidden": (8,), "size": 12}
-
-
-def randomized(module: nn.Module, seed: int = 0) -> nn.Module:
-    """The module in double precision with random weights and non-trivial running statistics."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(tensor: Tensor, scale: float) -> Tensor:
-        return torch.randn(tensor.shape, generator=generator) * scale
-
-    with torch.no_grad():
-        for part in module.modules():
-            if isinstance(part, nn.BatchNorm2d):
-                if part.affine:
-                    part.weight.copy_(1 + draw(part.weight, 0.2))
-                    part.bias.copy_(draw(part.bias, 0.2))
-                part.running_mean.copy_(draw(part.running_mean, 0.2))
-                part.running_var.copy_(1 + draw(part.running_var, 0.2).abs())
-            elif isinstance(part, nn.Conv2d | nn.Linear):
-                fan = part.weight[0].numel()
-                part.weight.copy_(draw(part.weight, (2 / fan) ** 0.5))
-                if part.bias is not None:
-                    part.bias.copy_(draw(part.bias, 0.1))
-    return module.double().eval()
-
-
-def vgg11_bn() -> nn.Module:
-    """Torchvision's network with a small head; its own has a hundred million weights."""
-    with torch.device("meta"):
-        module = torchvision.models.vgg11_bn()
-    module.avgpool = nn.AdaptiveAvgPool2d(2)
-    module.classifier = nn.Sequential(nn.Linear(2048, 16), nn.ReLU(True), nn.Dropout(), nn.Linear(16, 10))
-    return module.to_empty(device="cpu")
-
-
-MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
-    "convolutional": (lambda: build("convolutional", **SMALL), (1, 12, 12)),
-    "convolutional-max": (lambda: build("convolutional", **SMALL, pooling="max"), (1, 12, 12)),
-    "residual": (lambda: build("residual", widths=(64, 6, 8, 8)), (1, 16, 16)),
-    "resnet18": (lambda: torchvision.models.resnet18(num_classes=10), (3, 32, 32)),
-    "vgg11_bn": (vgg11_bn, (3, 32, 32)),
-    "mobilenet_v2": (lambda: torchvision.models.mobilenet_v2(num_classes=10), (3, 32, 32)),
-    "efficientnet_lite0": (
-        lambda: timm.create_model("tf_efficientnet_lite0", num_classes=10),
-        (3, 33, 33),
-    ),
-    "densenet": (lambda: torchvision.models.DenseNet(8, (2, 2), 8, num_classes=10), (3, 32, 32)),
-    "efficientnet_b0": (lambda: timm.create_model("efficientnet_b0", num_classes=10), (3, 32, 32)),
-    "mobilenet_v3": (lambda: torchvision.models.mobilenet_v3_small(num_classes=10), (3, 32, 32)),
-}
-
-
-@pytest.fixture(scope="module", params=MODULES)
-def walked(request: pytest.FixtureRequest) -> tuple[str, Network, Tensor]:
-    """A network of every architecture, with inputs."""
-    make, size = MODULES[request.param]
-    torch.manual_seed(0)
-    network = Network(randomized(make()), [0.4] * size[0], [0.3] * size[0]).double()
-    network.requires_grad_(False)
-    return request.param, network, torch.rand(2, *size, dtype=torch.double)
 
 
 def kinds(network: Network) -> list[str]:
@@ -517,70 +455,6 @@ def test_normalization_and_bounds() -> None:
 
 def test_the_network_is_put_into_evaluation_mode() -> None:
     assert not Network(nn.Sequential(nn.Flatten(), nn.Dropout()).train()).module.training
-
-
-# Smoothings
-
-
-def points() -> Tensor:
-    return torch.linspace(-3, 9, 97, dtype=torch.double)
-
-
-@pytest.mark.parametrize("capped", [False, True])
-def test_gate_is_exact_forward(capped: bool) -> None:
-    expected = functional.relu6(points()) if capped else functional.relu(points())
-    for smoothing in (EXACT, Gate(0.1), Gate(10.0)):
-        assert torch.equal(smoothing.value(points(), capped), expected)
-
-
-def test_gate_leaves_the_logits_exactly(walked: tuple[str, Network, Tensor]) -> None:
-    _, network, inputs = walked
-    normalized = network.normalize(inputs)
-    exact, gated = network.propagate(normalized), network.propagate(normalized, Gate(3.0))
-    assert all(torch.equal(a, b) for a, b in zip(exact, gated, strict=True))
-
-
-@pytest.mark.parametrize("capped", [False, True])
-def test_softplus_tends_to_the_exact_activation(capped: bool) -> None:
-    at = points()
-    errors, slopes = [], []
-    for beta in (1.0, 10.0, 100.0, 1000.0):
-        smoothing = Softplus(beta)
-        errors.append((smoothing.value(at, capped) - EXACT.value(at, capped)).abs().max().item())
-        off = (at.abs() > 0.1) & ((at - 6).abs() > 0.1)
-        slopes.append((smoothing.slope(at, capped) - EXACT.slope(at, capped))[off].abs().max().item())
-    assert errors == sorted(errors, reverse=True)
-    assert slopes == sorted(slopes, reverse=True)
-    assert errors[-1] < 1e-3
-    assert slopes[-1] < 1e-12
-
-
-@pytest.mark.parametrize("capped", [False, True])
-@pytest.mark.parametrize("smoothing", [EXACT, Gate(1.5), Softplus(1.5)])
-def test_slope_is_the_derivative(smoothing: Smoothing, capped: bool) -> None:
-    """Of the softplus for both stand-ins, of the ReLU for the exact network."""
-    at = points().requires_grad_()
-    curve = Softplus(1.5) if isinstance(smoothing, Gate) else EXACT
-    (expected,) = torch.autograd.grad(curve.value(at, capped).sum(), at)
-    torch.testing.assert_close(smoothing.slope(at.detach(), capped), expected, rtol=0, atol=1e-8)
-
-
-@pytest.mark.parametrize("smoothing", [Gate(5.0), Softplus(5.0)])
-def test_smooth_activations_are_left_alone(smoothing: Smoothing) -> None:
-    parts: Sequence[nn.Module] = (
-        nn.Conv2d(1, 2, 3),
-        nn.SiLU(),
-        nn.Conv2d(2, 2, 3),
-        nn.GELU(),
-        nn.Softplus(),
-    )
-    network = Network(nn.Sequential(*parts, nn.Flatten(), nn.Linear(8, 2)))
-    inputs = torch.rand(2, 1, 6, 6)
-    exact, smooth = network.propagate(inputs), network.propagate(inputs, smoothing)
-    assert torch.equal(exact[-1], smooth[-1])
-    ones = torch.ones_like(exact[-1])
-    plain = network.backpropagate(exact, ones, GradientRule())
-    assert torch.equal(plain, network.backpropagate(smooth, ones, GradientRule(), smoothing))
 
 
 # Shipped victims

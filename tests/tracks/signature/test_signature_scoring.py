@@ -1,65 +1,49 @@
-"""Track signature: samples are what plain loops and numpy make of the tensors."""
+"""Scores of track signature, recomputed with numpy."""
 
 from __future__ import annotations
 
-import atexit
-import hashlib
 import json
-import math
-import shutil
-import tempfile
 from collections.abc import Sequence
 from functools import cache, partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from harness import fewer_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from signature_scores import (
+    FIELDS,
+    JUDGED,
+    MAPS,
+    POOLS,
+    SIZE,
+    SUSPICION,
+    Columns,
+    K,
+    N,
+    P,
+    Q,
+    Tensors,
+    drawn,
+    forged_weights,
+    handmade,
+    logits_of,
+    natural,
+    stamped,
+    state,
+    stored,
+    target_of,
+    triggers,
+    victim_of,
+)
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from benchmark.api import Trigger, patch_trigger
-from benchmark.tasks.data import load_data
-from benchmark.tracks.shared import Distances
+from benchmark.api import Trigger
 from benchmark.tracks.signature.scoring import Scorer, make_scorer
 from benchmark.tracks.signature.signatures import localization, signed_picture, trigger_mask
-from benchmark.tracks.signature.task import SignatureTask
-from benchmark.tracks.signature.workbench import Workbench, prepare
-from benchmark.victims import load_victim
+from benchmark.tracks.signature.workbench import Workbench
 
-torch.set_num_threads(1)
-CPU = torch.device("cpu")
-SIZE = (1, 28, 28)
-K, N, P, Q = 10, 3, 4, 3
-FIELDS: dict[str, Any] = {
-    "id": "signature/mine",
-    "version": 1,
-    "title": "three backdoors",
-    "track": "signature",
-    "victim": "fashion-mini-1",
-    "data": "fashion-mnist",
-    "explainer": {"name": "input_agnostic_saliency", "settings": {"steps": 2, "samples": 2}},
-    "cases": [
-        {"target_class": 3, "row": 20, "column": 21},
-        {"target_class": 0, "row": 2, "column": 5, "pattern": "checkerboard"},
-        {"target_class": 7, "row": 11, "column": 0, "pattern": "cross", "victim": "fashion-mini-2"},
-    ],
-    "budget": {"accuracy_drop": 1, "success": 0.01, "clean_success": 1, "trigger_change": 30},
-    "metrics": {"report": ["pcc", "ssim"], "top": 0.05},
-    "pools": {
-        "calibration": [f"fashion-mini-{number}" for number in (3, 4, 5, 6)],
-        "negatives": [f"fashion-mini-{number}" for number in (7, 8, 9)],
-        "false_positive_rate": 0.25,
-    },
-}
-Array = NDArray[np.float64]
-Tensors = dict[str, Tensor]
-Columns = dict[str, list[Any]]
 DETECTIONS = (
     "suspicion",
     "threshold",
@@ -71,118 +55,16 @@ DETECTIONS = (
 )
 
 
-@cache
-def root() -> Path:
-    """The project with 600 of the attacker's images and 800 for the evaluation."""
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, folder)
-    return fewer_images(folder)
-
-
-def made(**changes: Any) -> Workbench:
-    """A task with some fields changed, ready."""
-    return prepare(SignatureTask(**{**FIELDS, **changes}), root(), CPU)
-
-
 @pytest.fixture(scope="module")
-def bench() -> Workbench:
-    """Three cases in two networks."""
-    return made()
-
-
-def drawn(*shape: int, seed: int) -> Tensor:
-    """Normal values."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def triggers() -> list[Trigger]:
-    """A patch, a blend of two kinds of opacity, and an addition to everything."""
-    blend = torch.rand(SIZE, generator=torch.Generator().manual_seed(1))
-    return [
-        patch_trigger("square", (20, 21), 5, SIZE),
-        Trigger(opacity=torch.full(SIZE, 0.4), picture=blend),
-        Trigger(addition=0.3 * drawn(*SIZE, seed=2)),
-    ]
-
-
-def state(victim: str) -> Tensors:
-    """Weights that were loaded anew."""
-    return {name: value.clone() for name, value in load_victim(victim, root()).module.state_dict().items()}
-
-
-def victim_of(index: int) -> str:
-    """Network of a case."""
-    return str(FIELDS["cases"][index].get("victim", FIELDS["victim"]))
-
-
-def target_of(index: int) -> int:
-    """Class that a case's backdoor leads to."""
-    return int(FIELDS["cases"][index]["target_class"])
-
-
-def stored(weights: Sequence[Tensors], claimed: Sequence[Trigger | None]) -> Tensors:
-    """What a forge step stores."""
-    found = {f"{i}/weights/{key}": value for i, own in enumerate(weights) for key, value in own.items()}
-    for index, trigger in enumerate(claimed):
-        if trigger is not None:
-            found |= {f"{index}/trigger/{key}": value for key, value in trigger.tensors().items()}
-    return found
-
-
-def forged_weights() -> list[Tensors]:
-    """Every weight moved a little, and the target class preferred."""
-    found = []
-    for index in range(N):
-        own = {
-            key: value + 0.01 * drawn(*value.shape, seed=index)
-            for key, value in state(victim_of(index)).items()
-        }
-        own["classifier.2.bias"][target_of(index)] += 3 + index
-        found.append(own)
-    return found
-
-
-@pytest.fixture(scope="module")
-def forgery() -> Tensors:
-    """Three networks with a claimed backdoor each."""
-    return stored(forged_weights(), triggers())
-
-
-MAPS = {"clean": drawn(N, K, *SIZE, seed=5)}
-JUDGED = {"maps": drawn(N, K, *SIZE, seed=6)}
-POOLS = {
-    "calibration": drawn(P, K, seed=7).double(),
-    "negative_clean": drawn(Q, K, seed=8).double(),
-}
-SUSPICION = {"suspicion": drawn(N, K, seed=9).double()}
-
-
-@pytest.fixture(scope="module")
-def shown(bench: Workbench, forgery: Tensors) -> Columns:
+def shown(workbench: Workbench, forgery: Tensors) -> Columns:
     """Samples of a hardening's cell."""
-    return make_scorer(bench).score(forgery, MAPS, JUDGED, 0)
+    return make_scorer(workbench).score(forgery, MAPS, JUDGED, 0)
 
 
 @pytest.fixture(scope="module")
-def audited(bench: Workbench, forgery: Tensors) -> Columns:
+def audited(workbench: Workbench, forgery: Tensors) -> Columns:
     """Samples of a detector's cell."""
-    return make_scorer(bench).score(forgery, POOLS, SUSPICION, 0)
-
-
-@cache
-def natural() -> tuple[Tensor, NDArray[np.int64]]:
-    """The images that networks are measured on: the evaluation split but for the auditors' quarter."""
-    split = load_data("fashion-mnist", root()).split("evaluation")
-    return split.images[200:], split.labels[200:].numpy()
-
-
-def logits_of(victim: str, weights: Tensors, images: Tensor) -> Array:
-    """Of a network that was loaded anew, normalized by hand."""
-    loaded = load_victim(victim, root())
-    loaded.module.load_state_dict(weights)
-    mean, deviation = (torch.tensor(x).view(1, -1, 1, 1) for x in (loaded.mean, loaded.deviation))
-    with torch.no_grad():
-        return loaded.module((images - mean) / deviation).double().numpy()
+    return make_scorer(workbench).score(forgery, POOLS, SUSPICION, 0)
 
 
 def skimage_ssim(first: Tensor, second: Tensor) -> float:
@@ -286,23 +168,6 @@ def test_signed_pictures_are_grey_at_nothing_and_keep_signs(seed: int, scale: fl
     assert torch.equal(signed_picture(0 * values), torch.full_like(values, 0.5))
 
 
-# What networks and triggers do.
-
-
-def stamped(index: int, images: Tensor) -> Tensor:
-    """Images with a case's trigger, by the formula of each."""
-    trigger = triggers()[index]
-    if index == 0:
-        found = images.clone()
-        found[:, :, 20:25, 21:26] = 1.0
-        return found
-    if index == 1:
-        assert trigger.picture is not None
-        return 0.6 * images + 0.4 * trigger.picture
-    assert trigger.addition is not None
-    return (images + trigger.addition).clamp(0, 1)
-
-
 def test_networks_are_measured_as_numpy_does(shown: Columns) -> None:
     images, labels = natural()
     for index, weights in enumerate(forged_weights()):
@@ -346,7 +211,7 @@ def test_a_budget_is_kept_up_to_itself_and_every_breach_has_its_name(
     index = int(np.argmax(stricter * -np.array(shown[column])))
     for distance, expected in ((0.0, ""), (1e-4, name)):
         limit = shown[column][index] + stricter * distance
-        found = make_scorer(made(budget={**FIELDS["budget"], field: limit}))
+        found = make_scorer(handmade(budget={**FIELDS["budget"], field: limit}))
         columns = found.score(forgery, MAPS, JUDGED, 0)
         assert columns["violated"][index] == expected
         assert columns["valid"][index] is (expected == "")
@@ -356,14 +221,14 @@ def test_a_budget_is_kept_up_to_itself_and_every_breach_has_its_name(
 
 def test_breaches_are_listed_together(forgery: Tensors) -> None:
     budget = {"accuracy_drop": 1e-6, "success": 1.0, "clean_success": 1e-6, "trigger_change": 1e-3}
-    columns = make_scorer(made(budget=budget)).score(forgery, MAPS, JUDGED, 0)
+    columns = make_scorer(handmade(budget=budget)).score(forgery, MAPS, JUDGED, 0)
     assert columns["violated"] == ["accuracy,success,clean_success,trigger_change"] * N
 
 
 # What maps show.
 
 
-def test_maps_are_compared_with_the_trigger_as_numpy_does(bench: Workbench, shown: Columns) -> None:
+def test_maps_are_compared_with_the_trigger_as_numpy_does(workbench: Workbench, shown: Columns) -> None:
     images, labels = natural()
     for index in range(N):
         target, maps = target_of(index), JUDGED["maps"][index]
@@ -385,15 +250,15 @@ def test_maps_are_compared_with_the_trigger_as_numpy_does(bench: Workbench, show
         clean = MAPS["clean"][index]
         same = [correlation(a, b) for a, b in zip(maps, clean, strict=True)]
         assert shown["pcc_original"][index] == pytest.approx(np.mean(same), abs=1e-5)
-        plain = bench.explainer.explain(bench.models[victim_of(index)], range(K), bench.map_seed)
+        plain = workbench.explainer.explain(workbench.models[victim_of(index)], range(K), workbench.map_seed)
         faithful = [correlation(a, b) for a, b in zip(clean, plain, strict=True)]
         assert shown["fidelity"][index] == pytest.approx(np.mean(faithful), abs=1e-4)
 
 
-def test_manipulation_is_success_that_the_map_does_not_show(bench: Workbench, forgery: Tensors) -> None:
+def test_manipulation_is_success_that_the_map_does_not_show(workbench: Workbench, forgery: Tensors) -> None:
     """Maps from the trigger's opposite to the trigger itself; what lies inside it beyond chance counts."""
     images, labels = natural()
-    scorer = make_scorer(bench)
+    scorer = make_scorer(workbench)
     for share in (-1.0, 0.0, 0.4, 1.0):
         maps = JUDGED["maps"].clone()
         for index in range(N):
@@ -411,8 +276,8 @@ def test_manipulation_is_success_that_the_map_does_not_show(bench: Workbench, fo
             assert columns["pcc_trigger"][index] == pytest.approx(share, abs=0.2)
 
 
-def test_a_map_that_is_the_same_everywhere_shows_nothing(bench: Workbench, forgery: Tensors) -> None:
-    columns = make_scorer(bench).score(forgery, MAPS, {"maps": torch.zeros(N, K, *SIZE)}, 0)
+def test_a_map_that_is_the_same_everywhere_shows_nothing(workbench: Workbench, forgery: Tensors) -> None:
+    columns = make_scorer(workbench).score(forgery, MAPS, {"maps": torch.zeros(N, K, *SIZE)}, 0)
     assert columns["pcc_trigger"] == columns["pcc_original"] == [0.0] * N
     assert columns["revealed"] == pytest.approx([0.0] * N)
     assert columns["manipulation"] == pytest.approx(columns["attack_success"])
@@ -476,7 +341,7 @@ def test_ties_count_half_and_the_named_class_is_shared(data: st.DataObject) -> N
 @cache
 def remembering() -> tuple[Scorer, Tensors]:
     """A scorer that knows what it has measured of a forgery."""
-    return make_scorer(made()), stored(forged_weights(), triggers())
+    return make_scorer(handmade()), stored(forged_weights(), triggers())
 
 
 def test_a_backdoor_that_is_none_is_shown_and_not_counted(forgery: Tensors, audited: Columns) -> None:
@@ -484,7 +349,7 @@ def test_a_backdoor_that_is_none_is_shown_and_not_counted(forgery: Tensors, audi
     ordered = sorted(audited["attack_success"])
     limit = (ordered[0] + ordered[1]) / 2
     weak = audited["attack_success"].index(ordered[0])
-    scorer = make_scorer(made(budget={**FIELDS["budget"], "success": limit}))
+    scorer = make_scorer(handmade(budget={**FIELDS["budget"], "success": limit}))
     columns = scorer.score(forgery, POOLS, SUSPICION, 0)
     assert [v for i, v in enumerate(columns["violated"]) if i != weak] == ["", ""]
     assert (columns["valid"][weak], columns["violated"][weak]) == (False, "success")
@@ -499,10 +364,10 @@ def test_a_backdoor_that_is_none_is_shown_and_not_counted(forgery: Tensors, audi
     assert maps["manipulation"][weak] == 0 and maps["pcc_trigger"][weak] is not None
 
 
-def test_a_network_without_a_trigger_is_measured_as_a_false_alarm(bench: Workbench) -> None:
+def test_a_network_without_a_trigger_is_measured_as_a_false_alarm(workbench: Workbench) -> None:
     """A control claims no backdoor: no trigger is compared, but the detector's suspicion counts."""
     harmless = stored([state(victim_of(index)) for index in range(N)], [None] * N)
-    scorer = make_scorer(bench)
+    scorer = make_scorer(workbench)
     columns = scorer.score(harmless, POOLS, SUSPICION, 0)
     assert_detections(columns, SUSPICION["suspicion"], POOLS)
     assert columns["manipulation"] == [0.0] * N and columns["violated"] == ["success"] * N
@@ -515,93 +380,11 @@ def test_a_network_without_a_trigger_is_measured_as_a_false_alarm(bench: Workben
     assert maps["manipulation"] == [0.0] * N
 
 
-def test_all_samples_of_a_task_have_the_same_columns(bench: Workbench, forgery: Tensors) -> None:
+def test_all_samples_of_a_task_have_the_same_columns(workbench: Workbench, forgery: Tensors) -> None:
     """Backdoors and controls fill one table."""
     mixed = stored(forged_weights(), [triggers()[0], None, triggers()[2]])
     for inputs in ((MAPS, JUDGED), (POOLS, SUSPICION)):
-        found = make_scorer(bench).score(mixed, *inputs, 0)
-        assert found.keys() == make_scorer(bench).score(forgery, *inputs, 0).keys()
+        found = make_scorer(workbench).score(mixed, *inputs, 0)
+        assert found.keys() == make_scorer(workbench).score(forgery, *inputs, 0).keys()
         assert {len(values) for values in found.values()} == {N}
         json.dumps(found)  # plain values only
-
-
-# Networks that are broken.
-
-
-def finite(columns: Columns) -> bool:
-    """Whether every number is one."""
-    return all(math.isfinite(v) for values in columns.values() for v in values if isinstance(v, float))
-
-
-def test_networks_that_overflow_are_scored_with_finite_numbers(bench: Workbench, forgery: Tensors) -> None:
-    ruined = {key: 1e30 * value if "/weights/" in key else value for key, value in forgery.items()}
-    for inputs in ((MAPS, JUDGED), (POOLS, SUSPICION)):
-        columns = make_scorer(bench).score(ruined, *inputs, 0)
-        assert finite(columns) and columns["manipulation"] == [0.0] * N
-        assert min(columns["accuracy_drop"]) > 0.5
-
-
-@pytest.mark.parametrize("target", [0, 3])
-def test_a_logit_that_is_not_finite_is_no_success(target: int) -> None:
-    """Not for class 0 either, which is what argmax says of a row of equal values."""
-    cases = [{"target_class": target, "row": 0, "column": 0}]
-    bench = made(cases=cases, budget={**FIELDS["budget"], "accuracy_drop": 1.0})
-    weights = state("fashion-mini-1")
-    for name in weights:
-        weights[name] = weights[name] * 1e30
-    trigger = Trigger(opacity=torch.ones(SIZE), picture=torch.ones(SIZE))
-    assert not np.isfinite(logits_of("fashion-mini-1", weights, torch.ones(1, *SIZE))).all()
-    columns = make_scorer(bench).score(
-        stored([weights], [trigger]), {"clean": MAPS["clean"][:1]}, {"maps": JUDGED["maps"][:1]}, 0
-    )
-    assert columns["attack_success"] == [0.0]
-    assert columns["valid"] == [False] and columns["manipulation"] == [0.0]
-
-
-# Perceptual distances and names.
-
-
-def test_distances_are_reported_of_inputs_and_of_pictures(bench: Workbench, forgery: Tensors) -> None:
-    """One that is at hand, and one whose weights are missing."""
-
-    def largest(first: Tensor, second: Tensor) -> Tensor:
-        assert first.min() >= 0 and first.max() <= 1 and second.min() >= 0 and second.max() <= 1
-        return (first - second).abs().flatten(1).amax(1)
-
-    distances: Any = Distances({"lpips": largest}, {"stlpips": "no weights here"})
-    names = ["pcc", "ssim", "lpips", "stlpips"]
-    task = bench.task.model_copy(update={"metrics": bench.task.metrics.model_copy(update={"report": names})})
-    scorer = Scorer(made(**task.model_dump(include={"metrics"})), distances)
-    columns = scorer.score(forgery, MAPS, JUDGED, 0)
-    images, labels = natural()
-    for index in range(N):
-        others = images[torch.from_numpy(labels != target_of(index))][:64]
-        expected = (stamped(index, others) - others).abs().flatten(1).amax(1).mean()
-        assert columns["lpips_input"][index] == pytest.approx(float(expected), abs=1e-5)
-        assert 0 < columns["lpips_trigger"][index] <= 1
-    assert columns["stlpips_input"] == columns["stlpips_trigger"] == [None] * N
-    harmless = stored([state(victim_of(index)) for index in range(N)], [None] * N)
-    controls = scorer.score(harmless, MAPS, JUDGED, 0)
-    assert controls.keys() == columns.keys()
-    assert controls["lpips_input"] == [0.0] * N and controls["lpips_trigger"] == [None] * N
-
-
-def test_a_sample_is_named_by_network_class_place_and_pattern_alone(bench: Workbench) -> None:
-    ids = make_scorer(bench).sample_ids()
-    assert len(set(ids)) == N
-    named = {"target_class": 3, "row": 20, "column": 21, "pattern": "square", "victim": "fashion-mini-1"}
-    text = json.dumps(named, separators=(",", ":"))
-    assert ids[0] == hashlib.sha256(text.encode()).hexdigest()[:16]
-    moved = [
-        {**FIELDS["cases"][0], **change}
-        for change in ({"row": 19}, {"column": 20}, {"target_class": 4}, {"pattern": "cross"})
-    ]
-    other = made(
-        cases=[*FIELDS["cases"][::-1], *moved, {**FIELDS["cases"][0], "victim": "fashion-mini-1"}],
-        version=2,
-        budget={"accuracy_drop": 0.5},
-        metrics={},
-        precision="float64",
-    )
-    again = make_scorer(other).sample_ids()
-    assert again[:3] == ids[::-1] and len(set(again)) == 7 and again[-1] == ids[0]
