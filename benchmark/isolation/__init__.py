@@ -2,7 +2,7 @@
 
 * ``host``: starts such a process and asks it things; all that comes back is data, and is distrusted.
 * ``inside``: the process itself: confines itself, then answers.
-* ``kernel``, ``landlock``, ``filter``: what Linux enforces: namespaces and limits, rules for files, system calls.
+* ``kernel``, ``landlock``, ``filter``: what Linux enforces: namespaces, limits, rules for files, calls.
 * ``warden``: the process that waits for it: keeps its log short, and ends it when its starter is gone.
 * ``bare``: environment and command line, forgotten.
 * ``attempts``: what was tried is told at once, and cannot be taken back.
