@@ -48,6 +48,9 @@ class Warden:
     def wait_for(self, child: int) -> NoReturn:
         """Ends as the child ends; ends it when it has to go."""
         libc.die_with_parent(0)  # the child has to be ended first, and is, below
+        first, last = sorted((self.prints, self.log))
+        for start, end in ((3, first), (first + 1, last), (last + 1, os.sysconf("SC_OPEN_MAX"))):
+            os.closerange(start, end)  # whoever waits for the child's last word must not wait for this one's
         os.set_blocking(self.prints, False)
         poll = select.poll()
         poll.register(self.prints, select.POLLIN)

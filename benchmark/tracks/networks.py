@@ -93,7 +93,10 @@ def check_weights(forgery: object, clean: Network, attack: Attack) -> dict[str, 
     """The forged weights, on no graph; raises a failure blamed on the attack for anything inadmissible."""
     name = attack.variant
     if not isinstance(forgery, Forgery) or not isinstance(forgery.weights, Mapping):
-        found = "Forgery(inputs)" if isinstance(forgery, Forgery) else kind_of(forgery)
+        found = kind_of(forgery)
+        if isinstance(forgery, Forgery):
+            given = forgery.inputs is not None and forgery.weights is None
+            found = "Forgery(inputs)" if given else f"Forgery(weights={kind_of(forgery.weights)})"
         raise invalid(name, f"forge() must return Forgery(weights=...), not {found}")
     weights, own = forgery.weights, clean.module.state_dict()
     lacking = sorted(own.keys() - weights.keys())

@@ -71,6 +71,12 @@ ATTACKS = {
     "follows_nothing": Piece("ask `case.explain(inputs, smoothing=", "crashed", "does not require grad"),
     "huge_return": Piece("returned more than 256 MB", "crashed|oom", ""),
     "huge_file": Piece("File too large; keep less than 256 MB", "crashed", "File too large"),
+    "hides_memory": Piece("PermissionError", "crashed", "PermissionError"),
+    "wipes_its_traces": Piece("opened a socket: methods have no network", "invalid", "opened a socket"),
+    "looks_for_the_hook": Piece("searched through the process's objects", "invalid", "searched through"),
+    "forges_its_counts": Piece("manipulates 0.000 here", "ok", refused=False),
+    "returns_a_huge_number": Piece("more than 64 bits cannot be returned", "invalid", "more than 64 bits"),
+    "floods_the_log": Piece("prints ('all is well", "ok", refused=False),
     "bad_card": Piece("bad_card/card.yaml: field authors is missing", "ok"),
 }
 HARDENINGS = {

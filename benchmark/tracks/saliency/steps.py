@@ -200,7 +200,8 @@ class _Attributed(Explainer):
 def check_forgery(forgery: object, case: Case, attack: Attack) -> Tensor:
     """The forged inputs, on no graph; raises a failure blamed on the attack for anything inadmissible."""
     if not isinstance(forgery, Forgery) or not isinstance(forgery.inputs, Tensor):
-        raise invalid(attack.variant, f"forge() must return Forgery(inputs), not {kind_of(forgery)}")
+        found = f"Forgery({kind_of(forgery.inputs)})" if isinstance(forgery, Forgery) else kind_of(forgery)
+        raise invalid(attack.variant, f"forge() must return Forgery(inputs), not {found}")
     return _check_inputs(forgery.inputs.detach(), case.inputs, case.budget.linf, attack)
 
 
@@ -212,12 +213,12 @@ def _check_inputs(inputs: Tensor, clean: Tensor, linf: float, attack: Attack) ->
     if low < -TOLERANCE or high > 1 + TOLERANCE:
         raise invalid(name, f"forged inputs lie in [{low:.3g}, {high:.3g}], outside [0, 1]")
     change = (inputs.to(clean) - clean).abs().flatten(1).amax(1)
-    over = int((change > linf + TOLERANCE).sum())
+    over, most = int((change > linf + TOLERANCE).sum()), float(change.max())
     if over and "linf" not in attack.breaks:
         raise invalid(
             name,
             f"{over} of {len(inputs)} forged inputs exceed the L-inf budget "
-            f"{linf:.4g} (largest change {float(change.max()):.4g})",
+            f"{linf:.4g} (largest change {most:.4g}, by {most - linf:.1e} too much)",
         )
     return inputs.to(clean)
 
