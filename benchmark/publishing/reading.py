@@ -94,8 +94,6 @@ def _fits(name: str, column: pd.Series) -> bool:
     if name == "valid":
         plain = is_bool_dtype(column) or is_numeric_dtype(column)
         return bool(plain or all(isinstance(one, bool) for one in column))
-            is_bool_dtype(column) or is_numeric_dtype(column) or all(isinstance(one, bool) for one in column)
-        )
     return bool(is_string_dtype(column) or is_object_dtype(column)) and all(
         one is None or isinstance(one, str | float) for one in column
     )
