@@ -27,7 +27,7 @@ def test_a_changed_number_in_the_data_changes_the_cells_that_read_it_and_no_othe
         (root / "baselines/defenses" / name).write_bytes((ROOT / "baselines/defenses" / name).read_bytes())
     fresh.write(
         "baselines/defenses/fitted.py",
-        "from baselines.defenses.trigs_coefficients import Coefficients\n",
+        "from baselines.defenses.trigs_coefficients import Coefficients\n\nFITTED = Coefficients.load()\n",
     )
     attack = _entry(RandomNoise, "baselines/controls/random_noise.py", root)
     defenses = [

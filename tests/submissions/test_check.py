@@ -5,19 +5,24 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from harness import ROOT, Project
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from benchmark.api import Detector, Explainer, Hardening, Query
 from benchmark.failures import StepFailed, invalid
 from benchmark.isolation.stand_ins import stand_in_class
 from benchmark.isolation.submitted import Offer
-from benchmark.submissions.check import probes
-from benchmark.submissions.check.costs import Spent, extrapolate
+from benchmark.running.registry import entries_of
+from benchmark.submissions.check import checking, probes
+from benchmark.submissions.check.batches import try_batches, try_steps
+from benchmark.submissions.check.costs import DRAWS, STEPS, Pace, Spent, extrapolate
 from benchmark.submissions.check.findings import Report, fix_of
 from benchmark.submissions.check.neighbours import other_company, same
 from benchmark.submissions.check.tiny import tiny_benches
@@ -277,3 +282,122 @@ def test_other_company_changes_the_second_sample_only() -> None:
     assert same(bench.cases.inputs, bench.cases.inputs + 1e-8) and not same(
         bench.cases.inputs, other.cases.inputs
     )
+
+
+def test_the_attack_that_time_is_foreseen_for_is_the_reference_attack() -> None:
+    attack = next(e.method for e in entries_of(ROOT / "baselines/attacks/dombrowski.py", ROOT))
+    assert (attack.iterations, attack.draws) == (STEPS, DRAWS)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(0.01, None), (0.2, "remark"), (2.0, "refused")])
+def test_a_defense_that_leaves_attacks_no_time_is_told_with_figures(
+    seconds: float, level: str | None
+) -> None:
+    """A suite's tightest limit is 60 s, for four images at once."""
+    report = Report("x")
+    spent = Spent(0.001, 0.001, 100.0, Pace(seconds, 0.0))
+    extrapolate(offer("hardening"), {"saliency": spent}, ROOT, report)
+    assert [finding.level for finding in report.findings] == ([level] if level else [])
+    if level:
+        assert f"takes {seconds:.2g} s of CPU time for the gradient of" in report.findings[0].sentence
+        assert f"asks {STEPS} for every batch" in report.findings[0].sentence
+
+
+@given(st.dictionaries(st.integers(1, 99), st.floats(0, 9), min_size=2))
+def test_a_pace_never_falls_and_reaches_the_largest_batch(taken: dict[int, float]) -> None:
+    pace = Pace.through(taken)
+    assert 0 <= pace.of(1) <= pace.of(2) <= pace.of(99)
+    assert pace.of(max(taken)) >= taken[max(taken)] - 1e-9
+
+
+class _Here:
+    """A method in this process, asked as one in a confined process is."""
+
+    def __init__(self, kind: str, method: Any) -> None:
+        self.method, self.about = method, "x on saliency"
+        self.subject = SimpleNamespace(kind=kind, report=Report("x"))
+
+    def attempt(self, question: Any, when: str = "", expected: float = 0.0) -> Any:
+        self.method.ask = lambda function, *arguments: function(self.method, *arguments)
+        return question(self.method)
+
+
+class _Told(Detector):
+    """Says what it is told to."""
+
+    name = "told"
+    paper = "none"
+    differentiable = True
+
+    def __init__(self, say: Any) -> None:
+        super().__init__()
+        self.say = say
+
+    def suspicion(self, audit: Any) -> Tensor:
+        found: Tensor = self.say(audit, audit.inputs.mean((1, 2, 3)))
+        return found
+
+
+def noise(audit: Any, shape: tuple[int, ...]) -> Tensor:
+    """What a detector draws from its seed."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(audit.seed % 2**31))
+
+
+@pytest.mark.parametrize(
+    ("say", "refused"),
+    [
+        (lambda audit, x: x, False),
+        (lambda audit, x: x + noise(audit, (3, len(x))).mean(0), False),
+        (lambda audit, x: x + (len(x) <= 16), True),
+        (lambda audit, x: x + (len(x) == 4), True),
+        (lambda audit, x: x + 10 * (len(x) == 5) + noise(audit, (len(x),)), True),
+        (lambda audit, x: x - x.mean(), True),
+        (lambda audit, x: x + torch.arange(len(x)), True),
+        (lambda audit, x: x / (x.max() if len(x) > 2 else 1), True),
+    ],
+)
+def test_answers_that_depend_on_the_batch_are_refused_and_drawn_noise_is_not(say: Any, refused: bool) -> None:
+    session: Any = _Here("detector", _Told(say))
+    try_batches(session, tiny_benches("saliency", ROOT)[0], 0.0)
+    assert (session.subject.report.refusals > 0) == refused, session.subject.report.findings
+    if refused:
+        assert "of the same images" in session.subject.report.findings[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        (lambda maps: maps.square(), False),
+        (lambda maps: maps.square() * (1.0 if len(maps) < 4 else 1e-9), True),
+        (lambda maps: maps.square() / maps.sum(), True),
+    ],
+)
+def test_gradients_that_depend_on_the_batch_are_refused(change: Any, refused: bool) -> None:
+    session: Any = _Here("hardening", _Hardened(change))
+    pace = try_steps(session, tiny_benches("saliency", ROOT)[0], 0.0)
+    assert (session.subject.report.refusals > 0) == refused
+    assert (pace is None) == refused
+
+
+def test_what_has_no_time_is_one_line_and_a_failure_one_finding() -> None:
+    report = Report("submissions/x")
+    report.untried = [f"x[a={number}] on saliency" for number in range(3000)]
+    for when, seconds in (("", 5), ("in a fresh process", 6)):
+        failure = StepFailed("timeout", "method", f"took more than {seconds} s", "x")
+        report.failed(failure, "x on saliency", when)
+    lines = report.lines()
+    assert len(lines) == 3 and "took more than 5 s" in lines[0]
+    assert "3000 variants were not tried, the first of them x[a=0] on saliency" in lines[1]
+
+
+def test_whatever_a_check_stumbles_over_is_a_finding(home: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: Any) -> None:
+        raise OverflowError("int too large\nto convert")
+
+    monkeypatch.setattr(checking, "check_papers", stumble)
+    report = checking.check_submission(home.root / "submissions/soft", home.root)
+    assert (
+        "cannot be checked: OverflowError: int too large to convert (test_check.py, line "
+        in report.lines()[0]
+    )
+    assert not report.accepted

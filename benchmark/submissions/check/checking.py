@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import MethodError
+from benchmark.errors import AssetError, MethodError, TaskError
 from benchmark.failures import StepFailed
 from benchmark.isolation.submitted import Offer, offers_of
 from benchmark.submissions.check.attacks import try_attack
@@ -23,13 +25,20 @@ SECONDS = 60.0
 """What a check may take."""
 
 
-def check_submission(path: Path, root: Path, seconds: float = SECONDS) -> Report:
+def _silent(stage: str) -> None:
+    """Tells nobody."""
+
+
+def check_submission(
+    path: Path, root: Path, seconds: float = SECONDS, progress: Callable[[str], None] = _silent
+) -> Report:
     """Tries the contract on a submission.
 
     Args:
         path: its folder, or a file in it.
         root: the project's root.
         seconds: that it may take; a method that needs longer is not accepted, and told what it lacks.
+        progress: is told what is being tried, in a line each.
 
     Raises:
         MethodError: there is no submission at the path.
@@ -37,15 +46,37 @@ def check_submission(path: Path, root: Path, seconds: float = SECONDS) -> Report
     """
     folder = submission_of(path, root)
     report, clock = Report(folder.relative_to(root).as_posix()), Clock(seconds)
+    try:
+        _check(folder, root, report, clock, progress)
+    except (AssetError, TaskError):
+        raise  # of the project's own networks, images and tasks
+    except Exception as error:  # of whatever a submission may hold, a check says a sentence
+        report.refuse(_broken(error))
+    report.seconds = seconds - clock.left
+    return report
+
+
+def _check(folder: Path, root: Path, report: Report, clock: Clock, progress: Callable[[str], None]) -> None:
+    progress(f"{report.name}: reading it")
     offers = _load(folder, root, report, clock)
     check_papers(folder, [offer for _, offer in offers], report)
     check_names(root, folder, [offer for _, offer in offers], report)
     seen: set[tuple[Path, str]] = set()
     for file, offer in offers:
-        _try(Subject(root, file, offer, report, clock, (file, offer.class_name) not in seen))
+        thorough = (file, offer.class_name) not in seen
+        _try(Subject(root, file, offer, report, clock, thorough, progress))
         seen.add((file, offer.class_name))
-    report.seconds = seconds - clock.left
-    return report
+
+
+def _broken(error: Exception) -> str:
+    """What the check itself could not get over, with the place."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    reason = "".join(c if c.isprintable() else " " for c in str(error))[:160]
+    where = f"{Path(place.filename).name}, line {place.lineno}"
+    return (
+        f"cannot be checked: {type(error).__name__}: {reason} ({where}); take out what is unusual in it, or "
+        "report this as a fault of the check"
+    )
 
 
 def _load(folder: Path, root: Path, report: Report, clock: Clock) -> list[tuple[Path, Offer]]:
@@ -69,12 +100,12 @@ def _load(folder: Path, root: Path, report: Report, clock: Clock) -> list[tuple[
 def _try(subject: Subject) -> None:
     """Tries a variant on a tiny task of each of its tracks."""
     spent: dict[str, Spent] = {}
-    for track in subject.offer.method.tracks:
+    for track in dict.fromkeys(subject.offer.method.tracks):
         if track not in TASK_CLASSES:
             continue
         about = f"{subject.variant} on {track}"
         if subject.clock.left <= 0:
-            subject.report.remark("was not tried, since the time is up: give --seconds 600", about)
+            subject.report.untried.append(about)
             continue
         bench = _bench(subject, track)
         if bench is not None:
@@ -82,7 +113,8 @@ def _try(subject: Subject) -> None:
             one = (try_attack if subject.kind == "attack" else try_defense)(subject, bench)
             if one is not None:
                 spent[track] = one
-    extrapolate(subject.offer, spent, subject.root, subject.report)
+    if spent:
+        extrapolate(subject.offer, spent, subject.root, subject.report)
 
 
 def _bench(subject: Subject, track: str) -> Any:

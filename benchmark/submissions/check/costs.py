@@ -6,6 +6,7 @@ Seconds per case times cases times cells, on one core; other networks and explai
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,36 @@ from benchmark.tasks.parts import Task
 from benchmark.tasks.task import load_suite
 
 SUITES = ("smoke", "quick")
+STEPS, DRAWS = 200, 4
+"""Of the reference attack, ``dombrowski``: steps, each with a gradient, and draws of what it averages."""
+_NEAR = 0.5
+"""Share of a limit from which on an attack is said to come close: other explainers cost more."""
 _FAR = 3.0
 """By how much an estimate has to be over a limit to count against a method."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """CPU seconds that a step of the reference attack takes against a defense.
+
+    Args:
+        batch: for a batch of any size.
+        image: for every image in it.
+    """
+
+    batch: float
+    image: float
+
+    def of(self, size: int) -> float:
+        """Seconds for a batch."""
+        return self.batch + self.image * size
+
+    @staticmethod
+    def through(taken: dict[int, float]) -> Pace:
+        """The straight line between the smallest and the largest batch; it never falls."""
+        small, large = min(taken), max(taken)
+        image = max(0.0, (taken[large] - taken[small]) / max(1, large - small))
+        return Pace(max(0.0, taken[large] - image * large), image)
 
 
 @dataclass(frozen=True)
@@ -33,11 +62,13 @@ class Spent:
         case_seconds: for a forgery or a judgement of one case.
         natural_seconds: for what a defense makes of natural samples, per case.
         peak_mb: the most memory that its process had.
+        pace: of the reference attack against it, where it is a defense that can be attacked.
     """
 
     case_seconds: float
     natural_seconds: float
     peak_mb: float
+    pace: Pace | None = None
 
 
 def extrapolate(offer: Offer, spent: dict[str, Spent], root: Path, report: Report) -> None:
@@ -55,6 +86,7 @@ def extrapolate(offer: Offer, spent: dict[str, Spent], root: Path, report: Repor
         if steps:
             parts.append(f"{_time(sum(step.seconds * step.times for step in steps))} of suite {suite}")
             _compare(offer, max(steps, key=lambda step: step.seconds / step.limit), report)
+    _foresee_attacks(offer, spent, root, report)
     memory = max((one.peak_mb for one in spent.values()), default=0.0)
     took = ", ".join(f"{one.case_seconds:.2g} s a case on {track}" for track, one in spent.items())
     if took:
@@ -89,6 +121,33 @@ def _steps(offer: Offer, spent: dict[str, Spent], task: Task, root: Path) -> Ite
     judged = len(attacks) + sum(adaptive and _adapts(method, offer) for method in attacks)
     yield _Step(task.id, one.case_seconds * task.case_count, seeds * judged, limit)
     yield _Step(task.id, one.natural_seconds * task.case_count, seeds, limit)
+
+
+def _foresee_attacks(offer: Offer, spent: dict[str, Spent], root: Path, report: Report) -> None:
+    """Says how long the reference attack would take to adapt, and refuses what it has no time for.
+
+    Where attacks run out of time, nothing is known of a defense: slowness must not look like robustness.
+    """
+    found: list[tuple[float, float, Task, int, Pace]] = []
+    for task in {task.id: task for suite in SUITES for task in _tasks(suite, root)}.values():
+        pace = spent[task.track].pace if task.track in spent else None
+        left_out = {offer.method.name, offer.variant} & set(task.leaves_out)
+        if pace is not None and "adaptive" in task.modes and not left_out:
+            batch = min(getattr(task, "batch", 1), task.case_count)
+            taken = STEPS * math.ceil(task.case_count / batch) * pace.of(batch)
+            found.append((taken / task.limits.seconds, taken, task, batch, pace))
+    if not found or max(one[0] for one in found) <= _NEAR:
+        return
+    share, taken, task, batch, pace = max(found, key=lambda one: one[0])
+    sentence = (
+        f"takes {pace.of(batch):.2g} s of CPU time for the gradient of {batch} images, of which the reference "
+        f"attack asks {STEPS} for every batch: about {_time(taken)} of task {task.id}, whose limit is "
+        f"{_time(task.limits.seconds)}; let subsampled() and smoothed() take fewer draws or passes"
+    )
+    if share > 1:
+        report.refuse(sentence, offer.variant)
+    else:
+        report.remark(sentence, offer.variant)
 
 
 def _forgeries(offer: Offer, others: list[Entry], task: Task) -> int:

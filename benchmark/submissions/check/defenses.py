@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from benchmark.api import Audit, Query
 from benchmark.isolation.stand_ins import StandIn
 from benchmark.methods.meter import Meter
 from benchmark.submissions.check import probes
-from benchmark.submissions.check.costs import Spent
+from benchmark.submissions.check.batches import try_batches, try_steps
+from benchmark.submissions.check.costs import Pace, Spent
 from benchmark.submissions.check.neighbours import all_same, pair_of_defense, same
 from benchmark.submissions.check.subjects import Session, Subject
 from benchmark.tracks import steps_of
@@ -41,8 +43,9 @@ def try_defense(subject: Subject, bench: Any) -> Spent | None:
         with ThreadPoolExecutor(2) as pool:
             here = pool.submit(_go_on, first, bench, answers)
             elsewhere = pool.submit(_start_anew, subject, bench, answers, first.seconds[:2])
-            here.result()
+            pace = here.result()
             elsewhere.result()
+        spent = replace(spent, pace=pace)
     if subject.kind == "detector":
         _look_for_spread(subject, bench, answers)
     return spent
@@ -82,21 +85,26 @@ def natural_forgery(bench: Any) -> Tensors:
     return forged
 
 
-def _go_on(session: Session, bench: Any, answers: Tensors) -> None:
-    """The same again in the same process, and the defense's derivative."""
+def _go_on(session: Session, bench: Any, answers: Tensors) -> Pace | None:
+    """The same again in the same process, the defense's derivative, and the pace of attacks."""
     again = _both(session, bench, "when asked a second time", session.seconds[:2])
     if again is None:
-        return
+        return None
     if not all_same(answers, again):
         session.subject.report.refuse(
             "gives another answer when asked the same a second time: keep nothing between calls, and draw "
             "from a generator that is seeded with what is handed over",
             session.about,
         )
-    if session.subject.kind == "hardening":
-        _try_gradient(session, bench) if bench.task.track == "saliency" else _try_procedures(session, bench)
-    elif bench.task.track == "saliency" and getattr(session.subject.offer.method, "differentiable", False):
-        _try_gradient(session, bench)
+    if bench.task.track != "saliency":
+        if session.subject.kind == "hardening":
+            _try_procedures(session, bench)
+        return None
+    differentiable = getattr(session.subject.offer.method, "differentiable", False)
+    if session.subject.kind == "detector" and not differentiable:
+        return None
+    _try_gradient(session, bench)
+    return try_steps(session, bench, session.seconds[1])
 
 
 def _start_anew(subject: Subject, bench: Any, answers: Tensors, took: list[float]) -> None:
@@ -120,6 +128,9 @@ def _start_anew(subject: Subject, bench: Any, answers: Tensors, took: list[float
                 "about; compute every mean, norm and threshold per sample",
                 fresh.about,
             )
+            return
+        if bench.task.track == "saliency":
+            try_batches(fresh, bench, took[1])
 
 
 def _try_gradient(session: Session, bench: Any) -> None:

@@ -5,12 +5,14 @@ Whatever a step of the harness raises about a method reads here as it will read 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from benchmark.failures import StepFailed
 
 Level = Literal["refused", "remark"]
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 _MORE_TIME = "end the loop or take fewer steps; a method that needs longer is checked with --seconds 600"
 _FIXES = (
@@ -71,6 +73,7 @@ class Report:
         tried: what was tried, a line each.
         costs: what it took, and what suites would take, a line each.
         seconds: that the check took.
+        untried: variants that there was no time for.
     """
 
     name: str
@@ -78,6 +81,8 @@ class Report:
     tried: list[str] = field(default_factory=list)
     costs: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    untried: list[str] = field(default_factory=list)
+    _failures: set[tuple[str, str, str]] = field(default_factory=set)
 
     def refuse(self, sentence: str, about: str = "") -> None:
         """Notes a fault that has to be mended."""
@@ -88,7 +93,11 @@ class Report:
         self._note(Finding("remark", sentence, about))
 
     def failed(self, failure: StepFailed, about: str, when: str = "") -> None:
-        """Notes how a step failed."""
+        """Notes how a step failed: the same failure once, however many questions meet it."""
+        kind = (about, failure.status, _NUMBER.sub("#", failure.reason))
+        if kind in self._failures:
+            return
+        self._failures.add(kind)
         if failure.status == "skipped":
             self.remark(f"does not apply to the tiny task: {failure.reason}; nothing was tried there", about)
         else:
@@ -120,11 +129,22 @@ class Report:
         ordered = sorted(self.findings, key=lambda finding: finding.level != "refused")
         shown = [("tried", "", line) for line in self.tried]
         shown += [(f.level, f.about, f.sentence) for f in ordered]
+        shown += [("remark", "", self._not_tried())] if self.untried else []
         shown += [("cost", "", line) for line in self.costs]
         return [
             *(f"{word:8} {about + ': ' if about else ''}{text}" for word, about, text in shown),
             f"{self.name}: {self.verdict} ({self.seconds:.0f} s)",
         ]
+
+    def _not_tried(self) -> str:
+        """All that there was no time for, in a line."""
+        first = self.untried[0]
+        if len(self.untried) == 1:
+            return f"{first} was not tried, since the time is up: give --seconds 600"
+        return (
+            f"{len(self.untried)} variants were not tried, the first of them {first}, since the time is up: "
+            "give --seconds 600, or fewer settings"
+        )
 
 
 def sentence_of(failure: StepFailed, when: str = "") -> str:

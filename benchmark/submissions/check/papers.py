@@ -69,8 +69,8 @@ def check_names(root: Path, folder: Path, offers: list[Offer], report: Report) -
         if name in taken:
             where = taken[name].relative_to(root).as_posix()
             report.refuse(f"{where} has a method named {name!r} too: give yours a name of its own", name)
-    for offer in offers:
-        for track in offer.method.tracks:
+    for offer in {(offer.method.name, offer.method.tracks): offer for offer in offers}.values():
+        for track in dict.fromkeys(offer.method.tracks):
             if track not in TASK_CLASSES:
                 report.refuse(f"{unknown('track', track, TASK_CLASSES)}; mend `tracks`", offer.method.name)
         if not offer.method.tracks:
@@ -90,7 +90,7 @@ def _names(root: Path, own: Path) -> Iterator[tuple[str, Path]]:
 def _spelled(file: Path) -> Iterator[str]:
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError):
+    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError):  # whoever loads it says so
         return
     for node in tree.body:
         if not isinstance(node, ast.ClassDef):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -92,6 +93,40 @@ def suspicion_derivative(detector: Detector, audit: Audit) -> dict[str, Any]:
         return detector.suspicion(replace(audit, model=exact, explainer=smooth, inputs=inputs, data=data))
 
     return call(detector, lambda: _derivative(suspicion, audit.inputs.double()))
+
+
+def step_against_hardening(
+    hardening: Hardening, explainer: Explainer, model: Network, query: Query, draws: int
+) -> dict[str, Any]:
+    """One step of an adaptive attack: the maps' gradient in the inputs, and the CPU seconds that it took."""
+
+    def step(inputs: Tensor) -> Tensor:
+        hardened: Explainer = hardening.harden(explainer).subsampled(draws).smoothed(Gate(_BETA))
+        return hardened.explain_with_logits(model, replace(query, inputs=inputs))[0]
+
+    return call(hardening, lambda: _step(step, query.inputs))
+
+
+def step_against_detector(detector: Detector, audit: Audit, draws: int) -> dict[str, Any]:
+    """The same against a detector: the gradient of suspicions."""
+    seen = replace(audit, explainer=audit.explainer.subsampled(draws), stand_in=Gate(_BETA))
+    return call(detector, lambda: _step(lambda x: detector.suspicion(replace(seen, inputs=x)), audit.inputs))
+
+
+def _step(function: Callable[[Tensor], Tensor], inputs: Tensor) -> dict[str, Any]:
+    """The cheaper of two, since the first one of a process also loads what it needs."""
+    seconds = []
+    gradient: Tensor | None = None
+    inputs = inputs.clone().requires_grad_()
+    for _ in range(2):
+        started = time.process_time()
+        values = function(inputs)
+        weights = torch.rand(values.shape[1:], generator=torch.Generator().manual_seed(0))
+        if values.requires_grad:
+            (gradient,) = torch.autograd.grad((values * weights).sum(), inputs, allow_unused=True)
+        seconds.append(time.process_time() - started)
+    gradient = torch.zeros_like(inputs) if gradient is None else gradient
+    return {"seconds": min(seconds), "gradient": gradient.detach()}
 
 
 def procedures(hardening: Hardening, explainer: Any) -> list[str]:

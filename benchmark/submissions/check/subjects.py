@@ -77,6 +77,7 @@ class Subject:
         report: where findings go.
         clock: of the check.
         thorough: whether everything is tried; of other variants of the same method one answer is enough.
+        progress: is told what is being tried.
     """
 
     root: Path
@@ -85,6 +86,7 @@ class Subject:
     report: Report
     clock: Clock
     thorough: bool = True
+    progress: Callable[[str], None] = lambda stage: None
 
     @property
     def variant(self) -> str:
@@ -134,6 +136,7 @@ class Session:
         track: of the task at hand.
         peak_mb: the most memory that it had.
         seconds: that each question took in there.
+        over: whether the process has been ended, by itself or by the clock: there is nobody left to ask.
     """
 
     subject: Subject
@@ -142,6 +145,7 @@ class Session:
     track: str
     peak_mb: float = 0.0
     seconds: list[float] = field(default_factory=list)
+    over: bool = False
 
     @property
     def about(self) -> str:
@@ -158,7 +162,10 @@ class Session:
             when: the circumstances, for the finding.
             expected: seconds that the like took before, if it was asked before.
         """
+        if self.over:
+            return None
         clock, report = self.subject.clock, self.subject.report
+        self.subject.progress(f"{self.about} {when}".strip())
         patience = clock.patience(known=expected > 0)
         if patience < expected:
             report.remark(_untried(when, expected), self.about)
@@ -168,6 +175,7 @@ class Session:
         try:
             return question(self.method)
         except StepFailed as failure:
+            self.over = failure.status == "timeout" or "ended its process" in failure.reason
             if failure.status == "timeout" and patience < _SLOWER * expected:
                 report.remark(_untried(when, expected), self.about)
             else:
