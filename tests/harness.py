@@ -288,6 +288,7 @@ class CommandLine:
     def close(self) -> None:
         """Ends the process that commands are forked from."""
         self._pipe("stdin").close()
+        self._process.kill()  # it may still be loading, where no test has used it
         self._process.wait(30)
 
     def _pipe(self, name: str) -> IO[str]:
