@@ -162,7 +162,9 @@ def _class(statement: ast.ClassDef, package: str, salt: str) -> Unit:
         bases=bases,
         registers=bool(odd) or bool({"__init_subclass__", "__prepare__"} & own),
         builds=bool({"__init__", "__new__", "__post_init__", "__call__"} & own),
-        methods=Unit((statement.name,), uses_of(functions, package), behaviour, package, salt, bases=(*bases, *kinds)),
+        methods=Unit(
+            (statement.name,), uses_of(functions, package), behaviour, package, salt, bases=(*bases, *kinds)
+        ),
     )
 
 
