@@ -276,14 +276,14 @@ def test_imports_are_followed_at_any_depth(tree: Tree) -> None:
         "benchmark/__init__.py": "",
         "benchmark/c.py": "from baselines.d import thing\nother = 1\n",
         "baselines/__init__.py": "",
-        "baselines/d/__init__.py": "thing = 1\n",
+        "baselines/d/__init__.py": "thing = 1\nother = 1\n",
         "benchmark/unrelated.py": "x = 1\n",
     }
     before = prints(tree(files))
     assert set(before) == {"baselines/a.py", "baselines/b.py", "benchmark/c.py", "baselines/d/__init__.py"}
-    after = prints(tree({**files, "baselines/d/__init__.py": "thing = 2\n"}))
+    after = prints(tree({**files, "baselines/d/__init__.py": "thing = 2\nother = 1\n"}))
     assert {name for name in before if before[name] != after[name]} == {"baselines/d/__init__.py"}
-    assert prints(tree({**files, "benchmark/c.py": "from baselines.d import thing\nother = 2\n"})) == before
+    assert prints(tree({**files, "baselines/d/__init__.py": "thing = 1\nother = 2\n"})) == before
 
 
 @pytest.mark.parametrize(
@@ -364,3 +364,45 @@ def test_a_file_that_changes_is_read_again(tree: Tree) -> None:
     assert prints(root) == before
     (root / "baselines/a.py").write_text("x = 2  # not same\n", encoding="utf-8")
     assert prints(root) != before
+
+
+STYLES = ("from benchmark.m{0} import f{0}", "from benchmark import m{0}", "import benchmark.m{0}")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    calls=st.lists(st.sets(st.integers(0, 7), max_size=3), min_size=8, max_size=8),
+    changed=st.integers(0, 7),
+    style=st.sampled_from(STYLES),
+)  # fmt: skip
+def test_a_constant_counts_exactly_where_calls_reach_it(
+    calls: list[set[int]], changed: int, style: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Eight functions, two in a module, that call each other at random."""
+    used = {"f": "f{1}()", "b": "m{0}.f{1}()", "i": "benchmark.m{0}.f{1}()"}
+    call = used["i" if style.startswith("import") else "f" if "import f" in style else "b"]
+    root = tmp_path_factory.mktemp("calls")
+    (root / "benchmark").mkdir()
+    (root / "benchmark" / "__init__.py").write_text("")
+
+    def write(constants: list[int], unrelated: str) -> dict[str, str]:
+        for module in range(4):
+            text = f"def {unrelated}():\n    return 1\n\n"
+            for own in (2 * module, 2 * module + 1):
+                text += f"C{own} = {constants[own]}\n\ndef f{own}():\n"
+                for other in sorted(calls[own]):
+                    line = style.format(other // 2).replace(f"f{other // 2}", f"f{other}")
+                    text += f"    {line}\n    {call.format(other // 2, other)}\n"
+                text += f"    return C{own}\n\n"
+            (root / "benchmark" / f"m{module}.py").write_text(text)
+        return Code(root).parts([Root(root / "benchmark/m0.py", ("f0",))])
+
+    reached, waiting = set[int](), [0]
+    while waiting:
+        at = waiting.pop()
+        if at not in reached:
+            reached.add(at)
+            waiting.extend(calls[at])
+    before = write([0] * 8, "unrelated")
+    assert write([0] * 8, "renamed") == before
+    assert (write([int(n == changed) for n in range(8)], "unrelated") != before) == (changed in reached)
