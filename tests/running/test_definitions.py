@@ -1,5 +1,7 @@
 """A cell's id changes with every line that the cell runs, and with no line that it does not run."""
 
+# ruff: noqa: E501 (an edit is a line)
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -66,13 +66,20 @@ def test_a_second_run_runs_nothing_and_leaves_the_boards_as_they_are(finished: P
     assert finished.boards() == before
 
 
-def test_an_edited_comment_or_docstring_runs_nothing(finished: Project) -> None:
-    finished.edit("submissions/push/method.py", '        """One step."""\n', "        # one step\n\n")
-    finished.edit("submissions/soft/method.py", "Smoothed.", "As smooth as can be.")
-    finished.edit("submissions/push/descent.py", "WIDTH = 30.0", "WIDTH = 30.0  # of the gate")
-    result = finished.run("run")
-    assert result.code == 0, result.err
-    assert result.counts["run"] == 0, "a comment or a docstring made cells run again"
+def test_an_edited_comment_or_docstring_of_the_project_runs_nothing(finished: Project) -> None:
+    finished.edit("benchmark/seeds.py", "A seed in [0, 2**63)", "A number in [0, 2**63)")
+    finished.edit("benchmark/tracks/saliency/steps.py", "_JUDGE_BATCH = 64", "_JUDGE_BATCH = 64  # images")
+    states, _ = finished.planned()
+    assert {state for state, _ in states.values()} == {"hand", "skip"}
+
+
+def test_an_edited_word_of_a_submission_runs_its_cells(finished: Project) -> None:
+    cells = runnable(finished.cells)
+    finished.edit("submissions/push/card.yaml", "Made for a test", "Made for another test")
+    states, _ = finished.planned()
+    stale = {cell: why for cell, (state, why) in states.items() if state == "run"}
+    assert set(stale) == cell_names(cells[cells["attack"] == "push"])
+    assert set(stale.values()) == {"changed: submissions/push/card.yaml"}
 
 
 EDITS: dict[str, tuple[tuple[str, str, str], Rows, str]] = {
@@ -159,8 +166,7 @@ def test_a_run_after_an_edit_runs_what_depends_on_it(
 def test_an_edited_metric_scores_every_cell_anew_and_runs_none(finished: Project) -> None:
     cells, samples = runnable(finished.cells), finished.samples
     before = {kind: finished.steps(kind) for kind in ("forge", "reference", "judge", "score")}
-    source = (finished.root / "benchmark/metrics/similarity.py").read_text(encoding="utf-8")
-    finished.write("benchmark/metrics/similarity.py", f"{source}\n\n_ADDED_BY_A_TEST = 1\n")
+    finished.edit("benchmark/metrics/similarity.py", "    correlation =", "    added = correlation =")
     states, planned = finished.planned()
     assert {state for state, _ in states.values()} == {"score", "skip"}, planned.out[:500]
     result = finished.run("run")

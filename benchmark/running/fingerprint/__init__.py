@@ -34,7 +34,8 @@ class Root:
 
     Args:
         file: of code.
-        functions: functions and classes that the harness names; everything in the file for none.
+        functions: functions and classes that the harness names; for none everything in the file, and
+            all that it imports.
         methods: classes whose methods the harness' objects have, their fields being hashed elsewhere.
     """
 
@@ -103,7 +104,7 @@ class Code:
             starts = [n for name in root.functions for n in graph.named(file, name, Kind.SIGNATURE)]
             starts += [n for name in root.methods for n in graph.named(file, name, Kind.METHODS)]
             whole = not root.functions and not root.methods
-            self._known_starts[root] = [Node(file, Kind.WHOLE)] if whole else starts
+            self._known_starts[root] = [Node(file, Kind.OPEN)] if whole else starts
         return self._known_starts[root]
 
     def _entries(self, closures: list[Closure], names: frozenset[str]) -> set[Node]:

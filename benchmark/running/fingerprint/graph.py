@@ -153,7 +153,7 @@ class Graph:
             if node.kind is Kind.OPEN:
                 for unit in module.units:
                     for one in unit.uses.imports:
-                        yield from self._follow_import(one, (), set())
+                        yield from self._all_of(one)
                     for entry in unit.entries:
                         yield Node(file, Kind.UNIT, module.units.index(unit), entry)
             return
@@ -235,6 +235,13 @@ class Graph:
             yield from self._follow(one.bound, rest, seen)
         else:
             yield from self._follow(one.module, rest, seen)
+
+    def _all_of(self, one: Import) -> Iterator[Node]:
+        """Everything that an import gives."""
+        if one.attribute:
+            yield from self._follow_import(one, (), set())
+        else:
+            yield from self._open(one.module)
 
     def _open(self, module: str) -> Iterator[Node]:
         """All that can be had from a module; of a package, all that is in it."""
