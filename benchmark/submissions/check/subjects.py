@@ -196,7 +196,7 @@ class Session:
             report.refuse(f"draws from {name}, or sets it: draw from {own}", self.about)
         printed = log.read_text(encoding="utf-8", errors="replace").strip() if log.exists() else ""
         if printed:
-            line = printable(printed[:1000].splitlines()[0], 60)
+            line = printable(printed[:1000].splitlines()[0], 60) or "nothing that can be shown"
             report.remark(f"prints ({line!r}), which nobody will see: remove it", self.about)
 
     def _named(self, what: str) -> list[str]:
