@@ -36,7 +36,7 @@ def ends_at(
     waits: bool = False,
     before: float = 0.0,
 ) -> tuple[float, float]:
-    """Wall and processor seconds after which a job is stopped that may take 10 s and gets a share of a core."""
+    """Wall and processor seconds until a job is stopped that may take 10 s and gets a part of a core."""
     watch = Stopwatch(10.0, threads, waits, before, wall.now)
     for step in range(1, 10_000):
         wall.now += 0.1

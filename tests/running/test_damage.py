@@ -1,4 +1,4 @@
-"""Killed at any moment, on damaged stores, two at a time: the next run gives the same boards, and no traceback."""
+"""Killed at any moment, on damaged stores, two at a time: runs give the same boards, and no traceback."""
 
 from __future__ import annotations
 
