@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from benchmark.errors import AssetError, PotemkinError, TaskError, unknown
-from benchmark.files.fields import sentences, validated
+from benchmark.files.fields import sentences, validated, wrong
 from benchmark.files.yaml import read_mapping
 
 PENDING = "pending"
@@ -153,7 +153,7 @@ def _complaint(error: ErrorDetails, sources: set[str]) -> str:
         "extra_forbidden": "unknown field; remove it or check its spelling",
         "missing": "missing field; add it",
     }
-    return f"{'.'.join(places) or 'source'}: {messages.get(error['type'], error['msg'])}"
+    return f"{'.'.join(places) or 'source'}: {messages.get(error['type'], wrong(error))}"
 
 
 def read_manifest(path: Path, adapter: TypeAdapter[Model], sources: set[str]) -> dict[str, Model]:

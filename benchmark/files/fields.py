@@ -27,6 +27,15 @@ def validated(adapter: TypeAdapter[Model], content: Any) -> Model:
     return adapter.validate_json(json.dumps(content), strict=True)
 
 
+def wrong(detail: ErrorDetails) -> str:
+    """What is wrong with a field's value, in YAML's words where pydantic has JSON's."""
+    if detail["type"] in ("list_type", "tuple_type"):
+        return "must be a list"
+    if detail["type"] in ("dict_type", "model_type", "model_attributes_type"):
+        return "must be a mapping of fields"
+    return detail["msg"]
+
+
 def shortly(value: object) -> str:
     """What a field holds, on one line and in short."""
     shown = _SHORT.repr(value)

@@ -204,8 +204,10 @@ class _Reader:
         return next(self._events)
 
     def _refuse(self, event: Any, why: str) -> NoReturn:
-        place = f"field {'.'.join(self._place)}: " if self._place else ""
-        raise self._fault(f"{self._shown}: line {event.start_mark.line + 1}: {place}{why}")
+        line = f"line {event.start_mark.line + 1}"
+        if self._place:
+            raise self._fault(f"{self._shown}: field {'.'.join(self._place)}: {why} ({line})")
+        raise self._fault(f"{self._shown}: {line}: {why}")
 
     def _node(self, event: Any) -> _Value:
         """The content of the node that begins with an event."""

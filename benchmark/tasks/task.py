@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from benchmark.errors import PotemkinError, TaskError, unknown
-from benchmark.files.fields import sentences, shortly, validated
+from benchmark.files.fields import sentences, shortly, validated, wrong
 from benchmark.files.yaml import read_mapping
 from benchmark.tasks.classes import TASK_CLASSES, task_class
 from benchmark.tasks.kinds import Distinct, Part, Title
@@ -139,7 +139,7 @@ def _complaint(detail: Any, kind: type[BaseModel]) -> str:
         return f"field {place}: {unknown('field', str(detail['loc'][-1]), siblings)}"
     if detail["type"] == "missing":
         return f"field {place}: missing; add it"
-    return f"field {place}: {detail['msg']}; it is {shortly(detail['input'])}"
+    return f"field {place}: {wrong(detail)}; it is {shortly(detail['input'])}"
 
 
 def _model_at(kind: type[BaseModel], path: tuple[str | int, ...]) -> type[BaseModel]:

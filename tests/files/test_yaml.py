@@ -120,7 +120,7 @@ def test_scalars_that_every_version_reads_alike(text: str, value: Any) -> None:
 )
 def test_what_is_ambiguous_or_no_number_is_refused_by_line_and_field(text: str) -> None:
     message = refusal(f"a: 1\nb:\n  - c: {text}\n")
-    assert message.startswith("tasks/x.yaml: line 3: field b.0.c: ")
+    assert message.startswith("tasks/x.yaml: field b.0.c: ") and message.endswith(" (line 3)")
 
 
 @pytest.mark.usefixtures("either_parser")
@@ -132,7 +132,7 @@ def test_what_is_ambiguous_or_no_number_is_refused_by_line_and_field(text: str) 
         ("---\n...\n", "is empty"),
         ("a: 1\nb: 2\na: 3\n", "line 3: a stands twice (first in line 1)"),
         ('{a: 1, "a": 2}', "stands twice"),
-        ("x:\n  y: {k: 1, k: 2}\n", "line 2: field x.y: k stands twice"),
+        ("x:\n  y: {k: 1, k: 2}\n", "field x.y: k stands twice (first in line 2); keep one of them (line 2)"),
         ("<<: {a: 1}\n<<: {b: 1}\n", "<< stands twice"),
         ("1: a\n", "the name 1 is no text"),
         ("true: a\n", "the name true is no text"),

@@ -289,7 +289,7 @@ def test_files_and_code_do_not_mix(root: Path) -> None:
         ("tasks: {}", "field tasks is empty"),
         ("tasks: {saliency/smoke-gradient: 0}", "field tasks.saliency/smoke-gradient must be text"),
         ("tasks: {saliency/smoke-gradient: abc}", "is not of the form asked for"),
-        ("tasks: {../../secret: " + "0" * 64 + "}", "is not of the form asked for"),
+        ("tasks: {../../secret: '" + "0" * 64 + "'}", "is not of the form asked for"),
         ("task: {}", "unknown field 'task': did you mean 'tasks'?"),
         ("[", "is not valid YAML"),
     ],

@@ -87,7 +87,10 @@ class VisualizationTask(NetworkTask):
                 yield f"field cases.{index}.target: {unknown('name', case.target, targets)}"
             classes = victim_entry(self.victim_of(case), root).classes
             if case.layer == "logits" and case.unit >= classes:
-                yield f"field cases.{index}.unit: the logits have units 0 to {classes - 1}, not {case.unit}"
+                yield (
+                    f"field cases.{index}.unit: unit logits:{case.unit} does not exist: layer logits has "
+                    f"units 0 to {classes - 1}"
+                )
         if self.metrics.primary.removesuffix("_target") not in self.metrics.report:
             primary = self.metrics.primary.removesuffix("_target")
             yield f"field metrics.report: add {primary}, the primary metric"
