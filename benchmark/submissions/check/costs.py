@@ -140,9 +140,9 @@ def _foresee_attacks(offer: Offer, spent: dict[str, Spent], root: Path, report: 
         return
     share, taken, task, batch, pace = max(found, key=lambda one: one[0])
     sentence = (
-        f"takes {pace.of(batch):.2g} s of CPU time for the gradient of {batch} images, of which the reference "
-        f"attack asks {STEPS} for every batch: about {_time(taken)} of task {task.id}, whose limit is "
-        f"{_time(task.limits.seconds)}; let subsampled() and smoothed() take fewer draws or passes"
+        f"takes {pace.of(batch):.2g} s of CPU time for the gradient of {batch} images, of which the "
+        f"reference attack asks {STEPS} for every batch: about {_time(taken)} of task {task.id}, whose "
+        f"limit is {_time(task.limits.seconds)}; let subsampled() and smoothed() take fewer draws or passes"
     )
     if share > 1:
         report.refuse(sentence, offer.variant)
