@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if parsed.command in ("run", "reproduce", "compare", "check"):
             warm_up()
+        if parsed.command in ("run", "compare"):  # what comes next takes seconds
+            print(f"{parsed.command}: loading torch and planning", file=sys.stderr, flush=True)
         module = importlib.import_module(f"benchmark.commands.{_MODULES[parsed.command]}")
         return int(getattr(module, parsed.command)(parsed))
     except PotemkinError as error:
