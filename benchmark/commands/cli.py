@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed = _parser().parse_args(arguments)
         if parsed.command in ("run", "reproduce", "compare", "check"):
             warm_up()
+        if parsed.command in ("run", "compare"):  # what comes next takes seconds
+            print(f"{parsed.command}: loading torch and planning", file=sys.stderr, flush=True)
         module = importlib.import_module(f"benchmark.commands.{_MODULES[parsed.command]}")
         with raised():
             return int(getattr(module, parsed.command)(parsed))

@@ -189,7 +189,9 @@ def _rank(row: pd.Series) -> str:
 
 def _is_none(value: float) -> bool:
     """Whether a field of a board is empty."""
-    return value is None or value != value
+    import pandas as pd  # a board has brought it along
+
+    return bool(pd.isna(value))
 
 
 def _number(value: float) -> str:

@@ -43,6 +43,16 @@ def test_a_filtered_run_counts_the_cells_that_were_asked_for(finished: Project) 
     assert result.counts == {"run": 0, "cached": 5, "skipped": 0, "failed": 0}
 
 
+def test_a_board_of_ones_own_alone_points_to_the_published_one(finished: Project) -> None:
+    (finished.root / "submissions" / "endless").mkdir()
+    finished.write("submissions/endless/method.py", "while True: pass")
+    result = finished.run("run", "--attack", "push", "--defense", "none")
+    assert (result.code, result.counts["failed"]) == (0, 0), result.err
+    assert result.messages_with("no ranking; where yours would stand"), result.err
+    assert result.messages_with("potemkin compare submissions/push")
+    assert "endless" not in result.err, "a submission that was not asked for"
+
+
 def test_a_filtered_run_of_a_new_project_writes_what_was_asked_for(fresh: Project) -> None:
     result = fresh.run(
         "run", "--task", TASKS[0], "--attack", "push", "--attack", "identity", "--defense", "none"

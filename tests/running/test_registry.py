@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import MethodError
+from benchmark.isolation.submitted import Offer, offers_of
 from benchmark.running.registry import Registry, find_methods
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -250,3 +251,27 @@ def test_a_folder_elsewhere_is_not_entered(root: Path, tmp_path: Path) -> None:
         "submissions/far",
         "submissions/new line",
     ]
+
+
+def test_submissions_that_were_not_asked_for_are_not_run_and_not_named(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(root, "mine")
+    add(root, "other")
+    add(root, "broken", code="def f(:")
+    (root / "submissions" / "loose.py").write_text("1 / 0")
+    asked: list[str] = []
+
+    def noting(file: Path, *rest: object) -> list[Offer]:
+        asked.append(file.parent.name)
+        return offers_of(file, root)
+
+    monkeypatch.setattr("benchmark.running.registry.offers_of", noting)
+    registry = find_methods(root, {"mine"})
+    assert (variants(registry), registry.problems, asked) == (["mine"], (), ["mine"])
+    assert variants(find_methods(root, set())) == []
+
+
+def test_a_name_that_its_folder_does_not_have_is_found_all_the_same(root: Path) -> None:
+    add(root, "mine", folder="elsewhere")
+    assert variants(find_methods(root, {"mine"})) == ["mine"]
