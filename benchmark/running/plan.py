@@ -231,22 +231,15 @@ class Planner:
             for file in files
             for name, digest in data_fingerprints(file, self.root).items()
         }
-        code = self._fingerprints((track, *files))
-        return code | data | self._baseline_data(code)
-
-    def _baseline_data(self, code: dict[str, str]) -> dict[str, str]:
-        """Hashes of the data of every baseline whose code is among a step's parts."""
-        modules = (self.root / part.removeprefix("code ") for part in code)
-        return {
-            f"file {path.relative_to(self.root).as_posix()}": sha256_of(path)
-            for module in modules
-            for path in data_files(module, self.root)
-        }
+        return self._fingerprints((track, *files)) | data
 
     def _fingerprints(self, files: tuple[Path, ...]) -> dict[str, str]:
+        """Hashes of all code that is run, and of the data of the baselines among it."""
         if files not in self._known_code:
-            found = code_fingerprints(files, self.root)
-            self._known_code[files] = {f"code {name}": digest for name, digest in found.items()}
+            code = code_fingerprints(files, self.root)
+            read = [path for name in code for path in data_files(self.root / name, self.root)]
+            data = {f"file {path.relative_to(self.root).as_posix()}": sha256_of(path) for path in read}
+            self._known_code[files] = {f"code {name}": digest for name, digest in code.items()} | data
         return self._known_code[files]
 
     def _assets(self, task: Task) -> tuple[dict[str, str], str]:
