@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,6 @@ class Noisy(Hardening):
         return NoiseAverage(explainer, 2, 0.3, name=self.name)
 
 
-@dataclass
 class Drawn(Detector):
     """A suspicion that is a draw."""
 
