@@ -35,15 +35,15 @@ def pictures(
 def _strip(cell: Cell, samples: pd.DataFrame, store: Artefacts) -> Pixels:
     samples = samples[samples["cell_id"] == cell.id]
     forged = store.tensors("forge", cell.forge.id)["inputs"]
-    maps = store.tensors("judge", cell.judge.id)["maps"]
-    reference = store.tensors("reference", cell.reference.id)
+    judged = store.tensors("judge", cell.judge.id)
+    reference = store.tensors("reference", cell.reference.id) | judged
     clean = reference["inputs"]
     order = np.argsort(samples["manipulation"].to_numpy(), kind="stable")
     rows = []
     for index in (order[0], order[len(order) // 2], order[-1]):
         difference = (forged[index] - clean[index]) * _CONTRAST + 0.5
         panels = [shown(image) for image in (clean[index], forged[index], difference)]
-        panels += [_map(m[index]) for m in (reference["target"], reference["clean"], maps)]
+        panels += [_map(m[index]) for m in (reference["target"], reference["clean"], judged["maps"])]
         rows.append(joined(panels, axis=1))
     return captioned(joined(rows, axis=0), _CAPTIONS)
 

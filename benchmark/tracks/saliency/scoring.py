@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from benchmark.explainers import Query
 from benchmark.metrics.behaviour import accuracy_drop, prediction_kept, probability_change
 from benchmark.metrics.perceptual import maps_as_pictures
 from benchmark.metrics.similarity import l2, linf, mse, pcc, ssim, top_k_intersection
-from benchmark.tracks.saliency.steps import TOLERANCE
-from benchmark.tracks.saliency.workbench import Workbench, predictions
+from benchmark.tracks.saliency import chance
+from benchmark.tracks.saliency.steps import TOLERANCE, judge_seeds, natural
+from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
 from benchmark.tracks.shared import Distances, Memory
 from benchmark.tracks.verdict import Columns, as_list, detector_columns, moved, tensor_bytes
 
@@ -56,13 +58,13 @@ class Scorer:
         return {"sample_id": self.sample_ids(), **columns(forgery["inputs"], reference, judged, seed)}
 
     def hardening(self, forged: Tensor, reference: Tensors, judged: Tensors, seed: int) -> Columns:
-        """Samples of a hardening's cell."""
-        clean, target, maps = (
-            tensor.to(self.bench.cases.inputs)
-            for tensor in (reference["clean"], reference["target"], judged["maps"])
-        )
+        """Samples of a hardening's cell; maps under the forgery's own draws come before the reference's."""
+        like = self.bench.cases.inputs
+        compared = reference | judged
+        clean, target, maps = (compared[name].to(like) for name in ("clean", "target", "maps"))
         columns = self._maps(maps, clean, target) | self._remembered("inputs", forged, self._inputs)
-        columns["fidelity"] = as_list(pcc(clean, self._undefended(self.bench.cases.inputs, seed)))
+        undefended = self._undefended(like, seed)
+        columns["fidelity"] = as_list(pcc(reference["clean"].to(like), undefended))
         return self._judged(columns)
 
     def detector(self, forged: Tensor, reference: Tensors, judged: Tensors, seed: int) -> Columns:
@@ -80,11 +82,21 @@ class Scorer:
 
     def _exact_maps(self, forged: Tensor, seed: int) -> Columns:
         """Similarities of the undefended explainer's maps."""
-        cases, targets = self.bench.cases, self.bench.targets
-        maps = self._undefended(forged, seed, predictions(self.bench.model, forged))
-        clean = self._undefended(cases.inputs, seed)
-        target = self._undefended(targets.inputs, seed, targets.labels)
-        return self._maps(maps, clean, target)
+        bench = self.bench
+        images = Images(forged, predictions(bench.model, forged))
+        ask, seeds = self._explained, judge_seeds(bench, forged, seed)
+        if chance.has_chance(ask, images, seeds):
+            maps = chance.one_by_one(ask, images, seeds)
+            clean, target = (chance.one_by_one(ask, pool, seeds) for pool in natural(bench).values())
+            return self._maps(maps, clean, target)
+        clean = self._undefended(bench.cases.inputs, seed)
+        target = self._undefended(bench.targets.inputs, seed, bench.targets.labels)
+        return self._maps(ask(images, seeds[0]), clean, target)
+
+    def _explained(self, images: Images, seed: int) -> Tensor:
+        """Maps of the undefended explainer under a seed."""
+        with torch.no_grad():
+            return self.bench.explainer.explain(self.bench.model, Query(images.inputs, images.labels, seed))
 
     def _maps(self, maps: Tensor, clean: Tensor, target: Tensor) -> Columns:
         """Similarities of the forged maps to the target and to the original."""

@@ -37,13 +37,13 @@ from benchmark.methods.calls import call, check_tensor, kind_of
 from benchmark.methods.meter import Meter, MeteredExplainer
 from benchmark.methods.stored import StoredForgery
 from benchmark.seeds import seed_of
+from benchmark.tracks.saliency import chance
 from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
 
 Tensors = dict[str, Tensor]
 
 TOLERANCE = 1e-6
 """Rounding that a budget or a range forgives, in units of the input range."""
-_JUDGE_BATCH = 64
 
 
 def forge(
@@ -115,12 +115,10 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
     ``negative_noised`` (evaluation images).
     """
     if isinstance(defense, Hardening):
-        explainer = MeteredExplainer(harden(defense, bench.explainer), meter)
-        return {
-            "inputs": bench.cases.inputs,
-            "clean": _maps(bench, explainer, bench.cases, seed, meter, defense),
-            "target": _maps(bench, explainer, bench.targets, seed, meter, defense),
-        }
+        ask = _explained(bench, harden(defense, bench.explainer), meter, defense)
+        noise = bench.query(bench.cases.inputs, bench.cases.labels, seed, "judge").seed
+        maps = {name: chance.in_batches(ask, images, noise, []) for name, images in natural(bench).items()}
+        return {"inputs": bench.cases.inputs, **maps}
     noised = bench.noised(bench.calibration, "noise of calibration")
     calibration = [_suspicions(bench, defense, images, seed, meter) for images in (bench.calibration, noised)]
     noised_negatives = bench.noised(bench.negatives, "noise of negatives")
@@ -136,13 +134,16 @@ def judge(
 ) -> Tensors:
     """What the defense makes of the forgery: ``maps`` ``[N, H, W]`` or ``suspicion`` ``[N]``.
 
-    An auditor sees the forged image alone, so the class explained is the one predicted for it.
+    An auditor sees the forged image alone, so the class explained is the one predicted for it. A hardening
+    whose maps depend on the seed draws anew for every forgery, from its hash. ``clean`` and ``target`` are
+    then its maps under the same draws, which scoring compares with.
     """
     inputs = forgery["inputs"].to(bench.cases.inputs)
     forged = Images(inputs, predictions(bench.model, inputs))
     if isinstance(defense, Hardening):
-        explainer = MeteredExplainer(harden(defense, bench.explainer), meter)
-        return {"maps": _maps(bench, explainer, forged, seed, meter, defense)}
+        hardened = harden(defense, bench.explainer)
+        ask, probe = (_explained(bench, hardened, counted, defense) for counted in (meter, Meter()))
+        return chance.judged_maps(ask, probe, forged, natural(bench), judge_seeds(bench, inputs, seed))
     return {"suspicion": _suspicions(bench, defense, forged, seed, meter)}
 
 
@@ -236,41 +237,50 @@ def target_maps(
     return check_tensor(defense.variant, "maps", maps, (len(images), height, width))
 
 
-def _maps(
-    bench: Workbench,
-    explainer: Explainer,
-    images: Images,
-    seed: int,
-    meter: Meter,
-    defense: Hardening,
-) -> Tensor:
-    """Maps of all images, checked."""
-    model = bench.model.observed_by(meter)
-    parts = []
-    for inputs, labels in _batches(images):
-        query = bench.query(inputs, labels, seed, "judge")
+def natural(bench: Workbench) -> dict[str, Images]:
+    """Images that a forged map is compared with, by the name of their maps."""
+    return {"clean": bench.cases, "target": bench.targets}
+
+
+def judge_seeds(bench: Workbench, forged: Tensor, seed: int) -> list[int]:
+    """A seed for each forged image ``[N, C, H, W]``, from its hash, the task and the seed."""
+    return chance.image_seeds(forged, "judge", bench.task.id, bench.task.version, seed)
+
+
+def _explained(bench: Workbench, hardened: Explainer, meter: Meter, defense: Hardening) -> chance.Ask:
+    """Asks for maps of images under a seed, and checks them."""
+    explainer, model = MeteredExplainer(hardened, meter), bench.model.observed_by(meter)
+
+    def ask(images: Images, seed: int) -> Tensor:
+        query = Query(images.inputs, images.labels, seed)
         with torch.no_grad():
             maps = call(defense, partial(explainer.explain, model, query))
-        height, width = inputs.shape[2:]
-        check_tensor(defense.variant, "maps", maps, (len(inputs), height, width))
-        parts.append(maps if maps.is_floating_point() else maps.to(inputs))
-    return torch.cat(parts)
+        height, width = images.inputs.shape[2:]
+        check_tensor(defense.variant, "maps", maps, (len(images), height, width))
+        return maps if maps.is_floating_point() else maps.to(images.inputs)
+
+    return ask
 
 
 def _suspicions(bench: Workbench, detector: Detector, images: Images, seed: int, meter: Meter) -> Tensor:
-    """Suspicion of all images, checked."""
-    explainer = MeteredExplainer(bench.explainer, meter)
-    model = bench.model.observed_by(meter)
-    noise = seed_of("audit", bench.task.id, bench.task.version, seed)
-    parts = []
-    for inputs, labels in _batches(images):
-        audit = Audit(model, explainer, inputs, labels, bench.natural, noise)
+    """Suspicion of all images, checked; natural and forged ones are asked about by the same rule."""
+    if not len(images):
+        return torch.zeros(0, dtype=torch.double)
+    seeds = chance.image_seeds(images.inputs, "audit", bench.task.id, bench.task.version, seed)
+    ask, probe = (_audited(bench, detector, counted) for counted in (meter, Meter()))
+    if chance.has_chance(probe, images, seeds):
+        return chance.one_by_one(ask, images, seeds)
+    return chance.in_batches(ask, images, None, seeds)
+
+
+def _audited(bench: Workbench, detector: Detector, meter: Meter) -> chance.Ask:
+    """Asks a detector for suspicions of images under a seed, and checks them."""
+    explainer, model = MeteredExplainer(bench.explainer, meter), bench.model.observed_by(meter)
+
+    def ask(images: Images, seed: int) -> Tensor:
+        audit = Audit(model, explainer, images.inputs, images.labels, bench.natural, seed)
         with torch.no_grad():
             scores = call(detector, partial(detector.suspicion, audit))
-        check_tensor(detector.variant, "suspicions", scores, (len(inputs),))
-        parts.append(scores.double())
-    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.double)
+        return check_tensor(detector.variant, "suspicions", scores, (len(images),)).double()
 
-
-def _batches(images: Images) -> list[tuple[Tensor, Tensor]]:
-    return list(zip(images.inputs.split(_JUDGE_BATCH), images.labels.split(_JUDGE_BATCH), strict=True))
+    return ask

@@ -43,6 +43,10 @@ class Images:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def part(self, which: slice) -> Images:
+        """Some of the images, in their order."""
+        return Images(self.inputs[which], self.labels[which])
+
 
 @dataclass(frozen=True)
 class Workbench(workbenches.Workbench):
@@ -85,7 +89,7 @@ class Workbench(workbenches.Workbench):
         return [*(tensor for pool in pools for tensor in (pool.inputs, pool.labels)), self.natural]
 
     def query(self, inputs: Tensor, labels: Tensor, seed: int, role: str) -> Query:
-        """The judge's query: its noise depends on the task and the seed, and on nothing a method sees."""
+        """A query whose noise depends on role, task and seed; a forgery has a seed of its own."""
         return Query(inputs, labels, seed_of(role, self.task.id, self.task.version, seed))
 
     def noised(self, images: Images, role: str) -> Images:
