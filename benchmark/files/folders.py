@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmark.errors import MethodError
-from benchmark.files.names import is_printable, one_line
+from benchmark.failures import printable
+from benchmark.files.names import is_printable
 
 _MOST_FILES, _DEEPEST, _LONGEST_NAME = 10_000, 16, 150
 _LARGEST_GB, _LARGEST_CODE_KB = 4, 1024
@@ -103,4 +104,4 @@ def _below(folder: Path, top: Path, depth: int) -> Iterator[tuple[Path, os.stat_
 
 
 def _shown(path: Path, top: Path) -> str:
-    return one_line(path.relative_to(top.parent).as_posix(), 200)
+    return printable(path.relative_to(top.parent).as_posix(), 200)

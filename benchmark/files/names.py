@@ -11,16 +11,6 @@ _SAFE = re.compile(rf"[A-Za-z0-9_\[][A-Za-z0-9_.=,+ \[\]-]{{0,{_LONGEST - 1}}}")
 _JOINERS = "\u200c\u200d"
 
 
-def one_line(text: object, longest: int = 300) -> str:
-    """A text without line breaks, escapes and characters that nobody sees, and not longer than asked for.
-
-    Whatever cannot be shown is written by its number, so that it is seen to have been there.
-    """
-    shown = " ".join(str(text)[: 10 * longest].split())
-    shown = "".join(c if _visible(c) else c.encode("unicode_escape").decode() for c in shown)
-    return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
-
-
 def is_printable(text: str) -> bool:
     """Whether a text is one line that can be shown as it is."""
     return all(_visible(character) for character in text)

@@ -16,8 +16,8 @@ from typing import Any
 
 from benchmark.api import TaskFacts
 from benchmark.errors import MethodError, unknown
-from benchmark.failures import StepFailed
-from benchmark.files.names import is_printable, one_line
+from benchmark.failures import StepFailed, printable
+from benchmark.files.names import is_printable
 from benchmark.isolation import operations
 from benchmark.isolation.host import confined
 from benchmark.isolation.stand_ins import Origin, StandIn, stand_in, stand_in_class
@@ -61,7 +61,7 @@ def offers_of(file: Path, root: Path, seconds: float = SECONDS) -> list[Offer]:
         with confined(root, (submission_folder(file, root),), seconds, MEMORY_GB) as guest:
             found = guest.ask("", operations.describe, root, file)
     except StepFailed as failure:
-        raise MethodError(one_line(failure.reason, 600)) from failure
+        raise MethodError(printable(failure.reason, 600)) from failure
     if not isinstance(found, list):
         raise MethodError("says nothing of its methods")
     if len(found) > MOST_METHODS * MOST_VARIANTS:
@@ -85,7 +85,7 @@ def ask_skip(
     folder = submission_folder(file, root)
     with confined(root, (folder,), SECONDS, MEMORY_GB, frozenset({variant})) as guest:
         reason = stand_in(method, origin, guest).skip(task)
-        return None if reason is None else one_line(reason) or "it does not say why"
+        return None if reason is None else printable(reason) or "it does not say why"
 
 
 def submission_folder(file: Path, root: Path) -> Path:
@@ -94,7 +94,7 @@ def submission_folder(file: Path, root: Path) -> Path:
     for path, above in ((file, root / "submissions"), (file, home), (file.resolve(), home)):
         if path.is_relative_to(above) and path != above:
             return home / path.relative_to(above).parts[0]
-    raise MethodError(f"{one_line(file.name, 100)} is not below submissions/: put the file itself there")
+    raise MethodError(f"{printable(file.name, 100)} is not below submissions/: put the file itself there")
 
 
 def _offer(described: object, classes: dict[str, type[StandIn]]) -> Offer:
@@ -138,7 +138,7 @@ def _checked(facts: object, class_name: str) -> dict[str, Any]:
         raise MethodError(f"class {class_name} says nothing of itself")
     name, paper, tracks = facts.get("name"), facts.get("paper"), facts.get("tracks")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        shown = one_line(name, 60) if isinstance(name, str) else f"a {type(name).__name__}"
+        shown = printable(name, 60) if isinstance(name, str) else f"a {type(name).__name__}"
         raise MethodError(f"class {class_name} needs a name of letters, digits and _, not {shown!r}")
     if not isinstance(paper, str) or not paper:
         raise MethodError(f'class {class_name} needs a class attribute paper = "..."')
@@ -148,7 +148,7 @@ def _checked(facts: object, class_name: str) -> dict[str, Any]:
         raise MethodError(f'class {class_name} needs tracks = ("saliency",) or the like')
     for track in tracks[: len(TASK_CLASSES) + 1]:
         if track not in TASK_CLASSES:
-            raise MethodError(f"class {class_name}: {unknown('track', one_line(track, 60), TASK_CLASSES)}")
+            raise MethodError(f"class {class_name}: {unknown('track', printable(track, 60), TASK_CLASSES)}")
     if len(set(tracks)) < len(tracks):
         raise MethodError(f"class {class_name} names a track twice: name each once in `tracks`")
     if facts.get("control"):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import MethodError
-from benchmark.files.names import one_line
+from benchmark.failures import printable
 from benchmark.methods.base import Attack, Detector, Hardening, Method
 
 MOST_METHODS, MOST_VARIANTS, MOST_SETTINGS = 16, 64, 16
@@ -94,7 +94,7 @@ def settings_of(params: Mapping[str, Iterable[Any]], class_name: str) -> Iterato
     for name, values in params.items():
         if isinstance(values, str | bytes) or not isinstance(values, Iterable):
             raise MethodError(
-                f"class {class_name}: params of {one_line(name, 40)!r} must be a list of values"
+                f"class {class_name}: params of {printable(name, 40)!r} must be a list of values"
             )
         lists[name] = list(itertools.islice(values, MOST_VARIANTS + 1))
     if math.prod(len(values) for values in lists.values()) > MOST_VARIANTS:
@@ -119,12 +119,12 @@ def check_settings(settings: Mapping[Any, Any], class_name: str) -> None:
     for name, value in settings.items():
         if not isinstance(name, str) or not _SETTING.fullmatch(name):
             raise MethodError(
-                f"class {class_name}: {one_line(name, 40)!r} cannot be a setting's name: write letters, "
+                f"class {class_name}: {printable(name, 40)!r} cannot be a setting's name: write letters, "
                 "digits and _"
             )
         if not _is_plain(value):
             raise MethodError(
-                f"class {class_name}: setting {name} is {one_line(_shown(value), 60)}: settings are finite "
+                f"class {class_name}: setting {name} is {printable(_shown(value), 60)}: settings are finite "
                 "numbers below 2**63, texts of up to 40 letters, digits, blanks and _.+-, or lists of such"
             )
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from benchmark.api import Method, TaskFacts
 from benchmark.errors import MethodError
+from benchmark.failures import printable
 from benchmark.files.folders import code_below, submissions
-from benchmark.files.names import one_line
 from benchmark.isolation.stand_ins import Origin, StandIn, stand_in
 from benchmark.isolation.submitted import ask_skip, offers_of
 from benchmark.methods.artefact import ARTEFACT, stored_attack
@@ -90,8 +90,8 @@ class Problem:
 
     def __post_init__(self) -> None:
         """Whatever stands in a stranger's names and errors, it is shown on one line."""
-        object.__setattr__(self, "file", one_line(self.file, 200))  # frozen: set once, here
-        object.__setattr__(self, "reason", one_line("; ".join(self.reason.splitlines()), 600))
+        object.__setattr__(self, "file", printable(self.file, 200))  # frozen: set once, here
+        object.__setattr__(self, "reason", printable("; ".join(self.reason.splitlines()), 600))
 
 
 @dataclass(frozen=True)

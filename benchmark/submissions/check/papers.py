@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmark.errors import MethodError, unknown
+from benchmark.failures import printable
 from benchmark.files.folders import code_below, submissions
-from benchmark.files.names import one_line
 from benchmark.isolation.submitted import Offer
 from benchmark.methods.card import CARD, card_problems, load_card
 from benchmark.submissions.check.findings import Report, fix_of
@@ -27,7 +27,7 @@ def submission_of(path: Path, root: Path) -> Path:
     try:
         found, home = path.resolve(), root.resolve() / "submissions"
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a name that none can have
-        raise MethodError(f"{one_line(path)} cannot be read: {one_line(error)}") from None
+        raise MethodError(f"{printable(path)} cannot be read: {printable(error)}") from None
     if not found.exists():
         raise MethodError(f"{path} does not exist: give a submission's folder or its method.py")
     if not found.is_relative_to(home) or found == home:
