@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
@@ -23,7 +25,7 @@ class Clock:
 def wall(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock on the wall."""
     made = Clock()
-    monkeypatch.setattr(clock.time, "monotonic", made)
+    monkeypatch.setattr(time, "monotonic", made)
     return made
 
 
