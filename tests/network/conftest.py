@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from harness import ROOT
 from network_subjects import MODULES, randomized
 from torch import Tensor
 
 from benchmark.network import Network
+from benchmark.victims import load_victim
 
 
 @pytest.fixture(scope="module", params=MODULES)
@@ -18,3 +20,10 @@ def walked(request: pytest.FixtureRequest) -> tuple[str, Network, Tensor]:
     network = Network(randomized(make()), [0.4] * size[0], [0.3] * size[0]).double()
     network.requires_grad_(False)
     return request.param, network, torch.rand(2, *size, dtype=torch.double)
+
+
+@pytest.fixture(scope="module")
+def single() -> Network:
+    """The shipped network in single precision."""
+    victim = load_victim("fashion-small", ROOT)
+    return Network(victim.module, victim.mean, victim.deviation)
