@@ -267,6 +267,7 @@ class CommandLine:
     def __init__(self) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         environment.pop("POTEMKIN_ROOT", None)
+        environment.pop("COLUMNS", None)  # pytest's own processes are told how wide its terminal is
         self._process = subprocess.Popen(
             [sys.executable, "-c", _SERVER],
             stdin=subprocess.PIPE,

@@ -41,14 +41,18 @@ def made_at(commit: str, cell: Cell, root: Path) -> Made | None:
         old = Path(folder).resolve()
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(old, filter="data")
-        names = [entry.file.relative_to(root).as_posix() for entry in (cell.attack, cell.defense)]
-        now = {**cell.forge.parts, **cell.judge.parts}
-        methods = [old / name for name in names if f"code {name}" in now]  # none of a forgery handed in
+        attack, defense = (old / entry.file.relative_to(root) for entry in (cell.attack, cell.defense))
+        # Of a forgery that was handed in there is no code; of a defense that nobody adapted to neither.
+        forging = [] if "artefact" in cell.forge.parts else [attack]
+        forging += [defense] if "against" in cell.forge.parts else []
         try:
             task = load_task(cell.task.id, old)
             asked = names_asked(task, [victim_entry(name, old) for name in task.victims()])
             code = Code(old)
-            run = code.parts(step_roots(task, methods, old), asked)
+            run = {
+                **code.parts(step_roots(task, forging, old), asked),
+                **code.parts(step_roots(task, [defense], old), asked),
+            }
             score = code.parts(scoring_roots(task, old), asked)
         except (OSError, PotemkinError):
             return None

@@ -70,7 +70,7 @@ ATTACKS = {
     "half_blind": Piece("differentiates maps of the exact network", "ok", refused=False),
     "follows_nothing": Piece("ask `case.explain(inputs, smoothing=", "crashed", "does not require grad"),
     "huge_return": Piece("returned more than 256 MB", "crashed|oom", ""),
-    "huge_file": Piece("File too large; keep less than 256 MB", "crashed", "File too large"),
+    "huge_file": Piece("keep less than 256 MB in the scratch folder", "crashed", "File too large"),
     "hides_memory": Piece("PermissionError", "crashed", "PermissionError"),
     "wipes_its_traces": Piece("opened a socket: methods have no network", "invalid", "opened a socket"),
     "looks_for_the_hook": Piece("searched through the process's objects", "invalid", "searched through"),
@@ -263,6 +263,12 @@ def crowded(untouched: Project, tmp_path_factory: pytest.TempPathFactory) -> Run
     return run(untouched, folder, [*ATTACKS, *quick], [*HARDENINGS, *DETECTORS])
 
 
+@pytest.fixture(scope="module")
+def listed(crowded: Run) -> Result:
+    """What a command says that is about all methods there are."""
+    return crowded.project.call("list", "attacks")
+
+
 def good(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of good methods only."""
     return table[table["attack"].isin(GOOD_ATTACKS) & table["defense"].isin(GOOD_DEFENSES)]
@@ -298,8 +304,8 @@ def test_each_piece_is_blamed_for_its_own_cells_and_nothing_else(piece: str, cro
 
 
 @pytest.mark.parametrize("piece", [piece for piece in WITHOUT_CELLS if WITHOUT_CELLS[piece].reason])
-def test_what_cannot_be_loaded_is_told_in_one_line(piece: str, crowded: Run) -> None:
-    lines = crowded.result.messages_with(f"submissions/{piece}/method.py")
+def test_what_cannot_be_loaded_is_told_in_one_line(piece: str, listed: Result) -> None:
+    lines = listed.messages_with(f"submissions/{piece}/method.py")
     assert len(lines) == 1, lines
     assert WITHOUT_CELLS[piece].reason in lines[0]
 

@@ -254,7 +254,7 @@ def test_only_a_new_attacks_own_cells_run_and_its_place_is_that_of_the_full_boar
     assert again.counts["run"] == 0 and again.counts["cached"] == result.counts["run"]
     assert again.out.splitlines()[:-1] == result.out.splitlines()[:-1]
 
-    project.run("board", "--attack", "shove")
+    project.run("board")
     own = project.samples
     samples = pd.concat([pd.read_parquet(project.root / f"results/published/{SUITE}/samples.parquet"), own])
     undefended = samples[samples["defense"] == "none"]

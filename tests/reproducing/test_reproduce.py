@@ -185,7 +185,8 @@ def test_git_knows_what_the_results_do_not_name(finished: Project) -> None:
     assert result.code == 1 and "pcc_target" in result.last_line
     assert result.out.splitlines()[2] == (
         "changed since: the code of benchmark/metrics/similarity.py, the code of "
-        "submissions/push/descent.py; this compares, it does not reproduce"
+        "submissions/push/descent.py, the code of submissions/push/method.py; this compares, it does not "
+        "reproduce"
     )
 
 
