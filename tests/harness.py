@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -277,9 +278,13 @@ class CommandLine:
             env=environment,
         )
         self._logs: tuple[Path, Path] | None = None
+        self._pid = 0
 
     def start(self, folder: Path, arguments: Sequence[str], **environment: str) -> int:
         """Starts a command in a folder and a session of its own; returns its process id."""
+        if self._pid:  # a test failed before it had waited: its command is not to answer for another
+            os.kill(self._pid, signal.SIGKILL)
+            self._pipe("stdout").readline()
         self._logs = folder / ".stdout", folder / ".stderr"
         order = {
             "folder": str(folder),
@@ -290,12 +295,14 @@ class CommandLine:
         }
         self._pipe("stdin").write(json.dumps(order) + "\n")
         self._pipe("stdin").flush()
-        return int(self._pipe("stdout").readline())
+        self._pid = int(self._pipe("stdout").readline())
+        return self._pid
 
     def wait(self) -> Result:
         """How the started command ended."""
         assert self._logs is not None
         code = int(self._pipe("stdout").readline())
+        self._pid = 0
         out, err = (path.read_text(encoding="utf-8") for path in self._logs)
         return Result(code, out, err)
 

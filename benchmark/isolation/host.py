@@ -256,7 +256,8 @@ class Guest:
 
     def _judge_attempts(self, variant: str, claimed: object = None, *, answered: bool) -> None:
         """Raises what has been told of attempts; whoever has answered must be able to tell more."""
-        assert self._attempts is not None
+        if self._attempts is None:  # it was never greeted, and has told of nothing
+            return
         told, open_still = self._attempts.read()
         if told:
             raise self._company.failure("invalid", variant, told[0], claimed)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from harness import STEPS, CommandLine, Project, Result, cell_names
 
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 240.0
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = _PATIENCE_SECONDS) -> None:

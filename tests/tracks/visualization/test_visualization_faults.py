@@ -161,8 +161,12 @@ ATTACKS = {
         "invalid",
         "weights classifier.2.bias have type torch.int64 instead of torch.float32",
     ),
-    "returns-sparse-tensors": Fault("weights[bias] = weights[bias].to_sparse()" + _GIVEN, "crashed", "Error"),
-    "returns-no-storage": Fault("weights[bias] = weights[bias].to('meta')" + _GIVEN, "crashed", "Error"),
+    "returns-sparse-tensors": Fault(
+        "weights[bias] = weights[bias].to_sparse()" + _GIVEN, "invalid", "cannot be returned"
+    ),
+    "returns-no-storage": Fault(
+        "weights[bias] = weights[bias].to('meta')" + _GIVEN, "invalid", "cannot be returned"
+    ),
     "unreadable-weights": Fault(
         "return Forgery(weights=Unreadable(list(weights)))", "crashed", "OSError: no weights today"
     ),
