@@ -173,6 +173,7 @@ COMPLETE = idx(IMAGES)
         (gzip.compress(COMPLETE[:5]), "too short"),
         (gzip.compress(idx(IMAGES[:, 0])), "magic number 0x00000802, not 0x00000803"),
     ],
+    ids=("cut", "plain", "one-value-less", "no-header", "two-dimensions"),  # gzip's bytes hold the time
 )
 def test_broken_idx_files_are_named(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(AssetError, match=rf"images\.gz.*{message}"):
