@@ -186,7 +186,7 @@ def test_a_folder_that_is_a_file_is_one_clear_message(option: str, finished: Pro
 
 
 def test_a_command_works_in_any_folder_below_the_project(finished: Project) -> None:
-    folder = finished.root / "submissions" / "push"
+    folder = finished.root / "tasks" / "saliency"  # what lies in a submission would count
     result = finished.command_line.run(
         folder, ["plan", "tiny", "--store", str(finished.root / ".potemkin")], PYTHONPATH=str(finished.root)
     )
