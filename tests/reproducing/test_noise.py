@@ -64,13 +64,13 @@ def test_a_floor_that_is_wrong_or_of_another_version_is_not_used(fresh: Project)
         (text + "margin: 2\n", "field margin: Extra inputs are not permitted"),
         (text.replace("case_95: 1.0e-09", "case_95: -1"), "field kinds.hardening.metrics."),
         (text.replace("seeds: [0, 1]\n", ""), "field seeds: Field required"),
-        ("a: [", "no YAML"),
+        ("a: [", "is not valid YAML"),
     ):
         assert wrong != text
         file.write_text(wrong, encoding="utf-8")
         with pytest.raises(PotemkinError, match=complaint) as error:
             load_floor(fresh.root, task_of(fresh))
-        assert f"tasks/noise/{TASKS[0]}.yaml: " in str(error.value) and "measure_noise" in str(error.value)
+        assert f"tasks/noise/{TASKS[0]}.yaml" in str(error.value) and "measure_noise" in str(error.value)
     file.write_text(text.replace("version: 1", "version: 2"), encoding="utf-8")
     floor, why = load_floor(fresh.root, task_of(fresh))
     assert floor is None and "version 2, and not used" in why
