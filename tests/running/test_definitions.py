@@ -294,7 +294,7 @@ def test_a_line_that_scores_a_cell_changes_its_score_steps_id_alone(
         ("benchmark/seeds.py", "    text = json", "    # as text\n\n    text = json"),
         ("benchmark/network/graph.py", '"""Inputs in [0, 1] as the', '"""Inputs between 0 and 1 as the'),
         ("benchmark/explainers/rules.py", '"""Added to LRP', '"""What is added to LRP'),
-        ("benchmark/tracks/saliency/steps.py", "_JUDGE_BATCH = 64", "_JUDGE_BATCH = (64)  # images"),
+        ("benchmark/tracks/saliency/steps.py", "TOLERANCE = 1e-6", "TOLERANCE = (1e-6)  # rounding"),
         ("benchmark/metrics/behaviour.py", "def prediction_kept", "# words\ndef prediction_kept"),
         ("baselines/attacks/dombrowski.py", '"""Two hundred steps on', '"""200 steps on'),
     ],
