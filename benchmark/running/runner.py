@@ -132,6 +132,9 @@ class Runner:
                 for job, answer in pool.wait() if flying else ():
                     step, cell = flying.pop(job.out)
                     if again := self._repair(step, cell, job, answer):
+                        # Another step may have met the same damage: what is made again is made once.
+                        under_way = {other.key for other, _ in (*waiting, *flying.values())}
+                        again = [work for work in again if work[0].key not in under_way]
                         course.again(step, again)
                         waiting = [*again, *waiting]
                         continue

@@ -131,6 +131,7 @@ def test_a_place_that_takes_no_files_is_one_sentence(
 ) -> None:
     project, taken = few[0], tmp_path / "taken"
     if place == "a dangling link":
+        (tmp_path / "nowhere").write_text("where the link leads there can be no folder")
         taken.symlink_to(tmp_path / "nowhere" / "at" / "all")
     elif place == "a device":
         taken = Path("/dev/null")

@@ -122,7 +122,7 @@ WRONG_FORGERIES: dict[str, tuple[Callable[[BackdoorCase, Tensors], Any], str]] =
     ),
     "no-weights": (
         lambda given, weights: Forgery(trigger=patch()),
-        "forge() must return Forgery(weights=...), not Forgery(inputs)",
+        "forge() must return Forgery(weights=...), not Forgery(weights=NoneType)",
     ),
     "nothing": (lambda given, weights: None, "forge() must return Forgery(weights=...), not NoneType"),
     "weights-alone": (lambda given, weights: weights, "forge() must return Forgery(weights=...), not dict"),
