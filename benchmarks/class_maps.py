@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmark.explainers.agnostic import InputAgnosticSaliency
 from benchmark.files.assets import locate_root
 from benchmark.network import Network
-from benchmark.victims import load_victim
+from benchmark.victims.loading import load_victim
 
 VICTIMS = ("fashion-mini-1", "fashion-small", "fashion-base", "fashion-residual")
 

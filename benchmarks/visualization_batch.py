@@ -20,7 +20,7 @@ import torch
 from benchmark.explainers.visualization import FeatureVisualization, Fourier, Transformations, Unit
 from benchmark.files.assets import locate_root
 from benchmark.network import Network
-from benchmark.victims import load_victim
+from benchmark.victims.loading import load_victim
 
 VICTIMS = ("fashion-small", "fashion-base", "fashion-residual")
 ALONE = 2

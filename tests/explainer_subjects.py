@@ -24,8 +24,8 @@ from benchmark.explainers import (
 from benchmark.files.assets import locate_root
 from benchmark.network import Network
 from benchmark.tasks.data import load_data
-from benchmark.victims import load_victim
 from benchmark.victims.architectures import build
+from benchmark.victims.loading import load_victim
 
 ROOT = locate_root()
 VICTIMS = ["fashion-small", "fashion-base-max", "fashion-residual"]

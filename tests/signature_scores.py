@@ -20,7 +20,7 @@ from benchmark.api import Trigger, patch_trigger
 from benchmark.tasks.data import load_data
 from benchmark.tracks.signature.task import SignatureTask
 from benchmark.tracks.signature.workbench import Workbench, prepare
-from benchmark.victims import load_victim
+from benchmark.victims.loading import load_victim
 
 CPU = torch.device("cpu")
 SIZE = (1, 28, 28)

@@ -20,7 +20,7 @@ from benchmark.tracks.visualization.scoring import make_scorer
 from benchmark.tracks.visualization.steps import judge, reference
 from benchmark.tracks.visualization.task import VisualizationTask
 from benchmark.tracks.visualization.workbench import Workbench, prepare
-from benchmark.victims import load_victim
+from benchmark.victims.loading import load_victim
 
 CPU = torch.device("cpu")
 SEEDS, SOME_SEEDS, OTHER_SEEDS, TOP = 4, 2, 2, 50

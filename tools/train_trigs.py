@@ -41,7 +41,7 @@ from benchmark.api import (
 from benchmark.files.assets import locate_root
 from benchmark.metrics.detection import auroc
 from benchmark.tasks.data import Split, load_data
-from benchmark.victims import load_victim
+from benchmark.victims.loading import load_victim
 
 ATTACKS: tuple[Callable[[], Poisoning], ...] = (BadNets, Blended, Sig, WaNet)
 NETWORKS = tuple(range(1, 9))

@@ -24,7 +24,7 @@ from pydantic_core import ErrorDetails
 
 from benchmark.errors import AssetError, PotemkinError, TaskError, unknown
 from benchmark.files.fields import sentences, validated, wrong
-from benchmark.files.yaml import read_mapping
+from benchmark.files.yaml import look_up
 
 PENDING = "pending"
 Sha256 = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64}|pending)$")]
@@ -168,7 +168,7 @@ def read_manifest(path: Path, adapter: TypeAdapter[Model], sources: set[str]) ->
         TaskError: the file is missing, is not such a mapping, or an entry is wrong; the text names
             file, entry and field.
     """
-    entries = read_mapping(path, _manifest(path))
+    entries = look_up(path, _manifest(path))
     return {name: _entry(path, name, fields, adapter, sources) for name, fields in entries.items()}
 
 
@@ -185,7 +185,7 @@ def read_entry(path: Path, kind: str, name: str, adapter: TypeAdapter[Model], so
     Raises:
         TaskError: as for :func:`read_manifest`, or there is no such entry.
     """
-    entries = read_mapping(path, _manifest(path))
+    entries = look_up(path, _manifest(path))
     if name not in entries:
         raise unknown(kind, name, entries)
     return _entry(path, name, entries[name], adapter, sources)
@@ -193,7 +193,7 @@ def read_entry(path: Path, kind: str, name: str, adapter: TypeAdapter[Model], so
 
 def entry_names(path: Path) -> list[str]:
     """Names of a YAML manifest's entries, in its order; raises ``TaskError`` where it cannot be read."""
-    return list(read_mapping(path, _manifest(path)))
+    return list(look_up(path, _manifest(path)))
 
 
 def _manifest(path: Path) -> str:

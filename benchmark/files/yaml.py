@@ -8,11 +8,12 @@ are bounded.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -95,7 +96,21 @@ def read_yaml(
 
 def read_mapping(path: Path, shown: str, fault: type[PotemkinError] = TaskError) -> dict[str, Any]:
     """The mapping that a YAML file of the project's own holds; raises ``fault`` as :func:`read_yaml` does."""
-    content = read_yaml(path, shown, fault)
+    return _mapping_of(read_yaml(path, shown, fault), shown, fault)
+
+
+def look_up(path: Path, shown: str) -> Mapping[str, Any]:
+    """What :func:`read_mapping` returns, to look at and not to change: the same one for all who ask."""
+    return _parsed(_content(path, shown, TaskError, LARGEST, follow=True), shown)
+
+
+@functools.lru_cache(maxsize=16)
+def _parsed(content: bytes, shown: str) -> Mapping[str, Any]:
+    """The mapping in a manifest, parsed once: it is asked for each of a hundred networks."""
+    return _mapping_of(parse_yaml(content, shown), shown, TaskError)
+
+
+def _mapping_of(content: Any, shown: str, fault: type[PotemkinError]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise fault(f"{shown} must be a mapping of fields; it is {kind_of(content)}")
     return content

@@ -34,7 +34,7 @@ from benchmark.tasks.data import data_sha256
 from benchmark.tasks.parts import Task
 from benchmark.tasks.targets import target_sha256
 from benchmark.tracks import workbench_of
-from benchmark.victims import victim_sha256
+from benchmark.victims.loading import victim_sha256
 from benchmark.victims.manifest import victim_entry
 
 KEY_VERSION = 2

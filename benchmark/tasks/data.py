@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import AssetError, unknown
-from benchmark.files.assets import entry_names, network_timeout, sha256_of, verified
+from benchmark.files.assets import network_timeout, sha256_of, verified
 from benchmark.files.class_folders import Classes, halve, pictures_by_class
 from benchmark.files.contents import content_hashes
 from benchmark.files.images import imagenet_classes, read_idx, read_pictures
@@ -34,7 +34,7 @@ from benchmark.tasks.data_manifest import (
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
-__all__ = ["Data", "Split", "data_sha256", "dataset_names", "load_data"]
+__all__ = ["Data", "Split", "data_sha256", "load_data"]
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,6 @@ class Data:
             raise unknown("split", name, self.counts)
         count = self.counts[name]
         return self._read(name, count if limit is None else min(limit, count))
-
-
-def dataset_names(root: Path) -> list[str]:
-    """All data sets in the manifest's order; raises ``TaskError`` for a broken manifest."""
-    return entry_names(root / "tasks" / "datasets.yaml")
 
 
 def load_data(name: str, root: Path) -> Data:

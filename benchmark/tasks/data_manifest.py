@@ -7,7 +7,16 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from benchmark.files.assets import Entry, Name, RelativePath, Sha256, Size, read_entry, read_manifest
+from benchmark.files.assets import (
+    Entry,
+    Name,
+    RelativePath,
+    Sha256,
+    Size,
+    entry_names,
+    read_entry,
+    read_manifest,
+)
 
 SplitName = Literal["attacker", "evaluation"]
 SPLITS: tuple[str, ...] = get_args(SplitName)
@@ -106,6 +115,11 @@ _SOURCES = {"embedded", "package", "folder", "torchvision"}
 def data_entries(root: Path) -> dict[str, AnyDataEntry]:
     """All entries by name; raises ``TaskError`` naming file, entry and field."""
     return read_manifest(root / "tasks" / "datasets.yaml", _ADAPTER, _SOURCES)
+
+
+def dataset_names(root: Path) -> list[str]:
+    """All data sets in the manifest's order; raises ``TaskError`` for a broken manifest."""
+    return entry_names(root / "tasks" / "datasets.yaml")
 
 
 def data_entry(name: str, root: Path) -> AnyDataEntry:

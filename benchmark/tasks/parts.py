@@ -15,10 +15,10 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from benchmark.errors import unknown
 from benchmark.files.fields import shortly
-from benchmark.tasks.data import dataset_names
+from benchmark.tasks.data_manifest import dataset_names
 from benchmark.tasks.fits import misfits
 from benchmark.tasks.kinds import Distinct, Part, Title
-from benchmark.victims import victim_names
+from benchmark.victims.manifest import victim_names
 
 _FRACTION = re.compile(r"[0-9]{1,9} ?/ ?[0-9]{1,9}")
 

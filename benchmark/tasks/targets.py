@@ -6,13 +6,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import torch
 from PIL import Image
 from pydantic import TypeAdapter
-from torch import Tensor
 
 from benchmark.errors import AssetError, TaskError
 from benchmark.files.assets import (
@@ -24,6 +21,9 @@ from benchmark.files.assets import (
     read_manifest,
     verified,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MODES = {1: "L", 3: "RGB"}
 
@@ -68,6 +68,9 @@ def load_target(name: str, root: Path, size: tuple[int, int, int]) -> Tensor:
         TaskError: there is no such target, or it has another size or mode; the text says which.
         AssetError: the file is missing, damaged or not the promised one.
     """
+    import numpy as np  # here: lists of tasks do not wait for these two
+    import torch
+
     entry = _entry(name, root)
     path = verified(root / "tasks" / entry.picture, entry.picture_sha256)
     channels, height, width = size

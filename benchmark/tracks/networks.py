@@ -16,7 +16,7 @@ from benchmark.failures import invalid
 from benchmark.methods.calls import check_tensor, kind_of
 from benchmark.tasks.data import Split, load_data
 from benchmark.tasks.parts import Task
-from benchmark.victims import load_victim
+from benchmark.victims.loading import load_victim
 
 _AUDITED_SHARE = 0.25
 """Share of the evaluation images that auditors look at; networks are measured on the others."""

@@ -14,8 +14,19 @@ from pydantic import (
     model_validator,
 )
 
-from benchmark.files.assets import Entry, Name, RelativePath, Sha256, Size, read_entry, read_manifest
-from benchmark.victims.architectures import ARCHITECTURES
+from benchmark.files.assets import (
+    Entry,
+    Name,
+    RelativePath,
+    Sha256,
+    Size,
+    entry_names,
+    read_entry,
+    read_manifest,
+)
+
+ARCHITECTURES = ("convolutional", "residual")
+"""Those of :mod:`benchmark.victims.architectures`, which is read without torch here."""
 
 
 class VictimEntry(Entry):
@@ -51,7 +62,7 @@ class CheckpointEntry(VictimEntry):
     @classmethod
     def _known_architecture(cls, name: str) -> str:
         if name not in ARCHITECTURES:
-            raise ValueError(f"must be one of {', '.join(sorted(ARCHITECTURES))}, not {name!r}")
+            raise ValueError(f"must be one of {', '.join(ARCHITECTURES)}, not {name!r}")
         return name
 
 
@@ -96,6 +107,11 @@ _SOURCES = {"checkpoint", "package", "torchvision", "timm"}
 def victim_entries(root: Path) -> dict[str, AnyEntry]:
     """All entries by name; raises ``TaskError`` naming file, entry and field."""
     return read_manifest(root / "tasks" / "victims.yaml", _ADAPTER, _SOURCES)
+
+
+def victim_names(root: Path) -> list[str]:
+    """All victims in the manifest's order; raises ``TaskError`` for a broken manifest."""
+    return entry_names(root / "tasks" / "victims.yaml")
 
 
 def victim_entry(name: str, root: Path) -> AnyEntry:

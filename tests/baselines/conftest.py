@@ -10,7 +10,7 @@ from torch import nn
 from benchmark.api import FeatureVisualization, ModelBudget, Network, Unit, VisualizationCase
 from benchmark.tasks.data import load_data
 from benchmark.tasks.targets import load_target
-from benchmark.victims import load_victim
+from benchmark.victims.loading import load_victim
 
 
 @pytest.fixture

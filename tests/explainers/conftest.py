@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmark.explainers.visualization import magnitude_spectrum
 from benchmark.network import Network
 from benchmark.tasks.data import load_data
-from benchmark.victims import load_victim
+from benchmark.victims.loading import load_victim
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from benchmark.explainers.agnostic import STAGES
 from benchmark.files.assets import locate_root
 from benchmark.methods.meter import Meter
 from benchmark.seeds import seed_of
-from benchmark.victims import load_victim
+from benchmark.victims.loading import load_victim
 
 torch.set_num_threads(1)
 SIZE = (1, 8, 8)

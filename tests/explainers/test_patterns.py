@@ -12,8 +12,8 @@ from benchmark.files.assets import locate_root
 from benchmark.network import Gate, Network
 from benchmark.network.operations import Affine
 from benchmark.tasks.data import load_data
-from benchmark.victims import load_victim
 from benchmark.victims.architectures import build
+from benchmark.victims.loading import load_victim
 
 torch.set_num_threads(1)
 ROOT = locate_root()

@@ -28,7 +28,7 @@ from benchmark.isolation.stand_ins import StandIn, stand_in, stand_in_class
 from benchmark.methods.meter import Meter, MeteredExplainer
 from benchmark.network import Network
 from benchmark.running.registry import Entry, entries_of, find_methods
-from benchmark.victims import load_victim
+from benchmark.victims.loading import load_victim
 
 needs_namespaces = pytest.mark.skipif(not namespaces_work(), reason="the machine offers no namespaces")
 

@@ -14,7 +14,7 @@ from benchmark.api import Budget, Case, Explainer, Gate, Hardening, Network, Que
 from benchmark.explainers import build_explainer
 from benchmark.failures import StepFailed
 from benchmark.tracks.saliency.steps import _Attributed
-from benchmark.victims import load_victim
+from benchmark.victims.loading import load_victim
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from network_subjects import MODULES, randomized
 from torch import Tensor
 
 from benchmark.network import Network
-from benchmark.victims import load_victim
+from benchmark.victims.loading import load_victim
 
 
 @pytest.fixture(scope="module", params=MODULES)

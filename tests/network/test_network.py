@@ -31,8 +31,8 @@ from benchmark.network.operations import (
     SmoothActivation,
 )
 from benchmark.tasks.data import load_data
-from benchmark.victims import load_victim
 from benchmark.victims.architectures import build
+from benchmark.victims.loading import load_victim
 
 ROOT = locate_root()
 

@@ -172,7 +172,7 @@ RUN: list[tuple[str, str, str, Concerned]] = [
         "_FLAT = 1e-3",
         _under("maco"),
     ),
-    ("benchmark/victims/__init__.py", ".float().eval()", ".double().eval()", _everything),
+    ("benchmark/victims/loading.py", ".float().eval()", ".double().eval()", _everything),
     (
         "benchmark/victims/architectures.py",
         "size //= 2",

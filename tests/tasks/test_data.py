@@ -18,8 +18,8 @@ from PIL import Image
 
 from benchmark.errors import AssetError, TaskError
 from benchmark.files.assets import sha256_of
-from benchmark.tasks.data import data_sha256, dataset_names, load_data
-from benchmark.tasks.data_manifest import data_entry
+from benchmark.tasks.data import data_sha256, load_data
+from benchmark.tasks.data_manifest import data_entry, dataset_names
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPERS = {"licence": "MIT", "origin": "made by a test"}

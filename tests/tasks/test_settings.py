@@ -185,9 +185,9 @@ def test_an_explainers_settings_are_checked(name: str, settings: dict[str, Any],
 
 
 def test_every_explainers_settings_have_a_form() -> None:
-    for name in explainer_names():
-        known = SETTINGS[name].model_fields if name in SETTINGS else {}
-        assert set(known) == set(explainer_settings(name)), name
+    assert set(SETTINGS) == set(explainer_names())
+    for name, form in SETTINGS.items():
+        assert set(form.model_fields) == set(explainer_settings(name)), name
 
 
 def test_a_network_that_takes_other_images_or_tells_other_classes_is_refused(root: Path) -> None:

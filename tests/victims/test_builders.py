@@ -15,7 +15,8 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmark.errors import TaskError
-from benchmark.victims import _architecture, _fill, published
+from benchmark.victims import published
+from benchmark.victims.loading import _architecture, _fill
 from benchmark.victims.manifest import TimmEntry, TorchvisionEntry
 
 SIDES = {"googlenet": 96}

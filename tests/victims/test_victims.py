@@ -20,10 +20,10 @@ from safetensors.torch import save_file
 from benchmark.errors import AssetError, PotemkinError, TaskError
 from benchmark.files.assets import PENDING, locate_root, sha256_of
 from benchmark.tasks.data import Split, load_data
-from benchmark.victims import load_victim, victim_names, victim_sha256
 from benchmark.victims.architectures import build
 from benchmark.victims.files import weights_file
-from benchmark.victims.manifest import CheckpointEntry, victim_entries, victim_entry
+from benchmark.victims.loading import load_victim, victim_sha256
+from benchmark.victims.manifest import CheckpointEntry, victim_entries, victim_entry, victim_names
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = [name for name, entry in victim_entries(ROOT).items() if isinstance(entry, CheckpointEntry)]

@@ -9,8 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from benchmark.errors import unknown
-from benchmark.explainers import explainer_names
-from benchmark.tasks.data import dataset_names
+from benchmark.tasks.data_manifest import dataset_names
 from benchmark.tasks.fits import image_count
 from benchmark.tasks.kinds import Distinct, Part
 from benchmark.tasks.parts import NOT_RUN, Count, Finite, Share, Task, identity, setting_problems
@@ -43,12 +42,15 @@ class PatternSettingSpec(Part):
 
 
 SETTINGS: dict[str, type[Part]] = {
+    "gradient": Part,
+    "gradient_x_input": Part,
+    "guided_backprop": Part,
     "integrated_gradients": StepSettingSpec,
     "smoothgrad": NoiseSettingSpec,
     "lrp": RuleSettingSpec,
     "pattern_attribution": PatternSettingSpec,
 }
-"""What a task may set of an explainer; the others have no settings."""
+"""Every explainer that a task may name, and what it may set of it, known without torch."""
 
 
 class TargetSpec(Part):
@@ -116,10 +118,10 @@ class SaliencyTask(Task):
     def problems(self, root: Path) -> Iterator[str]:
         """``field NAME: what is wrong`` for what cannot be."""
         yield from super().problems(root)
-        if self.explainer.name not in explainer_names():
-            yield f"field explainer.name: {unknown('name', self.explainer.name, explainer_names())}"
+        if self.explainer.name not in SETTINGS:
+            yield f"field explainer.name: {unknown('name', self.explainer.name, sorted(SETTINGS))}"
             return
-        yield from setting_problems(self.explainer.settings, SETTINGS.get(self.explainer.name, Part))
+        yield from setting_problems(self.explainer.settings, SETTINGS[self.explainer.name])
         primary = self.metrics.primary.removesuffix("_target")
         if primary not in self.metrics.report:
             yield f"field metrics.report: add {primary}, the primary metric"

@@ -21,7 +21,7 @@ from benchmark.network import Network
 from benchmark.seeds import seed_of
 from benchmark.tasks.data import Data, load_data
 from benchmark.tracks import workbenches
-from benchmark.victims import load_victim
+from benchmark.victims.loading import load_victim
 
 if TYPE_CHECKING:
     from benchmark.tracks.saliency.task import SaliencyTask

@@ -300,8 +300,11 @@ def test_a_fault_is_recorded_on_its_own_cells_and_blamed_on_its_method(
     for cell in cells.to_dict("records"):
         where = f"{cell['attack']} x {cell['defense']} x {cell['mode']}: {cell['reason']}"
         assert cell["status"] == fault.status, where
-        assert (cell["blame"], cell["culprit"], cell["n"]) == ("method", name, 0), where
-        assert fault.reason in cell["reason"] and cell["reason"].startswith(f"{name}: "), where
+        assert (cell["blame"], cell["n"]) == ("method", 0) and fault.reason in cell["reason"], where
+        assert cell["reason"].startswith(f"{cell['culprit']}: "), where
+        if cell["culprit"] != name:
+            assert (cell["culprit"], cell["mode"]) == ("nudge", "adaptive"), where
+            assert f"in a process with {name}, also submitted" in cell["reason"], where
 
 
 @pytest.mark.parametrize("name", FAULTS)
