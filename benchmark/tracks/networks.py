@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,19 @@ def check_weights(forgery: object, clean: Network, attack: Attack) -> dict[str, 
             raise invalid(name, f"{what} have type {tensor.dtype} instead of {value.dtype}")
         checked[key] = check_tensor(name, what, tensor.detach().to(value), value.shape)
     return checked
+
+
+def weights_sha256(model: Network) -> str:
+    """SHA-256 of every tensor's name, type and bytes.
+
+    The judge's seeds for a network follow from it, those for clean networks too: a change of the weights in
+    their last bit leads to other draws, so that no attack can aim at the noise of its own judging.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(model.module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)} ".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def weight_change(forged: Network, clean: Network) -> float:

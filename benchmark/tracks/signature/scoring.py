@@ -70,7 +70,7 @@ class Scorer:
         }
         columns |= self._memory.get("network", forgery, partial(self._networks, forgery))
         if "maps" in judged:
-            columns |= self._maps(forgery, reference["clean"], judged["maps"])
+            columns |= self._maps(forgery, reference["clean"], judged)
             hidden = [1 - (shown or 0.0) for shown in columns["revealed"]]
         else:
             claims = [
@@ -128,14 +128,14 @@ class Scorer:
         }
         return [name for name, yes in broken.items() if yes]
 
-    def _maps(self, forgery: Tensors, clean: Tensor, maps: Tensor) -> Columns:
+    def _maps(self, forgery: Tensors, clean: Tensor, judged: Tensors) -> Columns:
         """What the maps show of the triggers, and how far they moved."""
         like = self._evaluation()[0]
-        maps, clean = maps.to(like), clean.to(like)
+        maps, paired, clean = judged["maps"].to(like), judged["paired"].to(like), clean.to(like)
         rows = []
         for index in self._indices():
             row: Row = {
-                "pcc_original": float(pcc(maps[index], clean[index]).mean()),
+                "pcc_original": float(pcc(maps[index], paired[index]).mean()),
                 "fidelity": float(pcc(clean[index], self._undefended_maps(index)).mean()),
             }
             rows.append(row | self._shown(index, self.bench.forged(index, forgery)[1], maps[index]))
@@ -207,7 +207,9 @@ class Scorer:
         bench = self.bench
         name = bench.task.victim_of(bench.task.cases[index])
         if name not in self._undefended:
-            maps = bench.explainer.explain(bench.models[name], bench.classes, bench.map_seed)
+            maps = bench.explainer.explain(
+                bench.models[name], bench.classes, bench.map_seed_of(bench.models[name])
+            )
             self._undefended[name] = maps
         return self._undefended[name]
 

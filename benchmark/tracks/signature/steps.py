@@ -36,7 +36,7 @@ from benchmark.methods.calls import call, check_tensor, kind_of
 from benchmark.methods.meter import Meter
 from benchmark.methods.stored import StoredForgery, by_case
 from benchmark.seeds import seed_of
-from benchmark.tracks.networks import check_weights
+from benchmark.tracks.networks import check_weights, weights_sha256
 from benchmark.tracks.signature.workbench import Workbench
 
 Tensors = dict[str, Tensor]
@@ -125,7 +125,8 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
     and ``negative_clean``, ``[P, K]``, of the classes of the pools' networks.
     """
     if isinstance(defense, Hardening):
-        return {"clean": _maps(bench, defense, [bench.clean(case) for case in bench.task.cases], meter)}
+        models = [bench.clean(case) for case in bench.task.cases]
+        return {"clean": _maps(bench, defense, models, [bench.map_seed_of(model) for model in models], meter)}
     pools = bench.task.pools
     if pools is None:
         raise StepFailed("skipped", "", NO_POOL, defense.variant)
@@ -139,10 +140,18 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
 def judge(
     bench: Workbench, defense: Hardening | Detector, forgery: Tensors, seed: int, meter: Meter
 ) -> Tensors:
-    """What the defense makes of forged networks: ``maps`` ``[N, K, C, H, W]`` or ``suspicion`` ``[N, K]``."""
+    """What the defense makes of forged networks: ``maps`` ``[N, K, C, H, W]`` or ``suspicion`` ``[N, K]``.
+
+    Beside the maps lie those of the clean networks from the same seeds, ``paired``.
+    """
     models = [bench.forged(index, forgery)[0] for index in range(len(bench.task.cases))]
     if isinstance(defense, Hardening):
-        return {"maps": _maps(bench, defense, models, meter)}
+        seeds = [bench.map_seed_of(model) for model in models]
+        clean = [bench.clean(case) for case in bench.task.cases]
+        return {
+            "maps": _maps(bench, defense, models, seeds, meter),
+            "paired": _maps(bench, defense, clean, seeds, Meter()),  # nobody's cost
+        }
     if bench.task.pools is None:
         raise StepFailed("skipped", "", NO_POOL, defense.variant)
     return {"suspicion": _suspicions(bench, defense, models, seed, meter)}
@@ -173,14 +182,16 @@ def check_trigger(forgery: Forgery, bench: Workbench, attack: Attack) -> Tensors
     return found
 
 
-def _maps(bench: Workbench, defense: Hardening, models: Sequence[Network], meter: Meter) -> Tensor:
-    """Maps of every class of every network, checked."""
+def _maps(
+    bench: Workbench, defense: Hardening, models: Sequence[Network], seeds: Sequence[int], meter: Meter
+) -> Tensor:
+    """Maps of every class of every network, each under its seed, checked."""
     explainer = harden(defense, bench.explainer)
     shape = (len(bench.classes), *bench.explainer.size)
     found = []
-    for model in models:
+    for model, seed in zip(models, seeds, strict=True):
         observed = model.observed_by(meter)
-        maps = call(defense, partial(explainer.explain, observed, bench.classes, bench.map_seed))
+        maps = call(defense, partial(explainer.explain, observed, bench.classes, seed))
         found.append(check_tensor(defense.variant, "maps", maps, shape).detach())
     return torch.stack(found)
 
@@ -197,7 +208,7 @@ def _suspicions(
             classes=bench.classes,
             data=bench.splits.auditor.images,
             labels=bench.splits.auditor.labels,
-            seed=seed_of("audit", bench.task.id, bench.task.version, seed),
+            seed=seed_of("audit", bench.task.id, bench.task.version, weights_sha256(model), seed),
         )
         scores = call(detector, partial(detector.suspicion, audit))
         checked = check_tensor(detector.variant, "suspicions", scores, (len(bench.classes),))

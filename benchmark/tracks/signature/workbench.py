@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmark.api import BackdoorBudget, InputAgnosticSaliency, Network, TaskFacts, Trigger
 from benchmark.seeds import seed_of
 from benchmark.tracks import workbenches
-from benchmark.tracks.networks import Splits, load_networks, load_splits
+from benchmark.tracks.networks import Splits, load_networks, load_splits, weights_sha256
 
 if TYPE_CHECKING:
     from benchmark.tracks.signature.task import BackdoorCaseSpec, SignatureTask
@@ -29,7 +29,6 @@ class Workbench(workbenches.Workbench):
         explainer: the undefended map.
         classes: every class of the networks.
         splits: natural images.
-        map_seed: seed of the maps that are judged; no method knows it.
     """
 
     task: SignatureTask
@@ -38,7 +37,6 @@ class Workbench(workbenches.Workbench):
     explainer: InputAgnosticSaliency
     classes: tuple[int, ...]
     splits: Splits
-    map_seed: int
 
     def networks(self) -> list[Network]:
         """Every network."""
@@ -52,6 +50,10 @@ class Workbench(workbenches.Workbench):
     def clean(self, case: BackdoorCaseSpec) -> Network:
         """The clean network of a case."""
         return self.models[self.task.victim_of(case)]
+
+    def map_seed_of(self, model: Network) -> int:
+        """The seed that the maps of a network are judged on; it follows from its weights."""
+        return seed_of("class maps", self.task.id, self.task.version, weights_sha256(model))
 
     def forged(self, index: int, tensors: dict[str, Tensor]) -> tuple[Network, Trigger | None]:
         """The network and the trigger of a forged case, from what the forge step has stored."""
@@ -86,5 +88,4 @@ def prepare(task: SignatureTask, root: Path, device: torch.device) -> Workbench:
         explainer=InputAgnosticSaliency(size=networks.size, **task.explainer.settings),
         classes=tuple(range(classes)),
         splits=splits,
-        map_seed=seed_of("class maps", task.id, task.version),
     )

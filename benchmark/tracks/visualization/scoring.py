@@ -14,6 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from benchmark.api import Network
 from benchmark.explainers.visualization import LOGITS, Unit
 from benchmark.metrics.behaviour import accuracy_drop
 from benchmark.metrics.detection import auroc
@@ -64,7 +65,7 @@ class Scorer:
         columns |= self._measured(forgery)
         if "images" in judged:
             columns["others_moved"] = self._others_moved(forgery)
-            return self._judged(columns | self._images(judged["images"], reference))
+            return self._judged(columns | self._images(judged, reference))
         undefended = self._undefended(forgery)
         columns = self._judged(columns | undefended)
         pools = self.bench.task.pools
@@ -108,11 +109,11 @@ class Scorer:
 
     def _others_moved(self, forgery: Tensors) -> list[float | None]:
         """One minus the mean PCC between clean and forged visualizations of the layer's other units."""
-        seeds = self.bench.visualization_seeds[: self.bench.task.metrics.other_seeds]
 
         def compute() -> Columns:
             found: list[float | None] = []
             for index, case in enumerate(self.bench.cases):
+                seeds = self._first_seeds(self.bench.models[case.victim], self.bench.task.metrics.other_seeds)
                 others = [unit for unit in self.bench.siblings(case.unit, case.victim) if unit != case.unit]
                 if not others:
                     found.append(None)
@@ -134,50 +135,60 @@ class Scorer:
     def _undefended(self, forgery: Tensors) -> Columns:
         """Similarities without a defense, on the first few seeds: what a detector would have to notice."""
         bench = self.bench
-        seeds = bench.visualization_seeds[: bench.task.metrics.perceptual_seeds]
+        count = bench.task.metrics.perceptual_seeds
 
         def compute() -> Columns:
-            clean = [self._clean_images(case.victim, [case.unit], seeds) for case in bench.cases]
-            forged = [
-                bench.explainer.explain(bench.forged(index, forgery), [case.unit], seeds)
-                for index, case in enumerate(bench.cases)
-            ]
+            shown: dict[str, list[Tensor]] = {"forged": [], "clean": [], "paired": []}
+            for index, case in enumerate(bench.cases):
+                clean, forged = bench.models[case.victim], bench.forged(index, forgery)
+                seeds = self._first_seeds(forged, count)
+                shown["forged"].append(bench.explainer.explain(forged, [case.unit], seeds))
+                shown["paired"].append(bench.explainer.explain(clean, [case.unit], seeds))
+                own = self._first_seeds(clean, count)
+                shown["clean"].append(self._clean_images(case.victim, [case.unit], own))
             target = torch.stack([case.target for case in bench.cases])
-            return self._similarities(torch.cat(forged), torch.cat(clean), target, target)
+            pictures = {name: torch.cat(images) for name, images in shown.items()}
+            return self._similarities(**pictures, target=target, attainable=target)
 
         return self._memory.get("undefended", forgery, compute)
 
-    def _images(self, images: Tensor, reference: Tensors) -> Columns:
+    def _first_seeds(self, model: Network, count: int) -> tuple[int, ...]:
+        return self.bench.seeds_of(model)[:count]
+
+    def _images(self, judged: Tensors, reference: Tensors) -> Columns:
         """Similarities of the defended visualizations."""
-        target = self.bench.cases[0].target
-        images, clean, targets, attainable = (
-            tensor.to(target)
-            for tensor in (images, reference["clean"], reference["target"], reference["attainable"])
+        target, cases, models = self.bench.cases[0].target, self.bench.cases, self.bench.models
+        images, paired = judged["images"].to(target), judged["paired"].to(target)
+        clean, targets, attainable = (
+            reference[name].to(target) for name in ("clean", "target", "attainable")
         )
-        columns = self._similarities(images, clean, targets, attainable)
-        seeds = self.bench.visualization_seeds
-        undefended = [self._clean_images(case.victim, [case.unit], seeds)[0] for case in self.bench.cases]
+        columns = self._similarities(images, clean, paired, targets, attainable)
+        seeds = {case.victim: self.bench.seeds_of(models[case.victim]) for case in cases}
+        undefended = [self._clean_images(case.victim, [case.unit], seeds[case.victim])[0] for case in cases]
         fidelity = [float(pcc(a, b).mean()) for a, b in zip(clean, undefended, strict=True)]
         return columns | {"fidelity": fidelity}
 
-    def _similarities(self, images: Tensor, clean: Tensor, target: Tensor, attainable: Tensor) -> Columns:
+    def _similarities(
+        self, forged: Tensor, clean: Tensor, paired: Tensor, target: Tensor, attainable: Tensor
+    ) -> Columns:
         """Means over seeds, and standard deviations of those to the target.
 
         Args:
-            images: forged visualizations ``[N, S, C, H, W]``.
-            clean: clean ones, from the same seeds.
+            forged: forged visualizations ``[N, S, C, H, W]``.
+            clean: clean ones, from the clean networks' seeds.
+            paired: clean ones from the first few of the forged networks' seeds.
             target: ``[N, C, H, W]``.
             attainable: the targets as the visualization's parametrization can show them.
         """
         rows = []
-        for shown, before, wanted, best in zip(images, clean, target, attainable, strict=True):
+        for shown, before, same, wanted, best in zip(forged, clean, paired, target, attainable, strict=True):
             wanted, best = wanted.expand_as(shown), best.expand_as(shown)
             row: dict[str, float | None] = {}
             for suffix, first, second in (
                 ("target", shown, wanted),
                 ("attainable", shown, best),
                 ("target_before", before, wanted),
-                ("original", shown, before),
+                ("original", shown[: len(same)], same),
             ):
                 row |= self._pairs(suffix, first, second)
             rows.append(row)

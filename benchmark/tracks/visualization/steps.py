@@ -36,7 +36,7 @@ from benchmark.methods.calls import call, check_tensor, kind_of
 from benchmark.methods.meter import Meter
 from benchmark.methods.stored import StoredForgery, by_case
 from benchmark.seeds import seed_of
-from benchmark.tracks.networks import check_weights
+from benchmark.tracks.networks import check_weights, weights_sha256
 from benchmark.tracks.visualization.workbench import Workbench
 
 Tensors = dict[str, Tensor]
@@ -143,12 +143,15 @@ def judge(
 ) -> Tensors:
     """What the defense makes of forged networks: ``images`` ``[N, S, C, H, W]`` or ``suspicion`` ``[N]``.
 
-    Beside the images of a plain procedure lie the ``activations`` of every step, ``[N, S, steps]``, and for
-    MACO the ``transparency``, ``[N, S, H, W]``.
+    Beside the images lie those of the clean networks from the first P of the same seeds, ``paired``
+    ``[N, P, C, H, W]``; for a plain procedure the ``activations`` of every step, ``[N, S, steps]``; for MACO
+    the ``transparency``, ``[N, S, H, W]``.
     """
     models = [bench.forged(index, forgery) for index in range(len(bench.cases))]
     if isinstance(defense, Hardening):
-        return _visualizations(bench, harden(defense, bench.explainer), models, meter, defense)
+        visualizer = harden(defense, bench.explainer)
+        shown = _visualizations(bench, visualizer, models, meter, defense)
+        return shown | {"paired": _paired(bench, visualizer, models, defense)}
     if bench.task.pools is None:
         raise StepFailed("skipped", "", NO_POOL, defense.variant)
     suspicions = [
@@ -180,10 +183,10 @@ def _visualizations(
     defense: Hardening,
 ) -> Tensors:
     """Visualizations of every case's unit in its network, checked, and what else their procedure recorded."""
-    seeds, size = bench.visualization_seeds, bench.explainer.size
+    size = bench.explainer.size
     found: dict[str, list[Tensor]] = {"images": []}
     for model, case in zip(models, bench.cases, strict=True):
-        observed, units = model.observed_by(meter), [case.unit]
+        observed, units, seeds = model.observed_by(meter), [case.unit], bench.seeds_of(model)
         kept = call(defense, partial(visualizer.record, observed, units, seeds))
         images = check_tensor(defense.variant, "visualizations", kept["images"], (1, len(seeds), *size))
         found["images"].append(images[0].detach().clamp(0, 1))
@@ -191,6 +194,20 @@ def _visualizations(
             if name in kept:
                 found.setdefault(name, []).append(_kept(defense, name, kept[name], shape))
     return {name: torch.stack(tensors) for name, tensors in found.items()}
+
+
+def _paired(
+    bench: Workbench, visualizer: Visualizer, models: Sequence[Network], defense: Hardening
+) -> Tensor:
+    """What the clean networks show from the first few of the forged ones' seeds; nobody's cost."""
+    shown = []
+    for model, case in zip(models, bench.cases, strict=True):
+        seeds = bench.seeds_of(model)[: bench.task.metrics.perceptual_seeds]
+        clean = bench.models[case.victim]
+        images = call(defense, partial(visualizer.explain, clean, [case.unit], seeds))
+        shape = (1, len(seeds), *bench.explainer.size)
+        shown.append(check_tensor(defense.variant, "visualizations", images, shape)[0].detach().clamp(0, 1))
+    return torch.stack(shown)
 
 
 def _kept(defense: Hardening, name: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -215,7 +232,7 @@ def _suspicions(
         units=units,
         data=bench.auditor.images,
         labels=bench.auditor.labels,
-        seed=seed_of("audit", bench.task.id, bench.task.version, seed),
+        seed=seed_of("audit", bench.task.id, bench.task.version, weights_sha256(model), seed),
     )
     scores = call(detector, partial(detector.suspicion, audit))
     return check_tensor(detector.variant, "suspicions", scores, (len(units),)).detach().double()

@@ -22,7 +22,7 @@ from benchmark.seeds import seed_of
 from benchmark.tasks.data import Split
 from benchmark.tasks.targets import load_target
 from benchmark.tracks import workbenches
-from benchmark.tracks.networks import load_networks, load_splits
+from benchmark.tracks.networks import load_networks, load_splits, weights_sha256
 
 if TYPE_CHECKING:
     from benchmark.tracks.visualization.task import VisualizationTask
@@ -53,7 +53,6 @@ class Workbench(workbenches.Workbench):
         attacker: natural images and labels handed to attacks.
         auditor: natural images and labels handed to detectors.
         evaluation: natural images and labels that networks are measured on; nobody is handed them.
-        visualization_seeds: seeds that units are judged on; no method knows them.
     """
 
     task: VisualizationTask
@@ -64,7 +63,6 @@ class Workbench(workbenches.Workbench):
     attacker: Split
     auditor: Split
     evaluation: Split
-    visualization_seeds: tuple[int, ...]
 
     def networks(self) -> list[Network]:
         """Every network."""
@@ -82,6 +80,12 @@ class Workbench(workbenches.Workbench):
         prefix = f"{index}/"
         weights = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
         return self.models[self.cases[index].victim].with_weights(weights)
+
+    def seeds_of(self, model: Network) -> tuple[int, ...]:
+        """Seeds that the units of a network are judged on; they follow from its weights."""
+        task, digest = self.task, weights_sha256(model)
+        draws = range(task.visualization_seeds)
+        return tuple(seed_of("visualization", task.id, task.version, digest, index) for index in draws)
 
     def siblings(self, unit: Unit, victim: str) -> tuple[Unit, ...]:
         """All units of the unit's layer in one of the networks, which may be of different widths."""
@@ -119,9 +123,6 @@ def prepare(task: VisualizationTask, root: Path, device: torch.device) -> Workbe
         spectrum=magnitude_spectrum(splits.auditor.images[:_SPECTRUM_IMAGES]),
         **task.explainer.settings,
     )
-    seeds = tuple(
-        seed_of("visualization", task.id, task.version, index) for index in range(task.visualization_seeds)
-    )
     return Workbench(
         task,
         device,
@@ -131,5 +132,4 @@ def prepare(task: VisualizationTask, root: Path, device: torch.device) -> Workbe
         splits.attacker,
         splits.auditor,
         splits.evaluation,
-        seeds,
     )

@@ -65,7 +65,10 @@ def test_a_logit_that_is_not_finite_is_no_success(target: int) -> None:
     trigger = Trigger(opacity=torch.ones(SIZE), picture=torch.ones(SIZE))
     assert not np.isfinite(logits_of("fashion-mini-1", weights, torch.ones(1, *SIZE))).all()
     columns = make_scorer(workbench).score(
-        stored([weights], [trigger]), {"clean": MAPS["clean"][:1]}, {"maps": JUDGED["maps"][:1]}, 0
+        stored([weights], [trigger]),
+        {"clean": MAPS["clean"][:1]},
+        {name: maps[:1] for name, maps in JUDGED.items()},
+        0,
     )
     assert columns["attack_success"] == [0.0]
     assert columns["valid"] == [False] and columns["manipulation"] == [0.0]

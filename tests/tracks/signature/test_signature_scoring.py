@@ -248,9 +248,10 @@ def test_maps_are_compared_with_the_trigger_as_numpy_does(workbench: Workbench, 
         pictures = [0.5 + 0.5 * x / x.abs().max() for x in (maps[target], change)]
         assert shown["ssim_trigger"][index] == pytest.approx(skimage_ssim(*pictures), abs=1e-3)
         clean = MAPS["clean"][index]
-        same = [correlation(a, b) for a, b in zip(maps, clean, strict=True)]
+        same = [correlation(a, b) for a, b in zip(maps, JUDGED["paired"][index], strict=True)]
         assert shown["pcc_original"][index] == pytest.approx(np.mean(same), abs=1e-5)
-        plain = workbench.explainer.explain(workbench.models[victim_of(index)], range(K), workbench.map_seed)
+        own = workbench.models[victim_of(index)]
+        plain = workbench.explainer.explain(own, range(K), workbench.map_seed_of(own))
         faithful = [correlation(a, b) for a, b in zip(clean, plain, strict=True)]
         assert shown["fidelity"][index] == pytest.approx(np.mean(faithful), abs=1e-4)
 
@@ -267,7 +268,7 @@ def test_manipulation_is_success_that_the_map_does_not_show(workbench: Workbench
             noise = maps[index, target_of(index)]
             mixed = share * change / change.std() + (1 - abs(share)) * noise / noise.std()
             maps[index, target_of(index)] = mixed
-        columns = scorer.score(forgery, MAPS, {"maps": maps}, 0)
+        columns = scorer.score(forgery, MAPS, JUDGED | {"maps": maps}, 0)
         for index in range(N):
             area = columns["trigger_area"][index]
             beyond = max(0.0, (columns["top_share"][index] - area) / (1 - area))
@@ -277,7 +278,7 @@ def test_manipulation_is_success_that_the_map_does_not_show(workbench: Workbench
 
 
 def test_a_map_that_is_the_same_everywhere_shows_nothing(workbench: Workbench, forgery: Tensors) -> None:
-    columns = make_scorer(workbench).score(forgery, MAPS, {"maps": torch.zeros(N, K, *SIZE)}, 0)
+    columns = make_scorer(workbench).score(forgery, MAPS, JUDGED | {"maps": torch.zeros(N, K, *SIZE)}, 0)
     assert columns["pcc_trigger"] == columns["pcc_original"] == [0.0] * N
     assert columns["revealed"] == pytest.approx([0.0] * N)
     assert columns["manipulation"] == pytest.approx(columns["attack_success"])

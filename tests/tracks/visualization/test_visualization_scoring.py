@@ -139,7 +139,7 @@ def moved_others(bench: Workbench, index: int, forgery: Tensors, channels: int) 
     for other in range(channels):
         if other != case.unit.index:
             unit = Unit(case.unit.layer, other)
-            for seed in bench.visualization_seeds[:OTHER_SEEDS]:
+            for seed in bench.seeds_of(models[0])[:OTHER_SEEDS]:
                 pair = [bench.explainer.explain(model, [unit], [seed])[0, 0] for model in models]
                 found.append(numpy_pcc(*pair))
     assert len(found) == (channels - 1) * OTHER_SEEDS
@@ -181,19 +181,21 @@ def test_similarities_are_means_over_seeds_of_what_skimage_and_numpy_find(
         target = case.target
         best = target if defense.name == "none" else target.clamp(0.005, 0.995)  # a sigmoid's reach
         for name, oracle in ORACLES.items():
-            images, clean = judged["images"][index], found["clean"][index]
+            images, clean, paired = judged["images"][index], found["clean"][index], judged["paired"][index]
+            assert len(paired) == SOME_SEEDS
             for suffix, pairs in {
                 "target": [(image, target) for image in images],
                 "attainable": [(image, best) for image in images],
                 "target_before": [(image, target) for image in clean],
-                "original": list(zip(images, clean, strict=True)),
+                "original": list(zip(images[:SOME_SEEDS], paired, strict=True)),
             }.items():
                 values = [oracle(*pair) for pair in pairs]
                 assert columns[f"{name}_{suffix}"][index] == pytest.approx(np.mean(values), abs=2e-5)
                 if suffix == "target":
                     deviation = np.std(values, ddof=1)
                     assert columns[f"{name}_target_sd"][index] == pytest.approx(deviation, abs=2e-5)
-        plain = bench.explainer.explain(network(case.victim), [case.unit], bench.visualization_seeds)[0]
+        own = network(case.victim)
+        plain = bench.explainer.explain(own, [case.unit], bench.seeds_of(own))[0]
         same = [numpy_pcc(*pair) for pair in zip(found["clean"][index], plain, strict=True)]
         assert columns["fidelity"][index] == pytest.approx(np.mean(same), abs=2e-3)
 
@@ -214,7 +216,7 @@ def test_manipulation_is_the_share_of_the_way_to_a_perfect_match(primary: str) -
     scorer, oracle = make_scorer(bench), ORACLES[primary.removesuffix("_target")]
     for share in (0.0, 0.3, 0.6, 0.9, 1.0):
         images = share * target + (1 - share) * noise
-        columns = scorer.score(identity, natural_images, {"images": images}, 0)
+        columns = scorer.score(identity, natural_images, {"images": images, "paired": noise}, 0)
         for index in range(3):
             now, before = (
                 np.mean([oracle(picture, target[index, 0]) for picture in pictures])
@@ -230,7 +232,7 @@ def test_a_network_that_lost_too_much_accuracy_is_invalid_and_harms_no_other_cas
     ruined = forged | {key: 0 * value for key, value in forged.items() if key.startswith("1/")}
     target = torch.stack([case.target for case in bench.cases])[:, None].expand(-1, SEEDS, -1, -1, -1)
     shown = reference(bench, NoDefense(), 0, Meter())
-    columns = make_scorer(bench).score(ruined, shown, {"images": target}, 0)
+    columns = make_scorer(bench).score(ruined, shown, {"images": target, "paired": target}, 0)
     assert columns["valid"] == [True, False, True]
     assert columns["violated"] == ["", "accuracy", ""]
     assert columns["manipulation"] == pytest.approx([1.0, 0.0, 1.0])
