@@ -234,9 +234,30 @@ class Result:
 
 
 _SERVER = """
-import json, os, runpy, sys
+import json, os, runpy, sys, threading
+from multiprocessing import forkserver, util
 import huggingface_hub, lpips, pandas, PIL.Image, psutil, pyarrow, pydantic, rich.progress, rich.table
 import safetensors.torch, timm, torch, torchvision, yaml
+
+def spawn(path, arguments, passed, spawn=util.spawnv_passfds):
+    # The server of a command's workers is forked too: importing torch anew takes seconds of every run.
+    code = arguments[-1]
+    pid = os.fork() if "multiprocessing.forkserver" in str(code) else spawn(path, arguments, passed)
+    if pid:
+        return pid
+    forkserver._forkserver._lock = threading.Lock()  # the command's own is held
+    kept = {0, 1, 2, *passed}
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        if descriptor not in kept:
+            try:
+                os.close(descriptor)
+            except OSError:
+                pass  # the one that the list was read by
+    sys.argv = ["-c"]
+    exec(code)
+    os._exit(0)
+
+util.spawnv_passfds = spawn
 
 for line in sys.stdin:
     order = json.loads(line)
