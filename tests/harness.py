@@ -254,8 +254,10 @@ def spawn(path, arguments, passed, spawn=util.spawnv_passfds):
             except OSError:
                 pass  # the one that the list was read by
     sys.argv = ["-c"]
-    exec(code)
-    os._exit(0)
+    try:
+        exec(code)
+    finally:  # nothing of the command, in whose middle this is, may see how it ends
+        os._exit(0)
 
 util.spawnv_passfds = spawn
 
