@@ -5,7 +5,9 @@ Scores are means over tasks of means over cases, all between 0 and 1, higher is 
 Every track has boards of its own.
 
 * attacks: manipulation of the undefended explanation.
-* hardenings: one minus the worst case, over all ranked attacks and both modes, of each case's manipulation.
+* hardenings: what explanations tell about their own image and network (``told``; docs/design.md says what
+  that is on each track), half of it of clean cases and half of their forgeries, the least over all ranked
+  attacks and both modes. An explainer without content tells nothing, however hard it is to fool.
 * detectors: one minus the worst case of what is manipulated *and* not detected.
 
 Every row of a board is about the same cases. A method that fails scores the worst admissible value there (an
@@ -19,13 +21,15 @@ used anything, changes neither rank nor score of a closed one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from benchmark.boards.alarms import false_alarms
+from benchmark.boards.gates import broken_bounds
 from benchmark.boards.statistics import Standing, bootstrap_weights, interval, rank, scores
 from benchmark.boards.tables import Tables
 from benchmark.methods.card import CLOSED, OPEN
@@ -46,8 +50,8 @@ _NOT_AVERAGED = (
 )
 RULES = {
     "attacks": "Attacks by mean manipulation of the undefended explanation (0 where a constraint is broken).",
-    "hardenings": "Hardenings by 1 - mean over cases of the worst manipulation by any attack, "
-    "oblivious or adaptive.",
+    "hardenings": "Hardenings by what explanations tell, clean and under the worst attack on each case, "
+    "oblivious or adaptive (undefended and unattacked: nearly 1; without content: 0 or less).",
     "detectors": "Detectors by 1 - mean over cases of the worst undetected manipulation "
     "at 5 % false positives.",
     "matrix": "Mean manipulation of every attack under every defense.",
@@ -107,18 +111,36 @@ def attack_board(tables: Tables, hardenings: pd.DataFrame) -> pd.DataFrame:
 def hardening_board(tables: Tables) -> pd.DataFrame:
     """Hardenings by their worst case over all ranked closed attacks and modes, with fidelity."""
     names, values, case = case_values(tables, "hardening")
+    broken = broken_bounds(tables)
     tables = tables.closed("attack")
     if not names:
         return pd.DataFrame()
-    board = _standings(names, values, case, tables, "hardening")
+    board = _standings(names, values, case, tables, "hardening", not_attacked(tables, names) | broken)
     samples = tables.samples[tables.samples["attack"].isin(_ranked_attacks(tables))]
-    by_mode = samples.pivot_table("manipulation", "defense", "mode", aggfunc="mean")
-    for mode in ("oblivious", "adaptive"):
-        means = by_mode[mode] if mode in by_mode else pd.Series(dtype=float)
-        board[f"manipulation_{mode}"] = board["hardening"].map(means)
+    if tells_truth(tables.samples):
+        worst = [_worst(tables, _ranked_attacks(tables), name, case) for name in board["hardening"]]
+        board["protection"] = [_score(1 - row, case) for row in worst]
+    board = _with_modes(board, samples)
     board = board.rename(columns={"hardening": "defense"})
     board = _with_means(board, "defense", samples, tables.cells, ("manipulation",))
     return board.rename(columns={"defense": "hardening"})
+
+
+def _score(values: Floats, case: pd.DataFrame) -> float:
+    """Mean over tasks of means over cases; nan where a case's value is not known."""
+    return float(scores(values[None], case["task"].to_numpy())[0]) if np.isfinite(values).all() else np.nan
+
+
+def _with_modes(board: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+    """Mean over attacks of means over tasks of means over cases of the manipulation in either mode."""
+    by_task = samples.groupby(["defense", "mode", "attack", "task"])["manipulation"].mean()
+    means = by_task.groupby(level=["defense", "mode", "attack"]).mean()
+    by_mode = means.groupby(level=["defense", "mode"]).mean().unstack("mode")
+    found = {
+        f"manipulation_{mode}": board["hardening"].map(by_mode.get(mode, {}))
+        for mode in ("oblivious", "adaptive")
+    }
+    return board.assign(**found)
 
 
 def detector_board(tables: Tables) -> pd.DataFrame:
@@ -127,8 +149,13 @@ def detector_board(tables: Tables) -> pd.DataFrame:
     tables = tables.closed("attack")
     if not names:
         return pd.DataFrame()
-    board = _standings(names, values, case, tables, "detector")
     found = _with_detected(tables.samples)
+    alarms = {name: false_alarms(found[found["defense"] == name]) for name in names}
+    broken = {name: rate.broken for name, rate in alarms.items() if rate.broken}
+    notes = broken | not_attacked(tables, names)
+    board = _standings(names, values, case, tables, "detector", notes)
+    for end in ("low", "high"):
+        board[f"false_positive_{end}"] = [getattr(alarms[name], end) for name in board["detector"]]
     rows = found[found["attack"].isin(_ranked_attacks(tables))]
     rows = rows.assign(detection_rate=rows["detected"], evasion=1 - rows["detected"])
     board = board.rename(columns={"detector": "defense"})
@@ -144,7 +171,7 @@ def case_values(tables: Tables, kind: str) -> tuple[list[str], Floats, pd.DataFr
         kind: ``attack``, ``hardening`` or ``detector``.
 
     Returns:
-        Variants of this kind, controls last; their values ``[variants, cases]`` in [0, 1], higher is better,
+        Variants of this kind, controls last; their values ``[variants, cases]`` in [-1, 1], higher is better,
         nan where it cannot be told; and the cases, with the columns of `CASE`. No variants where nothing can
         be ranked.
     """
@@ -158,7 +185,15 @@ def case_values(tables: Tables, kind: str) -> tuple[list[str], Floats, pd.DataFr
         found = _with_detected(tables.samples)
         missed = found.assign(manipulation=found["manipulation"] * (1 - found["detected"].fillna(0)))
         tables = Tables(tables.cells, missed, tables.methods)
+    elif tells_truth(tables.samples):
+        lost = tables.samples.assign(manipulation=1 - tables.samples["told"].fillna(1.0))
+        tables = Tables(tables.cells, lost, tables.methods)
     return names, 1 - np.stack([_worst(tables, attacks, name, case) for name in names]), case
+
+
+def tells_truth(samples: pd.DataFrame) -> bool:
+    """Whether hardenings are judged by what they tell; older results have manipulation alone."""
+    return "told" in samples and bool(samples["told"].notna().any())
 
 
 def _ranked_attacks(tables: Tables) -> list[str]:
@@ -296,16 +331,26 @@ def _resolve(
 
 
 def _standings(
-    names: list[str], values: Floats, case: pd.DataFrame, tables: Tables, column: str
+    names: list[str],
+    values: Floats,
+    case: pd.DataFrame,
+    tables: Tables,
+    column: str,
+    notes: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Rows with score, interval and rank: closed ones, open ones, controls; incomplete ones last in each."""
+    """Rows with score, interval and rank: closed ones, open ones, controls; the unranked last in each.
+
+    Whatever has a note has no rank. The control ``none`` stands among those that it is better and worse than.
+    """
     task = case["task"].to_numpy()
     complete: npt.NDArray[np.bool_] = np.asarray(np.isfinite(values).all(1))
+    notes = notes or {}
     control = tables.controls(names)
+    noted = np.array([name in notes for name in names], bool)
     division = tables.divisions(names)
     rows: dict[int, dict[str, object]] = {}
     for place in (CLOSED, OPEN):  # an open method may have used anything, and takes no closed one's rank
-        ranked: list[int] = np.flatnonzero(complete & ~control & (division == place)).tolist()
+        ranked: list[int] = np.flatnonzero(complete & ~control & ~noted & (division == place)).tolist()
         if not ranked:
             continue
         for index, standing in zip(ranked, rank(values[ranked], task), strict=True):
@@ -317,11 +362,37 @@ def _standings(
     board = board.reindex(columns=[column, *STANDING[:-1]])
     board["coverage"] = [_coverage(tables, name, column) for name in names]
     board["control"] = control
+    board["cases"] = len(case)
     board[_RANKS] = board[_RANKS].astype("Int64")
-    order = board.assign(at=board["rank"].fillna(10**6), division=division).sort_values(
-        ["control", "division", "at", "score"], kind="stable"
+    board["note"] = [notes.get(name, "") for name in names]
+    at = board["rank"].astype(float).fillna(10**6)
+    own = (board[column] == "none") & board["score"].notna()
+    if own.any():
+        better = board["rank"].notna() & (board["score"] > float(board.loc[own, "score"].iloc[0]))
+        at[own] = float(better.sum()) + 0.5
+    below = control & ~own.to_numpy()
+    order = board.assign(at=at, division=division, below=below).sort_values(
+        ["below", "division", "at", "score"], kind="stable"
     )
     return board.loc[order.index].reset_index(drop=True)
+
+
+def not_attacked(tables: Tables, names: Iterable[str]) -> dict[str, str]:
+    """Of defenses that an attack of the project's own has adapted to in vain, by whose fault ever: why.
+
+    What was not attacked has no rank. A submitted attack that fails takes nobody's rank.
+    """
+    cells = tables.cells
+    own = [not tables.methods[name].foreign for name in cells["attack"]]
+    ended = cells["status"].isin(["ok", "skipped", "missing"])
+    failed = cells[(cells["mode"] == "adaptive") & np.array(own, bool) & ~ended]
+    found = {}
+    for name in names:
+        rows = failed[failed["defense"] == name]
+        if len(rows):
+            first = rows.iloc[0]
+            found[name] = f"{first['attack']} could not adapt to it ({first['status']} on {first['task']})"
+    return found
 
 
 def _coverage(tables: Tables, name: str, column: str) -> float:

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
+from benchmark.boards.statistics import bootstrap_weights, interval
 from benchmark.boards.tables import Tables
 from benchmark.running.registry import Entry
 
 
 def control_violations(tables: Tables) -> list[str]:
-    """One sentence for every control outside its declared bounds."""
+    """One sentence for every control outside its declared bounds, and every one without content above none.
+
+    What a submission has part in does not count: see :func:`broken_bounds`.
+    """
+    foreign = {name for name, entry in tables.methods.items() if entry.foreign}
+    samples = tables.samples
+    own = samples[~samples["attack"].isin(foreign) & ~samples["defense"].isin(foreign)]
+    return [text for _, text in _outside(Tables(tables.cells, own, tables.methods))] + _contents(tables)
+
+
+def broken_bounds(tables: Tables) -> dict[str, str]:
+    """Submitted hardenings under which a control is outside its bounds, each with the sentence about it."""
+    foreign = [name for name, entry in tables.methods.items() if entry.foreign and entry.kind == "hardening"]
+    under = tables.samples[tables.samples["defense"].isin(foreign)]
+    return dict(reversed(_outside(Tables(tables.cells, under, tables.methods))))
+
+
+def _outside(tables: Tables) -> list[tuple[str, str]]:
+    """Every bound that is broken: the defense in whose cells, and a sentence."""
     found = []
     for name, entry in sorted(tables.methods.items()):
         column, group = _scope(entry)
@@ -29,9 +49,8 @@ def control_violations(tables: Tables) -> list[str]:
                 mean = float(here[metric].mean())
                 if not low - 1e-9 <= mean <= high + 1e-9:
                     where = "".join(f", {key} {here[key].iloc[0]}" for key in group)
-                    found.append(
-                        f"control {name}{where}: mean {metric} is {mean:.4f}, outside [{low}, {high}]"
-                    )
+                    text = f"control {name}{where}: mean {metric} is {mean:.4f}, outside [{low}, {high}]"
+                    found.append((str(here["defense"].iloc[0]), text))
     return found
 
 
@@ -40,3 +59,30 @@ def _scope(entry: Entry) -> tuple[str, list[str]]:
     if entry.kind == "attack":
         return "attack", ["task", "defense"]
     return "defense", ["task"] if entry.kind == "hardening" else []
+
+
+def _contents(tables: Tables) -> list[str]:
+    """One sentence for every hardening without content that tells more than no defense on a task.
+
+    Paired over cases, beyond what their number leaves open.
+    """
+    found: list[str] = []
+    names = [n for n, entry in sorted(tables.methods.items()) if getattr(entry.method, "content_free", False)]
+    if not names or "told" not in tables.samples:
+        return found
+    told = tables.samples[tables.samples["mode"] == "oblivious"]
+    least = told.groupby(["task", "defense", "seed", "sample_id"])["told"].min()
+    for name in names:
+        for task in told.loc[told["defense"] == name, "task"].unique():
+            own, none = least.loc[task, name], least.loc[task, "none"]
+            difference = (own - none).dropna().to_numpy(float)
+            if not len(difference):
+                continue
+            draws = difference[None] @ bootstrap_weights(np.zeros(len(difference)))
+            low = float(interval(draws)[0][0])
+            if low > 0:
+                found.append(
+                    f"control {name}, task {task}: tells more than no defense, by {difference.mean():.3f} "
+                    f"(at least {low:.3f})"
+                )
+    return found

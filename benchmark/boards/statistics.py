@@ -62,11 +62,12 @@ def scores(values: npt.ArrayLike, tasks: npt.ArrayLike) -> Floats:
 def bootstrap_weights(tasks: npt.ArrayLike, draws: int = 10_000, seed: int = 0) -> Floats:
     """Weights ``[cases, draws]`` such that ``values @ weights`` are the scores of all draws.
 
-    A draw resamples each task's cases with replacement (multinomial), as many as the task has;
-    weights lie in [0, 1], and those of a task sum to 1 / tasks. More draws under the same seed
-    begin with the same draws. Weights are float64, because a coarser type breaks ties between
-    methods by rounding: 160 MB for 2,000 cases and 10,000 draws. `rank` and `pairwise_p_values`
-    work block by block and never hold more than 16 MB of them.
+    A draw resamples each task's cases with replacement (multinomial), one fewer than the task has: as many
+    would have (n - 1) / n of the variance in every task, however many tasks there are (Rao and Wu 1988,
+    "Resampling inference with complex survey data"). Weights lie in [0, 1], and those of a task sum to
+    1 / tasks. More draws under the same seed begin with the same draws. Weights are float64, because a
+    coarser type breaks ties between methods by rounding: 160 MB for 2,000 cases and 10,000 draws. `rank` and
+    `pairwise_p_values` work block by block and never hold more than 16 MB of them.
     """
     return np.concatenate(list(_weight_blocks(_strata(tasks), draws, seed)), axis=1)
 
@@ -213,8 +214,9 @@ def _weight_blocks(strata: list[Integers], draws: int, seed: int) -> Iterator[Fl
         weights = np.empty((cases, min(size, draws - start)))
         for members, generator in zip(strata, generators, strict=True):
             n = len(members)
-            counts = generator.multinomial(n, np.full(n, 1 / n), size=weights.shape[1])
-            weights[members] = counts.T / (n * len(strata))
+            drawn = max(1, n - 1)
+            counts = generator.multinomial(drawn, np.full(n, 1 / n), size=weights.shape[1])
+            weights[members] = counts.T / (drawn * len(strata))
         yield weights
 
 

@@ -37,6 +37,9 @@ _SHOWN = {
         ("others moved", "others_moved"),
     ),
     "hardenings": (
+        ("told clean", "usefulness"),
+        ("told attacked", "truth"),
+        ("protection", "protection"),
         ("oblivious", "manipulation_oblivious"),
         ("adaptive", "manipulation_adaptive"),
         ("fidelity", "fidelity"),
@@ -49,6 +52,8 @@ _SHOWN = {
         ("class named", "target_named"),
         ("detection rate", "detection_rate"),
         ("false positives", "false_positive_rate"),
+        ("at least", "false_positive_low"),
+        ("at most", "false_positive_high"),
         ("forwards", "forwards_per_sample"),
     ),
 }
@@ -129,6 +134,7 @@ def show_boards(console: Console, boards: dict[str, pd.DataFrame]) -> None:
         RULES,
         STANDING,
     )
+    from benchmark.boards.words import answer
 
     tracks = dict.fromkeys(track for board in boards.values() for track in board["track"])
     for track in tracks:
@@ -138,10 +144,21 @@ def show_boards(console: Console, boards: dict[str, pd.DataFrame]) -> None:
         for name, columns in _SHOWN.items():
             if name in own:
                 console.print(RULES[name], markup=False, overflow="fold")
+                console.print(answer(name.removesuffix("s"), own[name]), markup=False, overflow="fold")
                 console.print(_ranked(name, own[name], columns))
+                for line in _notes(name, own[name]):
+                    console.print(line, markup=False, overflow="fold")
         if "matrix" in own:
             console.print(f"{RULES['matrix']} Fields: oblivious / adaptive.", markup=False, overflow="fold")
             console.print(_matrix(own["matrix"]))
+
+
+def _notes(name: str, board: pd.DataFrame) -> list[str]:
+    """Why methods without a rank have none."""
+    if "note" not in board:
+        return []
+    noted = board[board["note"].fillna("") != ""]
+    return [f"{row[name.removesuffix('s')]} has no rank: {row['note']}" for _, row in noted.iterrows()]
 
 
 def _filled(board: pd.DataFrame, always: Sequence[str]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from benchmark.failures import printable
 from benchmark.files.names import is_printable
 
 _MOST_FILES, _DEEPEST, _LONGEST_NAME = 10_000, 16, 150
-_LARGEST_GB, _LARGEST_CODE_KB = 4, 1024
+_LARGEST_GB, _LARGEST_CODE_KB, _MOST_CODE = 4, 128, 32
 _KINDS = {
     stat.S_IFLNK: "a link: put the file or folder itself there",
     stat.S_IFIFO: "a pipe: remove it",
@@ -29,7 +29,7 @@ _KINDS = {
 def files_below(top: Path) -> list[Path]:
     """Every file of a submission, sorted: of its folder, or the one file that it is.
 
-    Python's own ``__pycache__`` is left out.
+    Python's own ``__pycache__`` is in it: nothing there is run, and what is there could be read.
 
     Args:
         top: ``submissions/NAME`` or ``submissions/NAME.py``.
@@ -43,6 +43,8 @@ def files_below(top: Path) -> list[Path]:
         size += status.st_size
         if size > _LARGEST_GB * 2**30:
             raise MethodError(f"takes more than {_LARGEST_GB} GiB: hand in less")
+        if path.suffix in (".pyc", ".pyo") and path.parent.name != "__pycache__":
+            raise MethodError(f"{_shown(path, top)} is compiled: put the code itself there")
         if path.suffix == ".py" and status.st_size > _LARGEST_CODE_KB * 1024:
             raise MethodError(
                 f"{_shown(path, top)} is larger than {_LARGEST_CODE_KB} KiB: keep numbers elsewhere"
@@ -50,6 +52,8 @@ def files_below(top: Path) -> list[Path]:
         found.append(path)
         if len(found) > _MOST_FILES:
             raise MethodError(f"holds more than {_MOST_FILES} files: hand in fewer")
+    if sum(path.suffix == ".py" for path in found) > _MOST_CODE:
+        raise MethodError(f"holds more than {_MOST_CODE} Python files: hand in fewer")
     return sorted(found)
 
 
@@ -66,7 +70,8 @@ def code_below(top: Path) -> list[Path]:
     """The Python files of a submission that may define methods; raises ``MethodError`` for an odd one."""
     if not top.is_symlink() and not top.is_dir() and top.suffix != ".py":
         return []
-    return [file for file in files_below(top) if file.suffix == ".py" and file.name != "__init__.py"]
+    code = [file for file in files_below(top) if file.suffix == ".py" and file.name != "__init__.py"]
+    return [file for file in code if file.parent.name != "__pycache__"]
 
 
 def _walk(path: Path, top: Path, depth: int) -> Iterator[tuple[Path, os.stat_result]]:
@@ -98,8 +103,6 @@ def _below(folder: Path, top: Path, depth: int) -> Iterator[tuple[Path, os.stat_
     if len(names) > _MOST_FILES:
         raise MethodError(f"{_shown(folder, top)} holds more than {_MOST_FILES} files: hand in fewer")
     for name in sorted(names):
-        if name == "__pycache__" and not (folder / name).is_symlink():
-            continue
         yield from _walk(folder / name, top, depth + 1)
 
 

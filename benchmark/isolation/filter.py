@@ -24,7 +24,7 @@ from benchmark.isolation import libc
 _PR_SET_SECCOMP = 22
 _CAPABILITY_VERSION = 0x20080522
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06
+_LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _RETURN, _AND = 0x20, 0x15, 0x45, 0x35, 0x06, 0x54
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 """Offsets in what the filter is given of a call."""
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -74,6 +74,7 @@ _NOT_THERE = {"clone3": (435, 435), "openat2": (437, 437)}
 """Calls whose numbers lie behind pointers."""
 
 _CLONE_THREAD, _MAP_HUGETLB, _SET_IDS = 0x10000, 0x40000, 0o6000
+_MAP_SHARED, _MAP_ANONYMOUS = 0x1, 0x20
 _HARMLESS_PRCTL = (2, 3, 15, 16, 21, 23, 30, 39, 42, 51, 64, 0x53564D41)
 """Reading settings of one's own, and naming threads and memory; what else can be set confines or frees."""
 _FCNTL_REACHING_OUT = (6, 7, 37, 38, 8, 10, 15, 1024, 1026, 1031)
@@ -89,7 +90,8 @@ class _Condition:
     Args:
         call: numbers of the call on x86-64 and ARM64.
         argument: which one.
-        test: ``among`` values, ``not among`` them, ``with`` any of their bits, or ``without`` all of them.
+        test: ``among`` values, ``not among`` them, ``with`` any of their bits, ``without`` all of them, or
+            ``not all of`` the bits of the only value.
         values: to compare with.
     """
 
@@ -115,6 +117,7 @@ def _conditions() -> tuple[_Condition, ...]:
         _Condition((72, 25), 1, "not among", _FCNTL_REACHING_OUT),
         _Condition((16, 29), 1, "not among", _IOCTL_REACHING_OUT),
         _Condition((9, 222), 3, "without", (_MAP_HUGETLB,)),
+        _Condition((9, 222), 3, "not all of", (_MAP_SHARED | _MAP_ANONYMOUS,)),  # is in no process's account
         _Condition((90, None), 1, "without", (_SET_IDS,)),  # chmod, fchmod, fchmodat
         _Condition((91, 52), 1, "without", (_SET_IDS,)),
         _Condition((268, 53), 2, "without", (_SET_IDS,)),
@@ -188,6 +191,12 @@ def _filter(machine: str) -> Iterator[bytes]:
 def _test(condition: _Condition) -> Iterator[bytes]:
     """Refuses a call that does not meet the condition, and goes on with one that does."""
     yield _instruction(_LOAD, _ARGUMENTS + 8 * condition.argument)
+    if condition.test == "not all of":
+        (bits,) = condition.values
+        yield _instruction(_AND, bits)
+        yield _instruction(_EQUAL, bits, 0, 1)
+        yield _REFUSE
+        return
     code = _ANY_BIT if condition.test.startswith("with") else _EQUAL
     passes = condition.test in ("among", "with")
     last = len(condition.values) - 1

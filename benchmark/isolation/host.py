@@ -37,6 +37,8 @@ from benchmark.methods.meter import Meter
 
 _HEADER_BYTES = 2**20
 _ANSWER_BYTES = 2**28
+_NOTICED = ("seconds", "overwritten", "replaced", "drew", "left")
+"""Fields of a header that are kept of every question; whatever else a process says is forgotten."""
 _STATUSES = ("ok", "skipped", "invalid", "oom", "crashed")
 _CODE = ("benchmark", "baselines")
 _START_SECONDS, _LAST_SECONDS = 60.0, 1.0
@@ -185,7 +187,7 @@ class Guest:
         took = time.perf_counter() - started
         header["seconds"] = worked = _seconds(header.get("seconds"), took)
         self.overhead += took - worked
-        self.noticed.append(header)
+        self.noticed.append({name: _short(header[name]) for name in _NOTICED if name in header})
         self._judge(variant, header)
         try:
             return parcel.decode(value, tensors, self.device)
@@ -260,7 +262,8 @@ class Guest:
             return
         told, open_still = self._attempts.read()
         if told:
-            raise self._company.failure("invalid", variant, told[0], claimed)
+            reason = told[0].strip() or "wrote to the channel that attempts are told over"
+            raise self._company.failure("invalid", variant, reason, claimed)
         if answered and not open_still:
             reason = "closed the channel that attempts are told over, which a method must leave"
             raise self._company.failure("invalid", variant, reason, claimed)
@@ -348,6 +351,11 @@ def _peak_mb(process: psutil.Process) -> float:
     with contextlib.suppress(psutil.Error):
         return float(process.memory_info().rss) / 2**20
     return 0.0
+
+
+def _short(value: object) -> Any:
+    """What is kept of a field of a header: a number, or a few names on a line each."""
+    return value if isinstance(value, bool | float | None) else _texts(value)
 
 
 def _texts(value: object) -> list[str]:

@@ -138,6 +138,7 @@ def _confine(confinement: Confinement, warden: Warden | None, tell: Teller) -> s
     others = (entry for entry in sys.path if entry not in ("", ".", *clones))
     sys.path[:] = [str(confinement.root), *others]
     sys.dont_write_bytecode = True
+    sys.pycache_prefix = str(view.scratch)  # what a submission brings along compiled is not what is run
     system = tuple(Path(path) for path in (*kernel.SYSTEM, "/proc", "/sys"))
     readable, devices = (*view.readable, *system), kernel.devices(view)
     with contextlib.suppress(OSError):

@@ -37,7 +37,8 @@ _SPARE_GB = 2.0
 _USUAL_GB = 16
 _SCRATCH_FILES = 16384
 """Files cost memory of the kernel's, however little they hold."""
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+_DEVICES = ("null", "full", "random", "urandom")
+"""No ``zero``: mapped and shared it is memory in no process's account."""
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime")
 """What programs need of a system; no passwords, no host names, no homes."""
 

@@ -6,10 +6,12 @@ anything but plain values.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections import Counter
-from collections.abc import Mapping
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,8 @@ from benchmark.methods.variants import MOST_METHODS, MOST_VARIANTS, check_settin
 from benchmark.tasks.classes import TASK_CLASSES
 
 SECONDS, MEMORY_GB = 20.0, 4.0
-"""What importing a file, or asking a method whether it applies, may take."""
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+"""What a submission may take in a command to import its files and to say whether its methods apply."""
+_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _CLASS = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _LONGEST, _LONGEST_TEXT = 120, 300
 """Letters of a variant's name, and of what is said of a method."""
@@ -51,14 +53,42 @@ class Offer:
     method: type[StandIn]
 
 
-def offers_of(file: Path, root: Path, seconds: float = SECONDS) -> list[Offer]:
-    """Every variant of every method of a submission's file, which may take as long to say so.
+_used: defaultdict[Path, float] = defaultdict(float)
+"""Seconds that a command has waited for each submission to say what it offers."""
+
+
+@contextlib.contextmanager
+def _waiting(folder: Path) -> Iterator[float]:
+    """Seconds that are left of a submission's, of which those that pass meanwhile are taken.
+
+    Raises:
+        StepFailed: none are left.
+    """
+    left = SECONDS - _used[folder]
+    if left <= 0:
+        raise StepFailed("timeout", "method", f"took more than {SECONDS:g} s in all to say what it is for")
+    started = time.perf_counter()
+    try:
+        yield left
+    finally:
+        _used[folder] += time.perf_counter() - started
+
+
+def offers_of(file: Path, root: Path, seconds: float | None = None) -> list[Offer]:
+    """Every variant of every method of a submission's file.
+
+    Args:
+        file: the file.
+        root: the project's root.
+        seconds: that it may take to say so; None for what is left of its submission's.
 
     Raises:
         MethodError: the file cannot be imported, or what it says of its methods cannot be.
     """
     try:
-        with confined(root, (submission_folder(file, root),), seconds, MEMORY_GB) as guest:
+        folder = submission_folder(file, root)
+        waiting = contextlib.nullcontext(seconds) if seconds else _waiting(folder)
+        with waiting as patience, confined(root, (folder,), patience, MEMORY_GB) as guest:
             found = guest.ask("", operations.describe, root, file)
     except StepFailed as failure:
         raise MethodError(printable(failure.reason, 600)) from failure
@@ -83,7 +113,10 @@ def ask_skip(
         StepFailed: it does not say.
     """
     folder = submission_folder(file, root)
-    with confined(root, (folder,), SECONDS, MEMORY_GB, frozenset({variant})) as guest:
+    with (
+        _waiting(folder) as patience,
+        confined(root, (folder,), patience, MEMORY_GB, frozenset({variant})) as guest,
+    ):
         reason = stand_in(method, origin, guest).skip(task)
         return None if reason is None else printable(reason) or "it does not say why"
 
@@ -139,7 +172,7 @@ def _checked(facts: object, class_name: str) -> dict[str, Any]:
     name, paper, tracks = facts.get("name"), facts.get("paper"), facts.get("tracks")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         shown = printable(name, 60) if isinstance(name, str) else f"a {type(name).__name__}"
-        raise MethodError(f"class {class_name} needs a name of letters, digits and _, not {shown!r}")
+        raise MethodError(f"class {class_name} needs a name of small letters, digits and _, not {shown!r}")
     if not isinstance(paper, str) or not paper:
         raise MethodError(f'class {class_name} needs a class attribute paper = "..."')
     if len(paper) > _LONGEST_TEXT or not is_printable(paper):

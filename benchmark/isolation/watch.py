@@ -83,6 +83,7 @@ def _hook(
     """The hook: goes by its own variables alone, and calls what is built in, of which it has copies."""
     forbidden, changing, listing = tuple(_FORBIDDEN.items()), tuple(_CHANGING.items()), _LISTING
     absolute, inside, leads, writing, denied = _absolute(), _inside, _leads_to, _WRITING, PermissionError
+    too_deep, no_memory, leave = RecursionError, MemoryError, os._exit
     is_a, number, text, names = isinstance, int, str, (str, bytes, os.PathLike)
     common, exact = (
         int.__and__,
@@ -90,7 +91,10 @@ def _hook(
     )  # what is handed over can be of a class with operators of its own
 
     def refuse(sentence: str) -> None:
-        tell(sentence)
+        try:
+            tell(sentence)
+        except (too_deep, no_memory):  # told or ended: what cannot be told must not go on
+            leave(1)
         raise denied(sentence)
 
     def check(path: Any, writes: object) -> None:

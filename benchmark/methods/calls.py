@@ -16,6 +16,12 @@ from benchmark.methods.traces import with_place
 
 Result = TypeVar("Result")
 
+_TYPES = frozenset(
+    {torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool}
+    | {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+)
+"""Types that torch can compare and convert, on every device."""
+
 
 def call(method: Method, function: Callable[[], Result]) -> Result:
     """Runs a method's code; whatever it raises is a failure that is blamed on the method.
@@ -45,13 +51,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def check_tensor(name: str, what: str, value: object, shape: torch.Size | tuple[int, ...]) -> Tensor:
-    """The value, if it is a dense, real, finite tensor of the given shape; else the method's failure."""
+    """The value, if it is a dense, finite tensor of a usual type and the shape; else the method's failure."""
     if not isinstance(value, Tensor):
         raise invalid(name, f"{what} must be a tensor, not {kind_of(value)}")
     if tuple(value.shape) != tuple(shape):
         raise invalid(name, f"{what} have shape {list(value.shape)} instead of {list(shape)}")
-    if value.is_complex() or value.layout != torch.strided:
-        raise invalid(name, f"{what} must be dense and real, not {value.layout} of {value.dtype}")
+    if value.layout != torch.strided:
+        raise invalid(name, f"{what} must be dense, not {value.layout}")
+    if value.dtype not in _TYPES:
+        raise invalid(name, f"{what} have type {value.dtype}: give torch.float32")
     if not bool(torch.isfinite(value).all()):
         bad = int((~torch.isfinite(value)).sum())
         raise invalid(name, f"{what} hold {bad} values that are NaN or infinite")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from benchmark.explainers.base import Explainer, Query
 from benchmark.methods.base import Detector
+from benchmark.methods.formats import eight_bits_within
 from benchmark.network import EXACT, Network, Smoothing
 
 
@@ -101,6 +102,10 @@ class Case:
         """The nearest inputs ``[N, C, H, W]`` within the budget and within [0, 1]."""
         low, high = self.inputs - self.budget.linf, self.inputs + self.budget.linf
         return torch.clamp(torch.maximum(torch.minimum(inputs, high), low), 0.0, 1.0)
+
+    def eight_bits(self, inputs: Tensor) -> Tensor:
+        """The nearest images ``[N, C, H, W]`` of eight bits within the budget: those that are judged."""
+        return eight_bits_within(inputs, self.inputs, self.budget.linf)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from benchmark.explainers.agnostic import ClassExplainer, InputAgnosticSaliency
 from benchmark.methods.base import Detector
+from benchmark.methods.formats import as_stored
 from benchmark.methods.networks import NetworkAudit
 from benchmark.network import Network
 
@@ -70,6 +72,10 @@ class BackdoorCase:
         """Channels, height and width of an image."""
         channels, height, width = self.data.shape[1:]
         return channels, height, width
+
+    def as_stored(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights in the precision of the clean network's, by name: those that are judged."""
+        return as_stored(weights, self.model.module.state_dict())
 
 
 @dataclass(frozen=True, kw_only=True)

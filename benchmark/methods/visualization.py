@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from benchmark.explainers.visualization import (
     layer_activations,
 )
 from benchmark.methods.base import Detector
+from benchmark.methods.formats import as_stored
 from benchmark.methods.networks import NetworkAudit
 from benchmark.network import Network
 
@@ -66,6 +67,10 @@ class VisualizationCase:
     def device(self) -> torch.device:
         """Device of every tensor of the case."""
         return self.data.device
+
+    def as_stored(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights in the precision of the clean network's, by name: those that are judged."""
+        return as_stored(weights, self.model.module.state_dict())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A threshold never exceeds its false positive rate on the samples that it was calibrated on.
+"""A threshold keeps its false positive rate on new samples like those that it was calibrated on.
 
 Scores are suspicions: higher is more suspicious. A sample is detected when its score lies strictly
 above the threshold, so that a detector that gives every sample the same score detects nothing.
@@ -15,14 +15,19 @@ _Scores = NDArray[np.float64]
 
 
 def threshold_at(false_positive_rate: float, calibration_scores: ArrayLike) -> float:
-    """Smallest threshold with at most a given share of calibration scores strictly above it.
+    """Smallest score that a new clean sample exceeds with at most a given probability.
+
+    The split conformal rule (Vovk, Gammerman and Shafer, *Algorithmic learning in a random world*, 2005): a
+    new score that is exchangeable with N calibration scores exceeds the k-th largest of them with probability
+    k / (N + 1) at most, so that k is the largest whole number up to ``rate * (N + 1)``.
 
     Args:
-        false_positive_rate: tolerated share of false alarms, in [0, 1].
+        false_positive_rate: tolerated probability of a false alarm, in [0, 1].
         calibration_scores: ``[N]`` suspicions of clean samples, N at least 1.
 
     Returns:
-        The threshold, one of the scores; minus infinity where every false alarm is tolerated.
+        The threshold, one of the scores; minus infinity where every false alarm is tolerated; plus infinity
+        where there are too few scores to promise the rate: it takes 19 for .05.
 
     Raises:
         ValueError: if a score is not finite, there is none, or the rate lies outside [0, 1].
@@ -34,12 +39,13 @@ def threshold_at(false_positive_rate: float, calibration_scores: ArrayLike) -> f
         raise ValueError("a threshold needs at least one calibration score")
     # Comparing shares, not multiplying the rate by the count: 0.29 * 100 is 28.999... in floating
     # point.
-    shares = np.arange(scores.size + 1) / scores.size
-    tolerated = int(np.flatnonzero(shares <= false_positive_rate)[-1])
-    if tolerated == scores.size:
+    shares = np.arange(scores.size + 2) / (scores.size + 1)
+    place = int(np.flatnonzero(shares <= false_positive_rate)[-1])
+    if place == 0:
+        return math.inf
+    if place > scores.size:
         return -math.inf
-    # Anything below the (tolerated + 1)-th largest score has at least that many scores above it.
-    return float(np.sort(scores)[scores.size - 1 - tolerated])
+    return float(np.sort(scores)[scores.size - place])
 
 
 def detected(scores: ArrayLike, threshold: float) -> NDArray[np.bool_]:

@@ -29,6 +29,8 @@ from benchmark.running.warmup import context
 from benchmark.running.worker import Answer, Job, main
 
 _POLL_SECONDS = 0.1
+_MOST_THREADS = 256
+"""Of a confined process: each costs memory of the kernel's and a number that others need."""
 _KILL_SECONDS = 5.0
 _LAST_SECONDS = 20.0
 """That a worker may take to answer once its confined process has been stopped."""
@@ -167,6 +169,9 @@ class Pool:
             if other:
                 return "timeout", f"{other} could not finish against it within the task's time limit"
             return "timeout", "stopped: over the task's time limit"
+        threads = sum(_threads(member) for member in family(worker.guest.pid or 0)) if worker.guest else 0
+        if threads > _MOST_THREADS:
+            return "oom", f"stopped: more than {_MOST_THREADS} threads"
         if memory > worker.memory_bytes:
             beside = f" while {other} was at work against it" if other else ""
             return "oom", f"stopped: over the task's memory limit{beside}"
@@ -236,6 +241,13 @@ def _processor_time(process: psutil.Process) -> float:
     except psutil.Error:
         return 0.0
     return float(times.user + times.system + times.children_user + times.children_system)
+
+
+def _threads(process: psutil.Process) -> int:
+    try:
+        return int(process.num_threads())
+    except psutil.Error:
+        return 0
 
 
 def _memory(pid: int | None) -> int:

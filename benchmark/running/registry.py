@@ -248,6 +248,17 @@ def entries_of(file: Path, root: Path) -> list[Entry]:
     ]
 
 
+def _is_home(entry: Entry, elsewhere: set[tuple[Path, str]], root: Path) -> bool:
+    """Whether a submission's folder is named as its method, and no other's that has the name is."""
+    folder = root / "submissions"
+
+    def home(file: Path) -> bool:
+        inside = file.is_relative_to(folder)
+        return not inside or Path(file.relative_to(folder).parts[0]).stem == entry.name
+
+    return home(entry.file) and not any(home(file) for file, _ in elsewhere)
+
+
 def _unique(entries: list[Entry], root: Path) -> tuple[list[Entry], list[Problem]]:
     """The entries without submissions that take another's name, and what is to be said of those."""
     places: dict[str, set[tuple[Path, str]]] = {}
@@ -265,7 +276,7 @@ def _unique(entries: list[Entry], root: Path) -> tuple[list[Entry], list[Problem
     for entry in entries:
         elsewhere = places[entry.name] - {(entry.file, entry.class_name)}
         others = sorted(file.relative_to(root).as_posix() for file, _ in elsewhere)
-        if entry.foreign and others:
+        if entry.foreign and others and not _is_home(entry, elsewhere, root):
             name = entry.file.relative_to(root).as_posix()
             problems[name] = Problem(name, f"{others[0]} has a method named {entry.name!r} too: rename yours")
         else:

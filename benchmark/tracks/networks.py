@@ -15,6 +15,7 @@ from benchmark.errors import TaskError
 from benchmark.explainers.visualization import LOGITS, layer_activations
 from benchmark.failures import invalid
 from benchmark.methods.calls import check_tensor, kind_of
+from benchmark.methods.formats import as_stored
 from benchmark.tasks.data import Split, load_data
 from benchmark.tasks.parts import Task
 from benchmark.victims.loading import load_victim
@@ -91,7 +92,10 @@ def load_splits(task: Task, root: Path, device: torch.device, dtype: torch.dtype
 
 
 def check_weights(forgery: object, clean: Network, attack: Attack) -> dict[str, Tensor]:
-    """The forged weights, on no graph; raises a failure blamed on the attack for anything inadmissible."""
+    """The forged weights, on no graph, in the precision of the clean ones.
+
+    Raises a failure blamed on the attack for anything inadmissible.
+    """
     name = attack.variant
     if not isinstance(forgery, Forgery) or not isinstance(forgery.weights, Mapping):
         found = kind_of(forgery)
@@ -112,7 +116,7 @@ def check_weights(forgery: object, clean: Network, attack: Attack) -> dict[str, 
         if tensor.is_floating_point() != value.is_floating_point():
             raise invalid(name, f"{what} have type {tensor.dtype} instead of {value.dtype}")
         checked[key] = check_tensor(name, what, tensor.detach().to(value), value.shape)
-    return checked
+    return as_stored(checked, own)
 
 
 def weights_sha256(model: Network) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,33 +19,46 @@ def moved(similarity: float, before: float) -> float:
     return min(1.0, max(0.0, (similarity - before) / max(1 - before, 1e-9)))
 
 
+def means(first: Sequence[float], second: Sequence[float]) -> list[float]:
+    """Of pairs of numbers."""
+    return [(one + other) / 2 for one, other in zip(first, second, strict=True)]
+
+
 def detector_columns(
-    suspicion: Tensor, calibration: Tensor, negatives: Mapping[str, Tensor], rate: float
+    suspicion: Tensor,
+    calibration: Tensor,
+    negatives: Mapping[str, Tensor],
+    rate: float,
+    alike: Collection[str],
 ) -> Columns:
     """How a detector took each sample.
 
     Args:
         suspicion: of the forged samples, ``[N]``.
         calibration: suspicions that the threshold is set on.
-        negatives: suspicions of harmless samples by kind; columns of all kinds together have no suffix.
+        negatives: suspicions of harmless samples by kind.
         rate: share of false positives that the threshold is set at.
+        alike: kinds that calibration is about, for which alone the rate is promised: columns of all of them
+            together have no suffix.
 
     Returns:
-        ``suspicion``, ``threshold``, ``detected``, and per kind ``auroc`` (whose mean over samples is the
-        AUROC) and ``false_positive_rate``.
+        ``suspicion``, ``threshold`` (None where no threshold can promise the rate, and nothing is detected),
+        ``detected``, and per kind ``auroc`` (whose mean over samples is the AUROC), ``false_positive_rate``
+        and ``negatives``, their number.
     """
     suspicion, calibration = suspicion.double().cpu(), calibration.double().cpu()
     threshold = threshold_at(rate, calibration.numpy())
     columns: Columns = {
         "suspicion": suspicion.tolist(),
-        "threshold": [threshold] * len(suspicion),
+        "threshold": [threshold if math.isfinite(threshold) else None] * len(suspicion),
         "detected": [float(hit) for hit in detected(suspicion.numpy(), threshold)],
     }
     kinds = {f"_{kind}": scores.double().cpu() for kind, scores in negatives.items()}
-    for suffix, scores in {**kinds, "": torch.cat(list(kinds.values()))}.items():
+    for suffix, scores in {**kinds, "": torch.cat([kinds[f"_{kind}"] for kind in alike])}.items():
         columns[f"auroc{suffix}"] = as_list(_exceeded(suspicion, scores))
         alarms = float((scores > threshold).double().mean())
         columns[f"false_positive_rate{suffix}"] = [alarms] * len(suspicion)
+        columns[f"negatives{suffix}"] = [float(len(scores))] * len(suspicion)
     return columns
 
 

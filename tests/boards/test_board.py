@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.api import Attack, Detector, Hardening, Method
+from benchmark.boards.alarms import exact_interval
 from benchmark.boards.board import build_boards, hardening_board
 from benchmark.boards.gates import control_violations
 from benchmark.boards.tables import Tables
 from benchmark.running.registry import Entry
 
 CASES = ("a", "b", "c", "d")
+MODES = ("oblivious", "adaptive")
 Key = tuple[str, str, str]
 """Attack, defense, mode."""
 
@@ -43,6 +46,7 @@ METHODS = {
         entry("gap", Detector),
         entry("boundless", Attack, "open"),
         entry("wall", Hardening, "open"),
+        entry("card", Hardening, control=True, content_free=True),
         entry("never", Detector, control=True, bounds={"auroc": (0.5, 0.5)}),
     )
 }
@@ -180,7 +184,8 @@ def test_a_hardening_that_fails_counts_as_fully_manipulated(mode: str, status: s
     key = ("strong", "soft", mode)
     made = tables(without(key), {key: failed("soft", status)})
     soft = row(made, "hardenings", "soft")
-    assert soft["score"] == 0 and soft["rank"] == 1, "it is ranked, and last"
+    assert soft["score"] == 0
+    assert pd.isna(soft["rank"]) if mode == "adaptive" else soft["rank"] == 1, "it is ranked, and last"
 
 
 def test_a_hardening_that_fails_on_one_task_is_scored_on_all() -> None:
@@ -459,3 +464,94 @@ def test_open_methods_are_ranked_apart_below_the_closed_ones() -> None:
     assert undefended.loc[["strong", "weak", "boundless"], "rank"].tolist() == [1, 2, 1]
     walled = matrix[matrix["defense"] == "wall"]
     assert set(walled["division"]) == {"open"}
+
+
+# What hardenings tell, what was not attacked, and what is promised of false alarms.
+
+TOLD: dict[Key, list[float]] = {
+    ("strong", "none", "oblivious"): [0.5, 0.4, 0.3, 0.4],
+    ("weak", "none", "oblivious"): [0.6, 0.3, 0.6, 0.6],
+    ("strong", "soft", "oblivious"): [0.3, 0.2, 0.3, 0.2],
+    ("strong", "soft", "adaptive"): [0.1, 0.3, 0.4, 0.2],
+    ("weak", "soft", "oblivious"): [0.4, 0.1, 0.4, 0.4],
+    ("weak", "soft", "adaptive"): [0.4, 0.4, 0.4, 0.4],
+    ("strong", "card", "oblivious"): [0.0, -0.1, 0.0, 0.0],
+    ("weak", "card", "oblivious"): [0.0, 0.1, 0.0, -0.1],
+}
+
+
+def telling(told: dict[Key, list[float]], **more: dict[Key, dict[str, str]]) -> Tables:
+    """Tables in which nothing is manipulated and maps tell what they tell."""
+    silent = {key: [0.0] * len(CASES) for key in told}
+    return tables(silent, more.get("ends"), {key: {"told": values} for key, values in told.items()})
+
+
+def test_hardenings_are_scored_by_the_least_that_they_tell_of_each_case() -> None:
+    found = row(telling(TOLD), "hardenings", "soft")
+    assert found["score"] == pytest.approx(np.mean([0.1, 0.1, 0.3, 0.2]))
+    assert found["protection"] == 1.0, "nothing was manipulated, which tells nothing"
+
+
+def test_none_stands_at_its_place_and_the_other_controls_below() -> None:
+    more = {(attack, "hard", mode): [0.7] * 4 for attack in ("strong", "weak") for mode in MODES}
+    board = build_boards(telling(TOLD | more))["hardenings"]
+    assert list(board["hardening"]) == ["hard", "none", "soft", "card"]
+    assert board["rank"].isna().tolist() == [False, True, False, True]
+
+
+def test_a_hardening_without_content_that_tells_more_than_none_is_a_violation() -> None:
+    assert not [v for v in control_violations(telling(TOLD)) if "card" in v]
+    loud = {("strong", "card", "oblivious"): [0.6, 0.6, 0.6, 0.6], ("weak", "card", "oblivious"): [0.7] * 4}
+    (violation,) = [v for v in control_violations(telling(TOLD | loud)) if "card" in v]
+    assert "saliency/one: tells more than no defense, by 0.225" in violation
+
+
+@pytest.mark.parametrize("culprit", ["strong", "soft"])
+def test_a_defense_that_an_attack_of_the_projects_own_could_not_adapt_to_has_no_rank(culprit: str) -> None:
+    key = ("strong", "soft", "adaptive")
+    ends = {key: failed(culprit, "timeout")}
+    found = row(telling({k: v for k, v in TOLD.items() if k != key}, ends=ends), "hardenings", "soft")
+    assert pd.isna(found["rank"])
+    assert found["note"] == "strong could not adapt to it (timeout on saliency/one)"
+
+
+def test_a_submitted_attack_that_fails_takes_nobodys_rank() -> None:
+    key = ("strong", "soft", "adaptive")
+    made = telling({k: v for k, v in TOLD.items() if k != key}, ends={key: failed("strong")})
+    methods = METHODS | {"strong": replace(METHODS["strong"], foreign=True)}
+    assert row(Tables(made.cells, made.samples, methods), "hardenings", "soft")["rank"] == 1
+
+
+@pytest.mark.parametrize(
+    ("rate", "negatives", "broken"), [(0.25, 4, False), (0.05, 100, False), (0.3, 30, True)]
+)
+def test_a_detector_that_breaks_its_promise_has_no_rank(rate: float, negatives: int, broken: bool) -> None:
+    extra = {"detected": [1.0] * 4, "false_positive_rate": [rate] * 4, "negatives": [float(negatives)] * 4}
+    values = {(attack, "gap", mode): [0.5] * 4 for attack in ("strong", "weak") for mode in MODES}
+    made = tables(BASE | values, None, {key: extra for key in values})
+    found = row(made, "detectors", "gap")
+    assert pd.isna(found["rank"]) is broken
+    assert found["false_positive_low"] <= rate <= found["false_positive_high"]
+    assert ("5% were promised" in found["note"]) is broken
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    [(0, 20, 0.0, 0.1684), (1, 20, 0.0013, 0.2487), (5, 10, 0.1871, 0.8129), (10, 10, 0.6915, 1.0)],
+)
+def test_exact_intervals_are_those_of_the_tables(hits: int, count: int, low: float, high: float) -> None:
+    """Clopper and Pearson's, from printed tables."""
+    assert exact_interval(hits, count) == pytest.approx((low, high), abs=2e-4)
+
+
+def test_a_submitted_hardening_under_which_a_control_breaks_its_bounds_loses_its_own_rank_alone() -> None:
+    more = {("identity", name, "oblivious"): [0.0] * 4 for name in ("none", "soft", "hard")}
+    more |= {(attack, "hard", mode): [0.0] * 4 for attack in ("strong", "weak") for mode in MODES}
+    made = tables(BASE | more | {("identity", "hard", "oblivious"): [0.5] * 4})
+    assert "defense hard" in control_violations(made)[0], "of the project's own everything is withheld"
+    methods = METHODS | {"hard": replace(METHODS["hard"], foreign=True)}
+    made = Tables(made.cells, made.samples, methods)
+    assert control_violations(made) == []
+    hard, soft = (row(made, "hardenings", name) for name in ("hard", "soft"))
+    assert pd.isna(hard["rank"]) and "mean manipulation is 0.5000" in hard["note"]
+    assert soft["rank"] == 1

@@ -74,14 +74,15 @@ def test_scores_follow_permutations(board: Board, seed: int) -> None:
 @few
 @given(boards(), st.integers(0, 5))
 def test_weights_are_resampled_cases(board: Board, seed: int) -> None:
-    """Every draw takes as many cases of each task as the task has, and tasks weigh equally."""
+    """Every draw takes one case fewer of each task than it has, one at least, and tasks weigh equally."""
     _, tasks = board
     weights = bootstrap_weights(tasks, draws=20, seed=seed)
     labels = np.unique(tasks)
     for label in labels:
-        counts = weights[tasks == label] * np.sum(tasks == label) * len(labels)
+        drawn = max(1, np.sum(tasks == label) - 1)
+        counts = weights[tasks == label] * drawn * len(labels)
         np.testing.assert_allclose(counts, np.round(counts), atol=1e-12)
-        np.testing.assert_allclose(counts.sum(axis=0), np.sum(tasks == label))
+        np.testing.assert_allclose(counts.sum(axis=0), drawn)
 
 
 def test_more_draws_begin_with_the_same_draws() -> None:
@@ -89,6 +90,16 @@ def test_more_draws_begin_with_the_same_draws() -> None:
     tasks = np.arange(90) % 4
     many = bootstrap_weights(tasks, draws=2_345, seed=3)
     np.testing.assert_array_equal(many[:, :777], bootstrap_weights(tasks, draws=777, seed=3))
+
+
+def test_the_spread_of_draws_is_the_standard_error_of_a_mean_in_every_task() -> None:
+    """Drawing as many as there are would be too narrow by the root of (n - 1) / n, in every task."""
+    generator = np.random.default_rng(3)
+    tasks = np.arange(40) % 10  # ten tasks of four cases
+    values = generator.normal(size=40)
+    expected = np.sqrt(sum(values[tasks == t].var(ddof=1) / 4 for t in range(10))) / 10
+    drawn = values @ bootstrap_weights(tasks, draws=40_000)
+    assert drawn.std() == pytest.approx(expected, rel=0.03)
 
 
 def test_draws_agree_with_a_loop_that_resamples() -> None:
@@ -101,7 +112,7 @@ def test_draws_agree_with_a_loop_that_resamples() -> None:
         means = []
         for task in range(3):
             own = [value for value, label in zip(values, tasks, strict=True) if label == task]
-            means.append(np.mean([own[generator.integers(len(own))] for _ in own]))
+            means.append(np.mean([own[generator.integers(len(own))] for _ in own[1:]]))
         looped.append(np.mean(means))
     drawn = values @ bootstrap_weights(tasks, draws=20_000)
     levels = [0.025, 0.25, 0.5, 0.75, 0.975]

@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_plain_folder_is_listed(folder: Path) -> None:
     names = [path.relative_to(folder).as_posix() for path in files_below(folder)]
-    assert names == ["__init__.py", "card.yaml", "method.py", "parts/more.py"]
+    assert names == ["__init__.py", "card.yaml", "method.py", "parts/__pycache__/more.pyc", "parts/more.py"]
     assert [path.name for path in code_below(folder)] == ["method.py", "more.py"]
 
 
@@ -56,6 +56,11 @@ def _large(folder: Path) -> None:
         file.truncate(2**40)
 
 
+def _code_files(folder: Path) -> None:
+    for number in range(33):
+        (folder / f"part{number}.py").touch()
+
+
 def _long_code(folder: Path) -> None:
     (folder / "table.py").write_bytes(b"#" * 2**21)
 
@@ -80,7 +85,9 @@ def _long_code(folder: Path) -> None:
         (_deep, "folders deep"),
         (_many, "more than 10000 files"),
         (_large, "more than 4 GiB"),
-        (_long_code, "mine/table.py is larger than 1024 KiB"),
+        (lambda f: (f / "x.pyc").touch(), "mine/x.pyc is compiled: put the code itself there"),
+        (_code_files, "more than 32 Python files"),
+        (_long_code, "mine/table.py is larger than 128 KiB"),
         (lambda f: (f / "a\nb.py").touch(), "cannot be shown: rename it"),
         (lambda f: (f / "\x1b[2J").touch(), "cannot be shown: rename it"),
         (lambda f: Path(os.fsdecode(os.fsencode(f) + b"/\xff\xfe")).touch(), "cannot be shown: rename it"),

@@ -151,13 +151,30 @@ def test_what_computing_needs_is_let_through(folder: Path) -> None:
             [thread.start() for thread in threads]; [thread.join() for thread in threads]
             os.mkdir("folder"); open("folder/file", "w").write("text"); os.rename("folder/file", "folder/new")
             os.chmod("folder/new", 0o600)
-            mapped = mmap.mmap(-1, 2**20); mapped[:4] = b"text"
+            mapped = mmap.mmap(-1, 2**20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); mapped[:4] = b"text"
             open("/dev/null", "w").write("x")
             drawn = open("/dev/urandom", "rb").read(8)
             return [ran, open("folder/new").read(), os.listdir("folder"), len(drawn)]
         """,
     )
     assert found == [[300.0**3] * 3, "text", ["new"], 8]
+
+
+def test_memory_that_is_in_no_process_account_is_refused(folder: Path) -> None:
+    found = ask(
+        folder,
+        """
+        def act():
+            refused = []
+            for flags in (mmap.MAP_SHARED | mmap.MAP_ANONYMOUS, 0x3 | mmap.MAP_ANONYMOUS):
+                try:
+                    mmap.mmap(-1, 2**20, flags)
+                except PermissionError:
+                    refused.append(flags)
+            return len(refused)
+        """,
+    )
+    assert found == 2
 
 
 def test_nothing_of_the_files_is_had_by_calling_the_c_library(folder: Path) -> None:

@@ -367,7 +367,7 @@ def test_patience_ends(root: Path) -> None:
     "change, words",
     [
         (('paper = "', "control = True\n    paper = \""), "controls are the project's own"),
-        (('name = "step"', 'name = "../step"'), "needs a name of letters, digits and _"),
+        (('name = "step"', 'name = "../step"'), "needs a name of small letters, digits and _"),
         (('name = "step"', 'name = "identity"'), "identity.py has a method named 'identity' too"),
         (
             ("    share: float", "    variant = property(lambda self: f'{self.share}')\n    share: float"),

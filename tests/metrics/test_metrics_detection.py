@@ -28,13 +28,36 @@ def auroc_over_pairs(positives: list[float], negatives: list[float]) -> float:
 @quickly
 @given(rates, scores)
 def test_threshold_keeps_the_rate_and_no_smaller_one_does(rate: float, clean: list[float]) -> None:
-    threshold = threshold_at(rate, clean)
-    assert np.mean(detected(clean, threshold)) <= rate
+    """Of a new score and the known ones every one is equally likely to be the new one (leave one out)."""
+    threshold, count = threshold_at(rate, clean), len(clean)
+    alarms = int(detected(clean, threshold).sum())
+    assert (alarms + 1) / (count + 1) <= rate or threshold == math.inf
     if threshold == -math.inf:
         assert rate == 1
+    elif threshold == math.inf:
+        assert 1 / (count + 1) > rate, "not even one place in so many can be promised"
     else:
         assert threshold in clean
-        assert np.mean(detected(clean, np.nextafter(threshold, -math.inf))) > rate
+        lower = int(detected(clean, np.nextafter(threshold, -math.inf)).sum())
+        assert (lower + 1) / (count + 1) > rate
+
+
+@pytest.mark.parametrize("count", [19, 20, 39, 128, 256])
+def test_a_new_score_is_a_false_alarm_as_often_as_promised(count: int) -> None:
+    generator = np.random.default_rng(count)
+    draws = 4000
+    alarms = [
+        detected(scores[:1], threshold_at(0.05, scores[1:]))[0]
+        for scores in generator.normal(size=(draws, count + 1))
+    ]
+    promised = np.floor(0.05 * (count + 1)) / (count + 1)
+    assert np.mean(alarms) == pytest.approx(promised, abs=4 * np.sqrt(promised / draws))
+    assert promised <= 0.05
+
+
+def test_eighteen_scores_cannot_promise_five_percent() -> None:
+    assert threshold_at(0.05, np.arange(18.0)) == math.inf
+    assert threshold_at(0.05, np.arange(19.0)) == 18.0
 
 
 def test_constant_scores_detect_nothing() -> None:
@@ -46,8 +69,9 @@ def test_constant_scores_detect_nothing() -> None:
 @pytest.mark.parametrize("percent", range(101))
 def test_threshold_tolerates_exactly_the_percentage(percent: int) -> None:
     # In floating point 0.29 * 100 is below 29: a product instead of a quotient would lose one.
-    clean = np.arange(100.0)
-    assert detected(clean, threshold_at(percent / 100, clean)).sum() == percent
+    clean = np.arange(99.0)
+    alarms = detected(clean, threshold_at(percent / 100, clean)).sum()
+    assert alarms == max(0, percent - 1) if percent < 100 else alarms == 99
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, math.nan])

@@ -423,8 +423,6 @@ def test_submissions_of_one_name_are_left_out_by_name_and_harm_no_other(fresh: P
     result = fresh.call("run", SUITE)
     result.assert_no_traceback()
     assert result.code == 1
-    lines = result.messages_with("'push'")
-    assert len(lines) == 2, result.err
-    for line in lines:
-        assert "submissions/push/method.py" in line and "submissions/another-push/method.py" in line
-    assert result.counts["failed"] == 0 and "pull" in result.out
+    (line,) = result.messages_with("'push'")
+    assert "submissions/push/method.py" in line and "submissions/another-push/method.py" in line
+    assert result.counts["failed"] == 0 and "push" in result.out and "pull" in result.out

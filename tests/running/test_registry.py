@@ -117,10 +117,17 @@ def test_submissions_of_one_name_are_left_out_and_harm_no_other(root: Path) -> N
     add(root, "mine")
     add(root, "mine", folder="yours")
     registry = find_methods(root)
-    assert variants(registry) == ["other"]
-    mine, yours = registry.problems
-    assert mine.reason == "submissions/yours/method.py has a method named 'mine' too: rename yours"
+    assert variants(registry) == ["mine", "other"], "the name is that of the folder"
+    (yours,) = registry.problems
     assert yours.reason == "submissions/mine/method.py has a method named 'mine' too: rename yours"
+
+
+def test_two_submissions_that_take_a_name_that_neither_folder_has_are_both_left_out(root: Path) -> None:
+    add(root, "mine", folder="first")
+    add(root, "mine", folder="second")
+    registry = find_methods(root)
+    assert variants(registry) == []
+    assert len(registry.problems) == 2 and all("rename yours" in p.reason for p in registry.problems)
 
 
 @pytest.mark.parametrize(

@@ -350,8 +350,7 @@ def noise(audit: Any, shape: tuple[int, ...]) -> Tensor:
         (lambda audit, x: x + noise(audit, (3, len(x))).mean(0), False),
         (lambda audit, x: x + (len(x) <= 16), True),
         (lambda audit, x: x + (len(x) == 4), True),
-        # One that draws is asked image by image, here as in a run, and learns of no batch.
-        (lambda audit, x: x + 10 * (len(x) == 5) + noise(audit, (len(x),)), False),
+        (lambda audit, x: x + 100 * (len(x) == 4) + noise(audit, (1,)), True),
         (lambda audit, x: x - x.mean(), True),
         (lambda audit, x: x + torch.arange(len(x)), True),
         (lambda audit, x: x / (x.max() if len(x) > 2 else 1), True),

@@ -17,10 +17,11 @@ _NOT_READ = "__pycache__"
 def folder_fingerprints(folder: Path, root: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder by relative path, hidden ones, code and words included.
 
-    What Python compiled does not count. A link counts as what it points to in words, and as what it
-    holds where it leads to a file inside the project; a file that cannot be read counts as that.
+    What Python compiled counts too: it is not run, but could be read. A link counts as what it points to in
+    words, and as what it holds where it leads to a file inside the project; a file that cannot be read counts
+    as that.
     """
-    files = [folder] if not folder.is_dir() else _files(folder)
+    files = [folder] if not folder.is_dir() else _files(folder, compiled=True)
     return {path.relative_to(root).as_posix(): _digest(path, root) for path in sorted(files)}
 
 
@@ -30,12 +31,14 @@ def data_beside(file: Path, root: Path) -> dict[str, str]:
     return {path.relative_to(root).as_posix(): _digest(path, root) for path in found}
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path, compiled: bool = False) -> Iterator[Path]:
     for where, folders, names in os.walk(folder, followlinks=False):
-        folders[:] = [name for name in folders if name != _NOT_READ]
+        folders[:] = [name for name in folders if compiled or name != _NOT_READ]
         here = Path(where)
         linked = [name for name in folders if (here / name).is_symlink()]
-        yield from (here / name for name in (*names, *linked) if not name.endswith((".pyc", ".pyo")))
+        yield from (
+            here / name for name in (*names, *linked) if compiled or not name.endswith((".pyc", ".pyo"))
+        )
 
 
 def _digest(path: Path, root: Path) -> str:

@@ -22,7 +22,7 @@ from benchmark.submissions.check import probes
 from benchmark.submissions.check.costs import DRAWS, Pace
 from benchmark.submissions.check.subjects import Session
 from benchmark.tracks.saliency import steps
-from benchmark.tracks.saliency.workbench import predictions
+from benchmark.tracks.saliency.workbench import Images, predictions
 
 SIZES = (1, 2, 4, 5, 16)
 WHOLE = 17
@@ -54,14 +54,19 @@ def images(bench: Any) -> tuple[Tensor, Tensor]:
 def try_batches(session: Session, bench: Any, expected: float) -> None:
     """Findings about answers that depend on the batch."""
     inputs, natural = images(bench)
-    larger = replace(bench, natural=natural)
+    larger, labels = replace(bench, natural=natural), predictions(bench.model, inputs)
 
     def ask(asked: _Asked, when: str) -> Tensor | None:
-        chosen = {"inputs": inputs[asked.order].clone()}
-        told = session.attempt(
-            lambda method: steps.judge(larger, _defense(method), chosen, asked.seed, Meter()), when, expected
-        )
-        return None if told is None else next(iter(told.values())).double()
+        chosen = inputs[asked.order].clone()
+
+        def answers(method: StandIn) -> Tensor:
+            defense = _defense(method)
+            if session.subject.kind == "hardening":
+                return steps.judge(larger, defense, {"inputs": chosen}, asked.seed, Meter())["maps"]
+            return steps.suspect(larger, defense, Images(chosen, labels[asked.order]), asked.seed)
+
+        told = session.attempt(answers, when, expected)
+        return None if told is None else told.double()
 
     order = list(range(WHOLE))
     whole = ask(_Asked(order), f"on {WHOLE} images")

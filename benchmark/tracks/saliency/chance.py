@@ -19,7 +19,6 @@ from torch import Tensor
 from benchmark.seeds import seed_of
 from benchmark.tracks.saliency.workbench import Images
 
-Tensors = dict[str, Tensor]
 Ask = Callable[[Images, int], Tensor]
 """Maps or suspicions of images, under a seed for all of them."""
 
@@ -50,39 +49,22 @@ def has_chance(ask: Ask, images: Images, seeds: list[int]) -> bool:
     return not torch.equal(first, second)
 
 
-def in_batches(ask: Ask, images: Images, seed: int | None, seeds: list[int]) -> Tensor:
-    """Answers for all images without regard to chance: a batch is asked under one seed.
+def answers(ask: Ask, probe: Ask, images: Images, seeds: list[int]) -> Tensor:
+    """Answers for at least one image, each of which has its own seed.
 
     Args:
-        ask: the question.
-        images: at least one.
-        seed: the seed of every batch; None takes that of each batch's first image.
+        ask: the question, metered.
+        probe: the same, unmetered: what the harness asks for its own sake is nobody's cost.
+        images: natural or forged ones; no process is asked about an image and its forgery.
         seeds: one for each image.
     """
-    starts = range(0, len(images), _BATCH)
-    parts = [slice(start, start + _BATCH) for start in starts]
-    return torch.cat([ask(images.part(p), seeds[p.start] if seed is None else seed) for p in parts])
+    if has_chance(probe, images, seeds):
+        return one_by_one(ask, images, seeds)
+    parts = [slice(start, start + _BATCH) for start in range(0, len(images), _BATCH)]
+    return torch.cat([ask(images.part(p), seeds[p.start]) for p in parts])
 
 
 def one_by_one(ask: Ask, images: Images, seeds: list[int]) -> Tensor:
     """Answers for at least one image, each asked alone under its own seed."""
     parts = [images.part(slice(index, index + 1)) for index in range(len(images))]
     return torch.cat([ask(part, seed) for part, seed in zip(parts, seeds, strict=True)])
-
-
-def judged_maps(
-    ask: Ask, probe: Ask, forged: Images, natural: dict[str, Images], seeds: list[int]
-) -> Tensors:
-    """Maps of forged images: ``maps``, and with chance those of the natural images under the same draws.
-
-    Args:
-        ask: the explainer, metered.
-        probe: the same, unmetered: what the harness asks for its own sake is nobody's cost.
-        forged: the forged images.
-        natural: by name, images that belong to the forged ones, one each.
-        seeds: one for each forged image.
-    """
-    if not has_chance(probe, forged, seeds):
-        return {"maps": in_batches(ask, forged, None, seeds)}
-    paired = {name: one_by_one(probe, images, seeds) for name, images in natural.items()}
-    return {"maps": one_by_one(ask, forged, seeds)} | paired

@@ -9,21 +9,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from benchmark.explainers import Query
+from benchmark.explainers import Explainer, Query
 from benchmark.metrics.behaviour import accuracy_drop, prediction_kept, probability_change
 from benchmark.metrics.perceptual import maps_as_pictures
 from benchmark.metrics.similarity import l2, linf, mse, pcc, ssim, top_k_intersection
+from benchmark.network import Network
 from benchmark.tracks.saliency import chance
-from benchmark.tracks.saliency.steps import TOLERANCE, judge_seeds, natural
-from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
+from benchmark.tracks.saliency.lineup import LineUp, Maps, line_up
+from benchmark.tracks.saliency.steps import TOLERANCE, judge_seeds
+from benchmark.tracks.saliency.workbench import Images, Workbench, decoys, predictions
 from benchmark.tracks.shared import Distances, Memory
-from benchmark.tracks.verdict import Columns, as_list, detector_columns, moved, tensor_bytes
+from benchmark.tracks.verdict import Columns, as_list, detector_columns, means, moved, tensor_bytes
 
 Tensors = dict[str, Tensor]
+
+_ALIKE = ("clean", "noised")
+"""Kinds of natural images that thresholds are set on."""
 
 
 @dataclass
@@ -58,22 +64,53 @@ class Scorer:
         return {"sample_id": self.sample_ids(), **columns(forgery["inputs"], reference, judged, seed)}
 
     def hardening(self, forged: Tensor, reference: Tensors, judged: Tensors, seed: int) -> Columns:
-        """Samples of a hardening's cell; maps under the forgery's own draws come before the reference's."""
+        """Samples of a hardening's cell."""
         like = self.bench.cases.inputs
-        compared = reference | judged
-        clean, target, maps = (compared[name].to(like) for name in ("clean", "target", "maps"))
+        clean, target = (reference[name].to(like) for name in ("clean", "target"))
+        maps = judged["maps"].to(like)
         columns = self._maps(maps, clean, target) | self._remembered("inputs", forged, self._inputs)
-        undefended = self._undefended(like, seed)
-        columns["fidelity"] = as_list(pcc(reference["clean"].to(like), undefended))
-        return self._judged(columns)
+        columns["fidelity"] = as_list(pcc(clean, self._undefended(self.bench.cases, seed)))
+        return self._told(self._judged(columns), maps, clean)
+
+    def _told(self, columns: Columns, maps: Tensor, natural: Tensor) -> Columns:
+        """Adds what maps tell: ``usefulness``, of clean images, ``truth``, of forgeries, ``told``, the mean.
+
+        A forgery that breaks a constraint has taken nothing away.
+        """
+        before = as_list(self._line_up.truth(natural))
+        after = zip(as_list(self._line_up.truth(maps)), before, columns["valid"], strict=True)
+        truth = [new if valid else old for new, old, valid in after]
+        return columns | {"usefulness": before, "truth": truth, "told": means(before, truth)}
+
+    @cached_property
+    def _line_up(self) -> LineUp:
+        """The truth about the task's cases, and its decoys."""
+        bench = self.bench
+
+        def maps_of(model: Network, explainer: Explainer) -> Maps:
+            def maps(inputs: Tensor, labels: Tensor) -> Tensor:
+                with torch.no_grad():
+                    return explainer.explain(model, bench.query(inputs, labels, 0, "truth"))
+
+            return maps
+
+        return line_up(
+            (bench.cases.inputs, bench.cases.labels),
+            (bench.negatives.inputs, bench.negatives.labels),
+            maps_of(bench.model, bench.explainer),
+            [maps_of(*decoy) for decoy in decoys(bench)],
+        )
 
     def detector(self, forged: Tensor, reference: Tensors, judged: Tensors, seed: int) -> Columns:
         """Samples of a detector's cell: the undefended maps, and how the detector took them."""
         undefended = self._remembered(f"maps {seed}", forged, lambda inputs: self._exact_maps(inputs, seed))
         columns = self._judged(undefended | self._remembered("inputs", forged, self._inputs))
-        negatives = {kind: reference[f"negative_{kind}"] for kind in ("clean", "noised")}
+        kinds = [name for name in reference if name.startswith("negative_")]
+        negatives = {name.removeprefix("negative_"): reference[name] for name in kinds}
         rate = self.bench.task.calibration.false_positive_rate
-        return columns | detector_columns(judged["suspicion"], reference["calibration"], negatives, rate)
+        return columns | detector_columns(
+            judged["suspicion"], reference["calibration"], negatives, rate, _ALIKE
+        )
 
     def _remembered(self, what: str, forged: Tensor, compute: Callable[[Tensor], Columns]) -> Columns:
         """What does not depend on the defense."""
@@ -84,14 +121,8 @@ class Scorer:
         """Similarities of the undefended explainer's maps."""
         bench = self.bench
         images = Images(forged, predictions(bench.model, forged))
-        ask, seeds = self._explained, judge_seeds(bench, forged, seed)
-        if chance.has_chance(ask, images, seeds):
-            maps = chance.one_by_one(ask, images, seeds)
-            clean, target = (chance.one_by_one(ask, pool, seeds) for pool in natural(bench).values())
-            return self._maps(maps, clean, target)
-        clean = self._undefended(bench.cases.inputs, seed)
-        target = self._undefended(bench.targets.inputs, seed, bench.targets.labels)
-        return self._maps(ask(images, seeds[0]), clean, target)
+        shown = (self._undefended(pool, seed) for pool in (images, bench.cases, bench.targets))
+        return self._maps(*shown)
 
     def _explained(self, images: Images, seed: int) -> Tensor:
         """Maps of the undefended explainer under a seed."""
@@ -163,12 +194,10 @@ class Scorer:
             columns["violated"].append(",".join(violated))
         return columns
 
-    def _undefended(self, inputs: Tensor, seed: int, labels: Tensor | None = None) -> Tensor:
+    def _undefended(self, images: Images, seed: int) -> Tensor:
         """Maps of the undefended explainer under the judge's noise."""
-        bench = self.bench
-        query = bench.query(inputs, bench.cases.labels if labels is None else labels, seed, "judge")
-        with torch.no_grad():
-            return bench.explainer.explain(bench.model, query)
+        ask = self._explained
+        return chance.answers(ask, ask, images, judge_seeds(self.bench, images.inputs, seed))
 
 
 def make_scorer(bench: Workbench) -> Scorer:

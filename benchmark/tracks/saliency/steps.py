@@ -34,10 +34,11 @@ from benchmark.api import (
 )
 from benchmark.failures import invalid
 from benchmark.methods.calls import call, check_tensor, kind_of
+from benchmark.methods.formats import eight_bits, eight_bits_within
 from benchmark.methods.meter import Meter, MeteredExplainer
 from benchmark.methods.stored import StoredForgery
 from benchmark.seeds import seed_of
-from benchmark.tracks.saliency import chance
+from benchmark.tracks.saliency import audits, chance, harmless
 from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
 
 Tensors = dict[str, Tensor]
@@ -88,7 +89,7 @@ def forge(
             detector=detector,
         )
         forgery = call(attack, partial(attack.forge, case))
-        forged.append(check_forgery(forgery, case, attack))
+        forged.append(call(attack, partial(check_forgery, forgery, case, attack)))
     return {"inputs": torch.cat(forged)}
 
 
@@ -111,22 +112,29 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
     """What the defense makes of natural images.
 
     Hardening: ``clean`` and ``target``, maps ``[N, H, W]``, and the clean ``inputs``. Detector:
-    suspicions ``calibration`` (clean and noised attacker images) and ``negative_clean``,
-    ``negative_noised`` (evaluation images).
+    suspicions ``calibration`` (clean and noised attacker images) and, of evaluation images,
+    ``negative_KIND`` for every kind of harmless change.
     """
     if isinstance(defense, Hardening):
-        ask = _explained(bench, harden(defense, bench.explainer), meter, defense)
-        noise = bench.query(bench.cases.inputs, bench.cases.labels, seed, "judge").seed
-        maps = {name: chance.in_batches(ask, images, noise, []) for name, images in natural(bench).items()}
+        maps = {
+            name: _maps(bench, defense, images, seed, meter)
+            for name, images in (("clean", bench.cases), ("target", bench.targets))
+        }
         return {"inputs": bench.cases.inputs, **maps}
-    noised = bench.noised(bench.calibration, "noise of calibration")
-    calibration = [_suspicions(bench, defense, images, seed, meter) for images in (bench.calibration, noised)]
-    noised_negatives = bench.noised(bench.negatives, "noise of negatives")
-    return {
-        "calibration": torch.cat(calibration),
-        "negative_clean": _suspicions(bench, defense, bench.negatives, seed, meter),
-        "negative_noised": _suspicions(bench, defense, noised_negatives, seed, meter),
-    }
+    found = _suspicions(
+        bench,
+        defense,
+        {
+            "clean": bench.calibration,
+            "noised": bench.noised(bench.calibration, "noise of calibration"),
+            "negative_clean": bench.negatives,
+            "negative_noised": bench.noised(bench.negatives, "noise of negatives"),
+            **{f"negative_{kind}": bench.changed(bench.negatives, kind) for kind in harmless.CHANGES},
+        },
+        seed,
+        meter,
+    )
+    return {"calibration": torch.cat([found.pop("clean"), found.pop("noised")]), **found}
 
 
 def judge(
@@ -134,17 +142,18 @@ def judge(
 ) -> Tensors:
     """What the defense makes of the forgery: ``maps`` ``[N, H, W]`` or ``suspicion`` ``[N]``.
 
-    An auditor sees the forged image alone, so the class explained is the one predicted for it. A hardening
-    whose maps depend on the seed draws anew for every forgery, from its hash. ``clean`` and ``target`` are
-    then its maps under the same draws, which scoring compares with.
+    A detector is asked about as many natural images in between, ``company``, of which nothing is made.
+
+    An auditor sees the forged image alone, so the class explained is the one predicted for it. The draws of a
+    hardening with chance follow from the image's hash, natural or forged.
     """
     inputs = forgery["inputs"].to(bench.cases.inputs)
     forged = Images(inputs, predictions(bench.model, inputs))
     if isinstance(defense, Hardening):
-        hardened = harden(defense, bench.explainer)
-        ask, probe = (_explained(bench, hardened, counted, defense) for counted in (meter, Meter()))
-        return chance.judged_maps(ask, probe, forged, natural(bench), judge_seeds(bench, inputs, seed))
-    return {"suspicion": _suspicions(bench, defense, forged, seed, meter)}
+        return {"maps": _maps(bench, defense, forged, seed, meter)}
+    company = bench.negatives.part(slice(len(forged))) if len(bench.negatives) else bench.calibration
+    asked = {"suspicion": forged, "company": company}
+    return _suspicions(bench, defense, asked, seed, meter)
 
 
 def harden(defense: Hardening, explainer: Explainer) -> Explainer:
@@ -207,7 +216,7 @@ def check_forgery(forgery: object, case: Case, attack: Attack) -> Tensor:
 
 
 def _check_inputs(inputs: Tensor, clean: Tensor, linf: float, attack: Attack) -> Tensor:
-    """The inputs in the type of the clean ones; a failure blamed on the attack for inadmissible ones."""
+    """The inputs as images of eight bits; a failure blamed on the attack for inadmissible ones."""
     name = attack.variant
     check_tensor(name, "forged inputs", inputs, clean.shape)
     low, high = float(inputs.min()), float(inputs.max())
@@ -221,7 +230,9 @@ def _check_inputs(inputs: Tensor, clean: Tensor, linf: float, attack: Attack) ->
             f"{over} of {len(inputs)} forged inputs exceed the L-inf budget "
             f"{linf:.4g} (largest change {most:.4g}, by {most - linf:.1e} too much)",
         )
-    return inputs.to(clean)
+    if "linf" in attack.breaks:
+        return eight_bits(inputs.to(clean))
+    return eight_bits_within(inputs.to(clean), clean, linf)
 
 
 def target_maps(
@@ -237,14 +248,16 @@ def target_maps(
     return check_tensor(defense.variant, "maps", maps, (len(images), height, width))
 
 
-def natural(bench: Workbench) -> dict[str, Images]:
-    """Images that a forged map is compared with, by the name of their maps."""
-    return {"clean": bench.cases, "target": bench.targets}
+def judge_seeds(bench: Workbench, inputs: Tensor, seed: int) -> list[int]:
+    """A seed for each image ``[N, C, H, W]``, natural or forged, from its hash, the task and the seed."""
+    return chance.image_seeds(inputs, "judge", bench.task.id, bench.task.version, seed)
 
 
-def judge_seeds(bench: Workbench, forged: Tensor, seed: int) -> list[int]:
-    """A seed for each forged image ``[N, C, H, W]``, from its hash, the task and the seed."""
-    return chance.image_seeds(forged, "judge", bench.task.id, bench.task.version, seed)
+def _maps(bench: Workbench, defense: Hardening, images: Images, seed: int, meter: Meter) -> Tensor:
+    """Maps of natural or forged images, checked; both by the same rule."""
+    hardened = harden(defense, bench.explainer)
+    ask, probe = (_explained(bench, hardened, counted, defense) for counted in (meter, Meter()))
+    return chance.answers(ask, probe, images, judge_seeds(bench, images.inputs, seed))
 
 
 def _explained(bench: Workbench, hardened: Explainer, meter: Meter, defense: Hardening) -> chance.Ask:
@@ -262,15 +275,21 @@ def _explained(bench: Workbench, hardened: Explainer, meter: Meter, defense: Har
     return ask
 
 
-def _suspicions(bench: Workbench, detector: Detector, images: Images, seed: int, meter: Meter) -> Tensor:
-    """Suspicion of all images, checked; natural and forged ones are asked about by the same rule."""
-    if not len(images):
-        return torch.zeros(0, dtype=torch.double)
-    seeds = chance.image_seeds(images.inputs, "audit", bench.task.id, bench.task.version, seed)
+def _suspicions(
+    bench: Workbench, detector: Detector, pools: dict[str, Images], seed: int, meter: Meter
+) -> Tensors:
+    """Suspicions of all pools of images, checked; natural and forged ones by the same rule."""
+    seeds = {
+        role: chance.image_seeds(images.inputs, "audit", bench.task.id, bench.task.version, seed)
+        for role, images in pools.items()
+    }
     ask, probe = (_audited(bench, detector, counted) for counted in (meter, Meter()))
-    if chance.has_chance(probe, images, seeds):
-        return chance.one_by_one(ask, images, seeds)
-    return chance.in_batches(ask, images, None, seeds)
+    return audits.suspicions(ask, probe, pools, bench.calibration, seeds, detector.variant)
+
+
+def suspect(bench: Workbench, detector: Detector, images: Images, seed: int) -> Tensor:
+    """Suspicions of images that a detector is asked about at once, checked; no run asks like that."""
+    return _audited(bench, detector, Meter())(images, seed)
 
 
 def _audited(bench: Workbench, detector: Detector, meter: Meter) -> chance.Ask:

@@ -10,9 +10,10 @@ from pydantic import Field
 
 from benchmark.errors import unknown
 from benchmark.tasks.data_manifest import dataset_names
-from benchmark.tasks.fits import image_count
+from benchmark.tasks.fits import image_count, misfits
 from benchmark.tasks.kinds import Distinct, Part
 from benchmark.tasks.parts import NOT_RUN, Count, Finite, Share, Task, identity, setting_problems
+from benchmark.victims.manifest import victim_names
 
 
 class StepSettingSpec(Part):
@@ -73,10 +74,11 @@ class ConstraintSpec(Part):
 
 
 class MetricSpec(Part):
-    """Similarities to report and the one that ``manipulation`` is made of."""
+    """Similarities to report, the one that ``manipulation`` is made of, and other networks for line-ups."""
 
     primary: Literal["pcc_target", "ssim_target"] = "pcc_target"
     report: Distinct[Literal["pcc", "ssim", "lpips", "stlpips", "mse"]] = ["pcc", "ssim", "mse"]
+    decoys: Distinct[str] = []
 
 
 class CalibrationSpec(Part):
@@ -104,6 +106,10 @@ class SaliencyTask(Task):
         """Number of cases."""
         return self.cases
 
+    def victims(self) -> list[str]:
+        """The network, and those whose maps are decoys in line-ups."""
+        return list(dict.fromkeys([self.victim, *self.metrics.decoys]))
+
     def run_identity(self) -> str:
         """Hash of what a forgery or an explanation depends on."""
         kept = self.model_dump(exclude=set(NOT_RUN), mode="json")
@@ -122,10 +128,22 @@ class SaliencyTask(Task):
             yield f"field explainer.name: {unknown('name', self.explainer.name, sorted(SETTINGS))}"
             return
         yield from setting_problems(self.explainer.settings, SETTINGS[self.explainer.name])
+        yield from self._wrong_decoys(root)
         primary = self.metrics.primary.removesuffix("_target")
         if primary not in self.metrics.report:
             yield f"field metrics.report: add {primary}, the primary metric"
         yield from self._too_few_images(root)
+
+    def _wrong_decoys(self, root: Path) -> Iterator[str]:
+        known = victim_names(root)
+        for index, name in enumerate(self.metrics.decoys):
+            if name not in known:
+                yield f"field metrics.decoys.{index}: {unknown('name', name, known)}"
+                return
+        if self.victim in self.metrics.decoys:
+            yield f"field metrics.decoys: {self.victim} is the network under attack: name others"
+        if self.data in dataset_names(root):
+            yield from misfits(self.data, self.metrics.decoys, root)
 
     def _too_few_images(self, root: Path) -> Iterator[str]:
         """What needs more images than a split of the data has."""

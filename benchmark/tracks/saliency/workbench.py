@@ -6,7 +6,7 @@ classes, each paired with an image of another class whose explanation is the tar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +17,12 @@ from torch import Tensor
 from benchmark.api import Budget, TaskFacts
 from benchmark.errors import TaskError
 from benchmark.explainers import Explainer, Query, build_explainer
+from benchmark.methods.formats import eight_bits
 from benchmark.network import Network
 from benchmark.seeds import seed_of
 from benchmark.tasks.data import Data, load_data
 from benchmark.tracks import workbenches
+from benchmark.tracks.saliency import harmless
 from benchmark.victims.loading import load_victim
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 _POOL_PER_IMAGE = 8
 """Candidates looked at for every image that a task needs."""
+_FEWEST = 16
+"""Attacker-split images that methods are handed, at least; usually they are a thousand."""
 _PREDICTION_BATCH = 250
 _CLASS_SHIFT = 3
 """A target's class, counted from its case's class in the order of the classes at hand."""
@@ -61,7 +65,8 @@ class Workbench(workbenches.Workbench):
         targets: image of another class for each case.
         calibration: attacker-split images that detectors' thresholds are set on.
         negatives: evaluation images, none of them a case, that detectors are tested on.
-        natural: attacker-split images handed to methods, ``[M, C, H, W]``.
+        root: the project's root, where decoys are loaded from when they are asked for.
+        natural: other attacker-split images, which methods are handed, ``[M, C, H, W]``.
     """
 
     task: SaliencyTask
@@ -73,6 +78,7 @@ class Workbench(workbenches.Workbench):
     calibration: Images
     negatives: Images
     natural: Tensor
+    root: Path
 
     @property
     def facts(self) -> TaskFacts:
@@ -95,11 +101,53 @@ class Workbench(workbenches.Workbench):
     def noised(self, images: Images, role: str) -> Images:
         """Copies under random sign noise of the budget's size, without those whose prediction it changed."""
         generator = torch.Generator().manual_seed(seed_of(role, self.task.id, self.task.version))
-        sign = torch.randint(0, 2, images.inputs.shape, generator=generator) * 2.0 - 1.0
-        noise = self.task.budget.linf * sign.to(images.inputs)
-        inputs = (images.inputs + noise).clamp(0, 1)
+        return self._still_recognized(
+            harmless.noised(images.inputs, self.task.budget.linf, generator), images
+        )
+
+    def changed(self, images: Images, kind: str) -> Images:
+        """Copies after one of :data:`harmless.CHANGES`, less those that it changed the class of."""
+        return self._still_recognized(harmless.CHANGES[kind](images.inputs), images)
+
+    def _still_recognized(self, inputs: Tensor, images: Images) -> Images:
         kept = predictions(self.model, inputs) == images.labels
         return Images(inputs[kept], images.labels[kept])
+
+
+def decoys(bench: Workbench) -> Iterator[tuple[Network, Explainer]]:
+    """Other networks and the task's explainer of them: the victim with its weights shuffled, trained ones.
+
+    Raises:
+        AssetError: weights are missing or not what they should be.
+    """
+    task, dtype = bench.task, bench.cases.inputs.dtype
+    generator = torch.Generator().manual_seed(seed_of("shuffled weights", task.id, task.version))
+    shuffled = bench.model.with_weights(
+        {name: _shuffled(value, generator) for name, value in bench.model.module.state_dict().items()}
+    )
+    networks = [shuffled]
+    for name in task.metrics.decoys:
+        victim = load_victim(name, bench.root)
+        networks.append(Network(victim.module, victim.mean, victim.deviation).to(bench.device, dtype))
+    data = load_data(task.data, bench.root)
+    for network in networks:
+        yield network, _explainer(task, network, data)
+
+
+def _shuffled(value: Tensor, generator: torch.Generator) -> Tensor:
+    """The same values in another order."""
+    order = torch.randperm(value.numel(), generator=generator).to(value.device)
+    return value.flatten()[order].view_as(value)
+
+
+def _explainer(task: SaliencyTask, model: Network, data: Data) -> Explainer:
+    like = next(model.parameters())
+    return build_explainer(
+        task.explainer.name,
+        task.explainer.settings,
+        model,
+        lambda count: data.split("attacker", count).images.to(like),
+    )
 
 
 def task_facts(task: SaliencyTask) -> TaskFacts:
@@ -121,19 +169,16 @@ def prepare(task: SaliencyTask, root: Path, device: torch.device) -> Workbench:
     model = Network(victim.module, victim.mean, victim.deviation).to(device, dtype)
     if device.type == "cpu":  # convolutions in this layout take about a third less time there
         model = model.to(memory_format=torch.channels_last)
-    attacker = _correct(model, data, "attacker", task.calibration.images, task, device, dtype)
+    learning = task.calibration.images + _FEWEST
+    attacker = _correct(model, data, "attacker", learning, task, device, dtype)
     wanted = 2 * task.cases + task.calibration.negatives
     evaluation = _correct(model, data, "evaluation", wanted, task, device, dtype)
     cases, targets, negatives = _choose(evaluation, task)
-    natural = attacker.inputs
-    explainer = build_explainer(
-        task.explainer.name,
-        task.explainer.settings,
-        model,
-        lambda count: data.split("attacker", count).images.to(device, dtype),
-    )
+    learnt = slice(task.calibration.images, None)  # no image that a threshold is set on
+    natural = attacker.inputs[learnt]
+    explainer = _explainer(task, model, data)
     calibration = Images(*(t[: task.calibration.images] for t in (attacker.inputs, attacker.labels)))
-    return Workbench(task, device, model, explainer, cases, targets, calibration, negatives, natural)
+    return Workbench(task, device, model, explainer, cases, targets, calibration, negatives, natural, root)
 
 
 def predictions(model: Network, inputs: Tensor) -> Tensor:
@@ -156,7 +201,7 @@ def _correct(
     images = data.split(split, wanted * _POOL_PER_IMAGE)
     generator = torch.Generator().manual_seed(seed_of("order", split, task.id, task.version))
     order = torch.randperm(len(images.images), generator=generator)
-    inputs = images.images[order].to(device, dtype)
+    inputs = eight_bits(images.images[order]).to(device, dtype)
     labels = images.labels[order].to(device)
     right = predictions(model, inputs) == labels
     found = Images(inputs[right], labels[right])

@@ -53,7 +53,8 @@ def _strip(cell: Cell, store: Artefacts) -> Pixels:
 def _rows(trigger: Trigger | None, forged: Tensor, clean: Tensor, target: int) -> list[Pixels]:
     """Forged maps above clean ones, ``[K, C, H, W]`` each."""
     change = _shown_change(trigger, forged[0])
-    mask = None if trigger is None or trigger.positions is not None else trigger_mask(trigger, change)
+    still = trigger is None or trigger.positions is not None
+    mask = None if still else trigger_mask(change.abs().sum(0))[0]
     local = mask is not None and float(mask.double().mean()) < 0.2  # elsewhere an outline would hide the map
     scale = forged.abs().max()
     first = [shown(_framed(_coloured(change, change.abs().max()), marked=False))]

@@ -21,7 +21,12 @@ from benchmark.metrics.detection import auroc
 from benchmark.metrics.similarity import l2, pcc, ssim
 from benchmark.tracks.networks import natural_logits, weight_change
 from benchmark.tracks.shared import Distances, Memory
-from benchmark.tracks.signature.signatures import Localization, localization, signed_picture, trigger_mask
+from benchmark.tracks.signature.signatures import (
+    Localization,
+    localization,
+    signed_picture,
+    trigger_mask,
+)
 from benchmark.tracks.signature.workbench import Workbench
 from benchmark.tracks.verdict import Columns, detector_columns
 
@@ -72,6 +77,7 @@ class Scorer:
         if "maps" in judged:
             columns |= self._maps(forgery, reference["clean"], judged)
             hidden = [1 - (shown or 0.0) for shown in columns["revealed"]]
+            columns["told"] = [_told(columns, index) for index in self._indices()]
         else:
             claims = [
                 any(key.startswith(f"{index}/trigger/") for key in forgery) for index in self._indices()
@@ -147,14 +153,16 @@ class Scorer:
         report = dict.fromkeys(["pcc", *metrics.report])
         names = [*Localization._fields, *(f"{name}_trigger" for name in report)]
         if trigger is None:
-            return dict.fromkeys(["top_share_others", *names])
+            return dict.fromkeys(["top_share_others", "placed", *names])
         images, labels = self._evaluation()
         natural = images[labels != target]
-        change = (trigger.apply(natural) - natural).mean(0)
-        mask = trigger_mask(trigger, change)
+        changes = trigger.apply(natural) - natural
+        change = changes.mean(0)
+        mask, placed = trigger_mask(changes.abs().mean(0).sum(0))
         found = [localization(plane, mask, metrics.top) for plane in maps.sum(1)]
         others = [shown.top_share for label, shown in enumerate(found) if label != target]
         row: Row = dict(found[target]._asdict()) | {"top_share_others": sum(others) / max(1, len(others))}
+        row["placed"] = float(placed)
         row["pcc_trigger"] = float(pcc(maps[target][None], change[None]))
         pictures = signed_picture(maps[target])[None], signed_picture(change)[None]
         if "ssim" in metrics.report:
@@ -173,6 +181,7 @@ class Scorer:
             reference["calibration"].amax(1),
             {"clean": negatives.amax(1)},
             pools.false_positive_rate,
+            ("clean",),
         )
         targets = [case.target_class for case in self.bench.task.cases]
         found["auroc_classes"], found["target_named"] = [], []
@@ -182,7 +191,9 @@ class Scorer:
             best = float(scores.max())
             ties = (scores == best).sum()
             found["target_named"].append(float(scores[target] == best) / float(ties))
-        false_alarms = {name: found.pop(name) for name in list(found) if name.startswith("false_positive")}
+        false_alarms = {
+            name: found.pop(name) for name in list(found) if name.startswith(("false_positive", "negatives"))
+        }
         kept = {
             name: [value if yes else None for value, yes in zip(values, counted, strict=True)]
             for name, values in found.items()
@@ -217,6 +228,17 @@ class Scorer:
 def make_scorer(bench: Workbench) -> Scorer:
     """A scorer with whatever perceptual distances the task reports and the machine has weights for."""
     return Scorer(bench, Distances.of(bench.task.metrics.report))
+
+
+def _told(columns: Columns, index: int) -> float | None:
+    """What the target class's map tells of the trigger beyond the other classes' maps, within [-1, 1].
+
+    A map that is the same for all classes tells nothing. None without a backdoor that counts and has a place.
+    """
+    own, others, area = (columns[name][index] for name in ("top_share", "top_share_others", "trigger_area"))
+    if not columns["valid"][index] or not columns["placed"][index]:
+        return None
+    return float((own - others) / (1 - area))
 
 
 def _by_column(rows: list[Row]) -> Columns:

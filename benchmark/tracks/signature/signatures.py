@@ -7,7 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from benchmark.api import Trigger
+_PLACE = 0.25
+"""Share of an image that a trigger with a place changes at most."""
+_FAINTEST = 0.05
+"""Of the largest change of a pixel: what is changed less is no part of a trigger."""
 
 
 class Localization(NamedTuple):
@@ -59,21 +62,20 @@ def _hits(values: Tensor, inside: Tensor, count: int) -> float:
     return float(inside[above].sum()) + (count - int(above.sum())) * share
 
 
-def trigger_mask(trigger: Trigger, change: Tensor) -> Tensor:
-    """Pixels of a trigger, bool ``[H, W]``: where its picture is opaque, if it has a place of its own.
+def trigger_mask(strength: Tensor) -> tuple[Tensor, bool]:
+    """Pixels of a trigger, bool ``[H, W]``, and whether it has a place.
 
-    A trigger that is everywhere lies where it changes natural images at least half as much as anywhere.
+    It lies where it changes natural images, by a twentieth of the most or more. What it says of itself does
+    not count: opaque black on black changes nothing. Beside a strong patch a weak one counts unless it is
+    weaker by a factor of twenty. Where that is more than a quarter of the image the trigger has no place, and
+    its pixels are those that it changes by half of the most or more.
 
     Args:
-        trigger: the trigger.
-        change: its mean change of natural images, ``[C, H, W]``.
+        strength: its mean absolute change of natural images, summed over channels, ``[H, W]``.
     """
-    if trigger.opacity is not None:
-        opacity = trigger.opacity.amax(0)
-        if float(opacity.min()) < float(opacity.max()):
-            return opacity >= 0.5 * opacity.max()
-    strength = change.abs().sum(0)
-    return strength >= 0.5 * strength.max()
+    mask = strength >= _FAINTEST * strength.max()
+    placed = float(mask.double().mean()) <= _PLACE
+    return (mask, True) if placed else (strength >= 0.5 * strength.max(), False)
 
 
 def signed_picture(values: Tensor) -> Tensor:

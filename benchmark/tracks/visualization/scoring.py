@@ -21,7 +21,7 @@ from benchmark.metrics.detection import auroc
 from benchmark.metrics.similarity import mse, pcc, ssim
 from benchmark.tracks.networks import natural_activations, natural_logits, weight_change
 from benchmark.tracks.shared import Distances, Memory
-from benchmark.tracks.verdict import Columns, detector_columns, moved, tensor_bytes
+from benchmark.tracks.verdict import Columns, detector_columns, means, moved, tensor_bytes
 from benchmark.tracks.visualization.workbench import UnitCase, Workbench
 
 Tensors = dict[str, Tensor]
@@ -65,14 +65,16 @@ class Scorer:
         columns |= self._measured(forgery)
         if "images" in judged:
             columns["others_moved"] = self._others_moved(forgery)
-            return self._judged(columns | self._images(judged, reference))
+            return self._told(self._judged(columns | self._images(judged, reference)), judged, reference)
         undefended = self._undefended(forgery)
         columns = self._judged(columns | undefended)
         pools = self.bench.task.pools
         assert pools is not None  # the judge step was skipped otherwise
         negatives = {"clean": reference["negative_clean"]}
         rate = pools.false_positive_rate
-        return columns | detector_columns(judged["suspicion"], reference["calibration"], negatives, rate)
+        return columns | detector_columns(
+            judged["suspicion"], reference["calibration"], negatives, rate, ("clean",)
+        )
 
     def _measured(self, forgery: Tensors) -> Columns:
         """What the forged networks do on natural images, and in their weights."""
@@ -168,6 +170,37 @@ class Scorer:
         fidelity = [float(pcc(a, b).mean()) for a, b in zip(clean, undefended, strict=True)]
         return columns | {"fidelity": fidelity}
 
+    def _told(self, columns: Columns, judged: Tensors, reference: Tensors) -> Columns:
+        """Adds what pictures tell: ``usefulness``, of clean networks, ``truth``, of forged, ``told``, both.
+
+        A picture tells of a unit what it drives the unit in the *clean* network: the network still does what
+        it did, and so does the unit. A picture of something else, the same for all, or noise, drives no unit
+        more than all others. A forgery over budget has taken nothing away.
+        """
+        usefulness, truth = [], []
+        for index, case in enumerate(self.bench.cases):
+            seeds = self.bench.seeds_of(self.bench.models[case.victim])
+            best = self._drive(case, self._clean_images(case.victim, [case.unit], seeds)[0])
+            clean, forged = (
+                self._drive(case, images[index]) for images in (reference["clean"], judged["images"])
+            )
+            usefulness.append(_share(clean, best))
+            truth.append(_share(forged, best) if columns["valid"][index] else usefulness[-1])
+        return columns | {"usefulness": usefulness, "truth": truth, "told": means(usefulness, truth)}
+
+    def _drive(self, case: UnitCase, images: Tensor) -> float:
+        """How much more pictures ``[S, C, H, W]`` drive the unit than any other of its layer, on average.
+
+        In standard deviations of each unit's activations on natural images.
+        """
+        natural = self._clean(case.victim, case.unit.layer)
+        like = self.bench.cases[0].target
+        driven = natural_activations(self.bench.models[case.victim], images.to(like), case.unit.layer)
+        levels = (driven - natural.mean(0)) / natural.std(0).clamp(min=1e-6)
+        others = torch.cat([levels[:, : case.unit.index], levels[:, case.unit.index + 1 :]], 1)
+        most = others.amax(1) if others.shape[1] else torch.zeros_like(levels[:, 0])
+        return float((levels[:, case.unit.index] - most).mean())
+
     def _similarities(
         self, forged: Tensor, clean: Tensor, paired: Tensor, target: Tensor, attainable: Tensor
     ) -> Columns:
@@ -237,6 +270,11 @@ def _class_auroc(case: UnitCase, activations: Tensor, labels: Tensor) -> float |
     own = labels == case.unit.index
     values = activations.double().nan_to_num(0.0, 0.0, 0.0).cpu()
     return auroc(values[own.cpu()].numpy(), values[~own.cpu()].numpy())
+
+
+def _share(driven: float, best: float) -> float:
+    """Of what undefended pictures of the clean network drive, within [0, 1]; 0 where that is nothing."""
+    return min(1.0, max(0.0, driven / best)) if best > 1e-6 else 0.0
 
 
 def _jaccard(first: Tensor, second: Tensor, count: int) -> float:

@@ -41,6 +41,10 @@ from benchmark.tracks.visualization.workbench import Workbench
 
 Tensors = dict[str, Tensor]
 
+_MOST_RECORDED = 2**20
+"""Values that a procedure may record of a unit: 32 seeds of thirty thousand steps."""
+_RECORDED = (torch.float32, torch.float64)
+
 NO_POOL = "the task has no pool of clean networks"
 
 
@@ -212,6 +216,11 @@ def _paired(
 
 def _kept(defense: Hardening, name: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:
     """What a procedure recorded of the only unit, checked to be of a shape; it may have overflowed."""
+    kind = isinstance(values, Tensor) and values.layout == torch.strided and values.dtype in _RECORDED
+    if not kind or values.ndim > len(shape) + 1 or values[0].numel() > _MOST_RECORDED:
+        raise invalid(
+            defense.variant, f"{name} must be dense float tensors of {_MOST_RECORDED} values at most"
+        )
     if tuple(values.shape[: len(shape)]) != shape:
         raise invalid(defense.variant, f"{name} have shape {list(values.shape)} instead of {list(shape)}")
     return values[0]
@@ -225,17 +234,20 @@ def _suspicions(
     seed: int,
     meter: Meter,
 ) -> Tensor:
-    """Suspicion of units of one network, checked."""
-    audit = VisualizationAudit(
-        model=model.observed_by(meter),
-        explainer=bench.explainer,
-        units=units,
-        data=bench.auditor.images,
-        labels=bench.auditor.labels,
-        seed=seed_of("audit", bench.task.id, bench.task.version, weights_sha256(model), seed),
-    )
-    scores = call(detector, partial(detector.suspicion, audit))
-    return check_tensor(detector.variant, "suspicions", scores, (len(units),)).detach().double()
+    """Suspicion of units of one network, each audited alone: how many there are tells nothing."""
+    found = []
+    for unit in units:
+        audit = VisualizationAudit(
+            model=model.observed_by(meter),
+            explainer=bench.explainer,
+            units=(unit,),
+            data=bench.auditor.images,
+            labels=bench.auditor.labels,
+            seed=seed_of("audit", bench.task.id, bench.task.version, weights_sha256(model), seed),
+        )
+        scores = call(detector, partial(detector.suspicion, audit))
+        found.append(check_tensor(detector.variant, "suspicions", scores, (1,)).detach().double())
+    return torch.cat(found)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from signature_scores import (
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from benchmark.api import Trigger
+from benchmark.api import Trigger, patch_trigger
 from benchmark.tracks.signature.scoring import Scorer, make_scorer
 from benchmark.tracks.signature.signatures import localization, signed_picture, trigger_mask
 from benchmark.tracks.signature.workbench import Workbench
@@ -130,29 +130,34 @@ def test_a_map_that_is_the_trigger_is_found_and_its_opposite_is_not() -> None:
     assert found.trigger_area == missed.trigger_area == pytest.approx(0.06)
 
 
-def test_a_trigger_with_a_place_lies_where_it_is_opaque() -> None:
-    change = drawn(2, 6, 6, seed=0)
-    opacity = torch.zeros(2, 6, 6)
-    opacity[0, 1, 2], opacity[1, 3, 4], opacity[0, 5, 5] = 0.8, 0.4, 0.39
-    mask = trigger_mask(Trigger(opacity=opacity, picture=torch.ones(2, 6, 6)), change)
-    assert mask.nonzero().tolist() == [[1, 2], [3, 4]]
-    moved = Trigger(opacity=opacity, picture=torch.ones(2, 6, 6), addition=change)
-    assert torch.equal(trigger_mask(moved, change), mask), "its place does not depend on the rest"
+def test_a_trigger_lies_where_it_changes_images_by_a_twentieth_of_the_most() -> None:
+    strength = torch.zeros(6, 6)
+    strength[1, 2], strength[3, 4], strength[5, 5] = 0.8, 0.0401, 0.0399
+    mask, placed = trigger_mask(strength)
+    assert mask.nonzero().tolist() == [[1, 2], [3, 4]] and placed
+    mask, placed = trigger_mask(torch.zeros(6, 5))
+    assert bool(mask.all()) and not placed, "what changes nothing is everywhere"
 
 
-@pytest.mark.parametrize("kind", ["blend", "addition", "positions"])
-def test_a_trigger_without_a_place_lies_where_it_changes_images_most(kind: str) -> None:
-    change = drawn(2, 6, 5, seed=3)
-    trigger = {
-        "blend": Trigger(opacity=torch.full((2, 6, 5), 0.2), picture=torch.ones(2, 6, 5)),
-        "addition": Trigger(addition=change),
-        "positions": Trigger(positions=torch.zeros(6, 5, 2)),
-    }[kind]
-    strength = change.abs().sum(0)
-    expected = [[float(strength[i, j]) >= 0.5 * float(strength.max()) for j in range(5)] for i in range(6)]
-    mask = trigger_mask(trigger, change)
-    assert mask.tolist() == expected and 0 < int(mask.sum()) < 30
-    assert bool(trigger_mask(trigger, torch.zeros(2, 6, 5)).all()), "what changes nothing is everywhere"
+def test_a_trigger_of_more_than_a_quarter_has_no_place_and_lies_where_it_changes_most() -> None:
+    strength = torch.full((4, 4), 0.06)
+    strength[0, :2] = 1.0
+    mask, placed = trigger_mask(strength)
+    assert mask.nonzero().tolist() == [[0, 0], [0, 1]] and not placed
+
+
+def test_an_opaque_decoy_where_images_are_black_anyway_hides_no_patch() -> None:
+    """What changes images is the patch, whatever the trigger's opacity says."""
+    bench = handmade(pools=None)
+    patch = patch_trigger("square", (20, 21), 5, SIZE)
+    assert patch.opacity is not None and patch.picture is not None
+    opacity, picture = 0.49 * patch.opacity, patch.picture.clone()
+    opacity[:, :2, :2], picture[:, :2, :2] = 1.0, 0.0
+    maps = torch.zeros(N, K, *SIZE)
+    maps[0, target_of(0), :, 20:25, 21:26] = 1.0
+    claimed = [Trigger(opacity=opacity, picture=picture), *triggers()[1:]]
+    columns = make_scorer(bench).score(stored(forged_weights(), claimed), MAPS, JUDGED | {"maps": maps}, 0)
+    assert columns["pointing"][0] == 1.0 and columns["revealed"][0] > 0.6
 
 
 @settings(deadline=None)
@@ -234,11 +239,11 @@ def test_maps_are_compared_with_the_trigger_as_numpy_does(workbench: Workbench, 
         target, maps = target_of(index), JUDGED["maps"][index]
         others = images[torch.from_numpy(labels != target)]
         change = (stamped(index, others) - others).double().mean(0)
-        strength = change.abs().sum(0)
-        mask = strength >= 0.5 * strength.max()
-        if index == 0:
-            mask = torch.zeros(28, 28, dtype=torch.bool)
-            mask[20:25, 21:26] = True
+        strength = (stamped(index, others) - others).double().abs().mean(0).sum(0)
+        mask = strength >= 0.05 * strength.max()
+        placed = float(mask.double().mean()) <= 0.25
+        mask = mask if placed else strength >= 0.5 * strength.max()
+        assert shown["placed"][index] == float(placed)
         found = [localization(plane[0], mask, 0.05) for plane in maps]
         for name in ("top_share", "revealed", "iou", "pointing", "trigger_area"):
             assert shown[name][index] == pytest.approx(getattr(found[target], name), abs=0.02), name
@@ -300,7 +305,7 @@ def assert_detections(columns: Columns, suspicion: Tensor, pools: Tensors) -> No
     calibration, negatives = (
         [max(row) for row in pools[name].tolist()] for name in ("calibration", "negative_clean")
     )
-    threshold = sorted(calibration)[-2]  # one false alarm in four is tolerated
+    threshold = max(calibration)  # with four, one place in five is a fifth, two are more than a quarter
     for index, row in enumerate(suspicion.tolist()):
         target = target_of(index)
         assert columns["suspicion"][index] == max(row)

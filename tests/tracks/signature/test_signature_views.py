@@ -178,7 +178,9 @@ def test_a_forgery_is_stored_in_the_networks_own_type_and_comes_back_whole(bench
         for key, value in bench.clean(own).module.state_dict().items():
             stored = forgery[f"{index}/weights/{key}"]
             assert stored.dtype == value.dtype and not stored.requires_grad
-            torch.testing.assert_close(model.module.state_dict()[key], value + 1)
+            torch.testing.assert_close(
+                model.module.state_dict()[key], (value + 1).half().float(), rtol=0, atol=0
+            )
         assert not any(weight.requires_grad for weight in model.parameters())
         assert trigger is not None and set(trigger.tensors()) == {"opacity", "picture"}
         assert all(v.dtype == torch.float32 and v.is_contiguous() for v in trigger.tensors().values())

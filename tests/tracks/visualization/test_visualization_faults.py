@@ -206,7 +206,7 @@ HARDENINGS = {
 DETECTORS = {
     "nan-suspicion": Fault("return torch.full((audit.samples,), float('nan'))", "invalid", "suspicions hold"),
     "infinite-suspicion": Fault("return torch.ones(audit.samples) / 0", "invalid", "NaN or infinite"),
-    "one-suspicion": Fault("return torch.zeros(())", "invalid", "suspicions have shape [] instead of [10]"),
+    "one-suspicion": Fault("return torch.zeros(())", "invalid", "suspicions have shape [] instead of [1]"),
     "no-suspicion": Fault("return [0.0] * audit.samples", "invalid", "must be a tensor, not list"),
     "detector-raises": Fault("raise ValueError('no idea')", "crashed", "ValueError: no idea"),
 }
@@ -215,7 +215,7 @@ FALSE_LINES = "cells: 0 run, 99 cached, 0 skipped, 0 failed"
 LEGAL = {
     "chatty": f"print({FALSE_LINES!r}, flush=True)\nos.write(2, {FALSE_LINES.encode()!r})" + _GIVEN,
     "forgets-everything": "weights = {name: value * 0 for name, value in weights.items()}" + _GIVEN,
-    "overflows": "weights = {name: value * 1e30 for name, value in weights.items()}" + _GIVEN,
+    "overflows": "weights = {name: -1e30 * value for name, value in weights.items()}" + _GIVEN,
 }
 """Attacks that break no rule of what is returned; the last two lose all accuracy."""
 GOOD_ATTACKS = ("nudge", "identity")

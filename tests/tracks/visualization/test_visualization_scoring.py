@@ -288,9 +288,11 @@ def test_detectors_are_scored_as_every_pair_says(bench: Workbench, forged: Tenso
     calibration, negatives = (
         last_bias(network(f"fashion-{name}")).double().numpy() for name in ("tiny", "small")
     )
-    threshold = np.sort(calibration)[-3]
+    threshold = np.sort(calibration)[-2]
     assert columns["suspicion"] == pytest.approx(own)
-    assert columns["threshold"] == pytest.approx([threshold] * 3), "two of ten alarms are tolerated"
+    assert columns["threshold"] == pytest.approx([threshold] * 3), (
+        "two places in eleven are less than a fifth"
+    )
     assert columns["detected"] == [float(value > threshold) for value in own]
     expected = [brute_auroc(np.array([value]), negatives) for value in own]
     assert columns["auroc"] == columns["auroc_clean"] == pytest.approx(expected)

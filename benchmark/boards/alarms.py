@@ -1,0 +1,56 @@
+"""Whether a detector keeps the rate of false alarms that its threshold promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from scipy.stats import beta
+
+PROMISED = 0.05
+"""Rate of false alarms that tasks promise."""
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Alarms:
+    """A measured rate of false alarms.
+
+    Args:
+        rate: of all natural samples of all tasks together; nan where there is none.
+        low: lower end of the exact 95 % interval (Clopper and Pearson 1934).
+        high: upper end.
+        broken: in words, where the interval lies above what was promised; else empty.
+    """
+
+    rate: float
+    low: float
+    high: float
+    broken: str
+
+
+def false_alarms(samples: pd.DataFrame) -> Alarms:
+    """What a detector's samples say: each natural sample counts once a task, whatever was forged there."""
+    if "negatives" not in samples:
+        return _nothing()
+    tasks = samples.dropna(subset=["negatives", "false_positive_rate"]).drop_duplicates("task")
+    count = int(tasks["negatives"].sum())
+    if not count:
+        return _nothing()
+    alarms = round(float((tasks["negatives"] * tasks["false_positive_rate"]).sum()))
+    low, high = exact_interval(alarms, count)
+    broken = low > PROMISED
+    words = f"{alarms} false alarms of {count} ([{low:.3f}, {high:.3f}]), {PROMISED:.0%} were promised"
+    return Alarms(alarms / count, low, high, words if broken else "")
+
+
+def exact_interval(hits: int, count: int) -> tuple[float, float]:
+    """The 95 % interval of Clopper and Pearson of a share."""
+    tail = (1 - _LEVEL) / 2
+    low = float(beta.ppf(tail, hits, count - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, count - hits)) if hits < count else 1.0
+    return low, high
+
+
+def _nothing() -> Alarms:
+    return Alarms(float("nan"), float("nan"), float("nan"), "")

@@ -1,0 +1,59 @@
+"""What a board says, in a sentence: a reader should not have to find it between the columns."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+FEWEST = 8
+"""Cases below which no interval covers what it says, and ranks are no more than an order."""
+
+
+def answer(noun: str, board: pd.DataFrame) -> str:
+    """One sentence about a board of one track.
+
+    Args:
+        noun: ``attack``, ``hardening`` or ``detector``.
+        board: its rows, as :func:`benchmark.boards.board.build_boards` makes them.
+    """
+    ranked = board[board["rank"].notna() & (board["division"] == "closed")]
+    if ranked.empty:
+        return f"No {noun} is ranked."
+    leader = ranked.iloc[0]
+    words = _of_hardenings(board, leader) if noun == "hardening" else _leads(noun, leader)
+    if noun != "hardening" or _none(board) is None:
+        words += _shared(ranked, noun)
+    cases = int(leader.get("cases", FEWEST))
+    few = f" {cases} cases are too few to rank: read the order as no more than one." if cases < FEWEST else ""
+    return words + few
+
+
+def _leads(noun: str, leader: pd.Series) -> str:
+    what = "manipulates most" if noun == "attack" else "leaves least unseen"
+    return f"{leader[noun]} {what} {_score(leader)}."
+
+
+def _of_hardenings(board: pd.DataFrame, leader: pd.Series) -> str:
+    none = _none(board)
+    best = f"{leader['hardening']} {_score(leader)}"
+    if none is None:
+        return f"The best hardening is {best}."
+    if leader["score"] <= none["score"]:
+        return f"No hardening does better than none {_score(none)}; the best is {best}."
+    if leader["ci_low"] <= none["ci_high"]:
+        return f"The best hardening, {best}, is not clearly better than none {_score(none)}."
+    return f"The best hardening, {best}, does better than none {_score(none)}."
+
+
+def _none(board: pd.DataFrame) -> pd.Series | None:
+    rows = board[board.get("hardening", pd.Series("", board.index)) == "none"]
+    return rows.iloc[0] if len(rows) and pd.notna(rows.iloc[0]["score"]) else None
+
+
+def _shared(ranked: pd.DataFrame, noun: str) -> str:
+    """Who cannot be told from the leader."""
+    others = [str(row[noun]) for _, row in ranked.iloc[1:].iterrows() if row["tie_group"] == 1]
+    return f" It cannot be told apart from {', '.join(others)}." if others else ""
+
+
+def _score(row: pd.Series) -> str:
+    return f"({row['score']:.2f} [{row['ci_low']:.2f}, {row['ci_high']:.2f}])"

@@ -1,0 +1,52 @@
+"""What boards say in words agrees with their rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from benchmark.boards.words import answer
+
+
+def board(noun: str, *rows: dict[str, Any]) -> pd.DataFrame:
+    """A board with these rows in their order."""
+    usual = {
+        "ci_low": 0.0,
+        "ci_high": 1.0,
+        "rank": pd.NA,
+        "tie_group": pd.NA,
+        "division": "closed",
+        "cases": 16,
+    }
+    return pd.DataFrame([{**usual, **row} for row in rows]).rename(columns={"name": noun})
+
+
+LEADER = {"name": "d", "score": 0.5, "rank": 1, "tie_group": 1}
+NONE = {"name": "none", "score": 0.30, "ci_low": 0.25, "ci_high": 0.35}
+
+
+def hardenings(score: float, low: float, high: float) -> str:
+    """What is said of one hardening beside none."""
+    soft = {"name": "soft", "score": score, "ci_low": low, "ci_high": high, "rank": 1, "tie_group": 1}
+    return answer("hardening", board("hardening", soft, NONE))
+
+
+def test_a_hardening_is_compared_with_none() -> None:
+    assert hardenings(0.2, 0.1, 0.3) == (
+        "No hardening does better than none (0.30 [0.25, 0.35]); the best is soft (0.20 [0.10, 0.30])."
+    )
+    assert "soft (0.34 [0.30, 0.38]), is not clearly better than none" in hardenings(0.34, 0.30, 0.38)
+    assert "soft (0.50 [0.40, 0.60]), does better than none" in hardenings(0.5, 0.4, 0.6)
+
+
+def test_who_cannot_be_told_apart_is_named() -> None:
+    second, third = {"score": 0.4, "rank": 2, "tie_group": 1}, {"score": 0.1, "rank": 3, "tie_group": 2}
+    said = answer("attack", board("attack", LEADER, {"name": "b", **second}, {"name": "c", **third}))
+    assert said == "d manipulates most (0.50 [0.00, 1.00]). It cannot be told apart from b."
+
+
+def test_few_cases_are_told() -> None:
+    said = answer("detector", board("detector", LEADER | {"cases": 7}))
+    assert "7 cases are too few to rank" in said and said.startswith("d leaves least unseen (0.50")
+    assert answer("detector", board("detector", {"name": "d", "score": 0.5})) == "No detector is ranked."
