@@ -203,9 +203,9 @@ RUN: list[tuple[str, str, str, Concerned]] = [
     ("benchmark/methods/base.py", "setattr(self, key, value)", "setattr(self, key, None)", _everything),
     ("benchmark/tracks/saliency/steps.py", "TOLERANCE = 1e-6", "TOLERANCE = 1e-5", _of("saliency")),
     ("benchmark/tracks/saliency/steps.py", "name % 2**31, defense", "name % 2**30, defense", _of("saliency")),
-    ("benchmark/tracks/saliency/steps.py", 'seed, "judge")', 'seed, "judged")', _of("saliency")),
+    ("benchmark/tracks/saliency/steps.py", 'inputs, "judge",', 'inputs, "judged",', _of("saliency")),
     ("benchmark/tracks/saliency/workbench.py", "_CLASS_SHIFT = 3", "_CLASS_SHIFT = 4", _of("saliency")),
-    ("benchmark/tracks/saliency/workbench.py", "* 2.0 - 1.0", "* 2.0 - 0.5", _of("saliency")),
+    ("benchmark/tracks/saliency/harmless.py", "* 2.0 - 1.0", "* 2.0 - 0.5", _of("saliency")),
     (
         "benchmark/tracks/saliency/workbench.py",
         "wanted = 2 * task.cases",
@@ -246,7 +246,7 @@ SCORED: list[tuple[str, str, str, Concerned]] = [
     ("benchmark/metrics/similarity.py", "return (first - second).square().mean(1)", "return (first - second).abs().mean(1)", _of("saliency")),
     ("benchmark/metrics/similarity.py", "SSIM_WINDOW = 11", "SSIM_WINDOW = 9", _of("visualization")),
     ("benchmark/metrics/similarity.py", "share: float = 0.1", "share: float = 0.2", _of("saliency")),
-    ("benchmark/metrics/detection.py", "scores.size - 1 - tolerated", "scores.size - 2 - tolerated", _under("explainer_disagreement")),
+    ("benchmark/metrics/detection.py", "[scores.size - place]", "[scores.size - 1]", _under("explainer_disagreement")),
     ("benchmark/metrics/behaviour.py", "logits.argmax(1) == labels", "logits.argmin(1) == labels", _of("saliency")),
     ("benchmark/metrics/perceptual.py", "BATCH = ", "BATCH = 1 + ", _of("saliency")),
     ("benchmark/tracks/verdict.py", "max(1 - before, 1e-9)", "max(1 - before, 1e-8)", _of("saliency")),
@@ -254,7 +254,7 @@ SCORED: list[tuple[str, str, str, Concerned]] = [
     ("benchmark/tracks/saliency/scoring.py", '"pcc_input": as_list(pcc(', '"pcc_input": as_list(mse(', _of("saliency")),
     ("benchmark/tracks/visualization/scoring.py", "task.budget.accuracy_drop + 1e-9", "task.budget.accuracy_drop + 1e-8", _of("visualization")),
     ("benchmark/tracks/signature/scoring.py", "- (shown or 0.0)", "- (shown or 0.1)", _of("signature")),
-    ("benchmark/tracks/signature/signatures.py", "opacity >= 0.5", "opacity >= 0.6", _of("signature")),
+    ("benchmark/tracks/signature/signatures.py", "strength >= 0.5", "strength >= 0.6", _of("signature")),
 ]  # fmt: skip
 """The same, of code that scores and runs nothing."""
 
