@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pandas as pd
 from scipy.stats import beta
 
-PROMISED = 0.05
-"""Rate of false alarms that tasks promise."""
+_USUAL = 0.05
+"""Rate that a task promises, of which results of before say nothing."""
 _LEVEL = 0.95
 
 
@@ -39,8 +39,10 @@ def false_alarms(samples: pd.DataFrame) -> Alarms:
         return _nothing()
     alarms = round(float((tasks["negatives"] * tasks["false_positive_rate"]).sum()))
     low, high = exact_interval(alarms, count)
-    broken = low > PROMISED
-    words = f"{alarms} false alarms of {count} ([{low:.3f}, {high:.3f}]), {PROMISED:.0%} were promised"
+    promised = tasks["promised"] if "promised" in tasks else pd.Series(_USUAL, tasks.index)
+    expected = float((tasks["negatives"] * promised.fillna(_USUAL)).sum()) / count
+    broken = low > expected
+    words = f"{alarms} false alarms of {count} ([{low:.3f}, {high:.3f}]), {expected:.0%} were promised"
     return Alarms(alarms / count, low, high, words if broken else "")
 
 

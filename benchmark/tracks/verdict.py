@@ -43,14 +43,15 @@ def detector_columns(
 
     Returns:
         ``suspicion``, ``threshold`` (None where no threshold can promise the rate, and nothing is detected),
-        ``detected``, and per kind ``auroc`` (whose mean over samples is the AUROC), ``false_positive_rate``
-        and ``negatives``, their number.
+        ``promised`` (the rate), ``detected``, and per kind ``auroc`` (whose mean over samples is the AUROC),
+        ``false_positive_rate`` and ``negatives``, their number.
     """
     suspicion, calibration = suspicion.double().cpu(), calibration.double().cpu()
     threshold = threshold_at(rate, calibration.numpy())
     columns: Columns = {
         "suspicion": suspicion.tolist(),
         "threshold": [threshold if math.isfinite(threshold) else None] * len(suspicion),
+        "promised": [rate] * len(suspicion),
         "detected": [float(hit) for hit in detected(suspicion.numpy(), threshold)],
     }
     kinds = {f"_{kind}": scores.double().cpu() for kind, scores in negatives.items()}

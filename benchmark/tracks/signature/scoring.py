@@ -192,7 +192,9 @@ class Scorer:
             ties = (scores == best).sum()
             found["target_named"].append(float(scores[target] == best) / float(ties))
         false_alarms = {
-            name: found.pop(name) for name in list(found) if name.startswith(("false_positive", "negatives"))
+            name: found.pop(name)
+            for name in list(found)
+            if name.startswith(("false_positive", "negatives", "promised"))
         }
         kept = {
             name: [value if yes else None for value, yes in zip(values, counted, strict=True)]

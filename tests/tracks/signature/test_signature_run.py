@@ -264,7 +264,9 @@ def test_the_command_line_runs_the_track_to_its_boards(done: tuple[Project, Resu
     assert list(ranked.index) == ["stamp", "collapse", "faint"] and ranked["score"].iloc[0] > 0.1
     assert (ranked["score"].iloc[1:] == 0).all() and set(attacks["track"]) == {"signature"}
     assert list(hardenings.loc[hardenings["rank"].notna(), "hardening"]) == ["calm"]
-    assert list(detectors.loc[detectors["rank"].notna(), "detector"]) == ["bias"]
+    bias = detectors[detectors["detector"] == "bias"].iloc[0]
+    assert pd.isna(bias["rank"]) and "false alarms of 6" in bias["note"], "two networks to set a threshold on"
+    assert bias["false_positive_low"] > 0.4, "which is what the task promises"
 
 
 def test_samples_are_those_of_the_scorer(done: tuple[Project, Result]) -> None:
