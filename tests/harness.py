@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import compileall
 import fcntl
 import json
 import os
+import py_compile
 import shutil
 import signal
 import subprocess
@@ -237,7 +239,7 @@ _SERVER = """
 import json, os, runpy, sys, threading
 from multiprocessing import forkserver, util
 import huggingface_hub, lpips, pandas, PIL.Image, psutil, pyarrow, pydantic, rich.progress, rich.table
-import safetensors.torch, timm, torch, torchvision, yaml
+import safetensors.torch, scipy.special, timm, torch, torchvision, yaml
 
 def spawn(path, arguments, passed, spawn=util.spawnv_passfds):
     # The server of a command's workers is forked too: importing torch anew takes seconds of every run.
@@ -380,6 +382,12 @@ class Project:
         for file, code in METHODS.items():
             project.write(f"submissions/{file}", code)
             project.write(f"submissions/{Path(file).parent}/card.yaml", CARD)
+        # Every command imports the project's own code anew: compiled once, checked by its hash in each.
+        for folder in ("benchmark", "baselines"):
+            mode = py_compile.PycInvalidationMode.CHECKED_HASH
+            compileall.compile_dir(root / folder, quiet=2, invalidation_mode=mode)
+        (root / ".potemkin").mkdir()
+        project.run("plan")  # what fingerprints are of is kept for the copies
         return project
 
     def copy(self, root: Path) -> Project:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pandas as pd
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 _USUAL = 0.05
 """Rate that a task promises, of which results of before say nothing."""
@@ -49,8 +49,8 @@ def false_alarms(samples: pd.DataFrame) -> Alarms:
 def exact_interval(hits: int, count: int) -> tuple[float, float]:
     """The 95 % interval of Clopper and Pearson of a share."""
     tail = (1 - _LEVEL) / 2
-    low = float(beta.ppf(tail, hits, count - hits + 1)) if hits else 0.0
-    high = float(beta.ppf(1 - tail, hits + 1, count - hits)) if hits < count else 1.0
+    low = float(betaincinv(hits, count - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, count - hits, 1 - tail)) if hits < count else 1.0
     return low, high
 
 

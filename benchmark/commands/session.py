@@ -16,6 +16,8 @@ from benchmark.running.registry import Registry, find_methods
 from benchmark.running.store import Record, Store
 from benchmark.tasks.task import Suite, load_suite
 
+_FINGERPRINTS = "fingerprints.json"
+
 
 class Session:
     """A suite, its methods, its plan and its store, as the options say."""
@@ -33,6 +35,7 @@ class Session:
         planner = Planner(
             self.root,
             lambda task: options.command in ("run", "compare") and (not wanted or task.id in wanted),
+            self.store.folder / _FINGERPRINTS,
         )
         self.everything = planner.cells(self.suite.tasks, self.registry.attacks(), self.registry.defenses())
         self.cells = self._chosen()

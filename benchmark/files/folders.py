@@ -16,7 +16,8 @@ from benchmark.failures import printable
 from benchmark.files.names import is_printable
 
 _MOST_FILES, _DEEPEST, _LONGEST_NAME = 10_000, 16, 150
-_LARGEST_GB, _LARGEST_CODE_KB, _MOST_CODE = 4, 128, 32
+_LARGEST_MB, _LARGEST_FORGERIES_MB, _LARGEST_CODE_KB, _MOST_CODE = 256, 4096, 128, 32
+_FORGERIES = ".safetensors"
 _KINDS = {
     stat.S_IFLNK: "a link: put the file or folder itself there",
     stat.S_IFIFO: "a pipe: remove it",
@@ -38,11 +39,13 @@ def files_below(top: Path) -> list[Path]:
         MethodError: something in it is no plain file or folder, cannot be read, or is too much; one sentence.
     """
     found: list[Path] = []
-    size = 0
+    sizes = {_LARGEST_MB: 0, _LARGEST_FORGERIES_MB: 0}
     for path, status in _walk(top, top, 0):
-        size += status.st_size
-        if size > _LARGEST_GB * 2**30:
-            raise MethodError(f"takes more than {_LARGEST_GB} GiB: hand in less")
+        most = _LARGEST_FORGERIES_MB if path.suffix == _FORGERIES else _LARGEST_MB
+        sizes[most] += status.st_size
+        if sizes[most] > most * 2**20:  # all of it is hashed by every command
+            what = f"{_FORGERIES} files" if path.suffix == _FORGERIES else "files"
+            raise MethodError(f"holds {what} of more than {most} MiB: hand in less")
         if path.suffix in (".pyc", ".pyo") and path.parent.name != "__pycache__":
             raise MethodError(f"{_shown(path, top)} is compiled: put the code itself there")
         if path.suffix == ".py" and status.st_size > _LARGEST_CODE_KB * 1024:

@@ -11,7 +11,7 @@ import json
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from benchmark.errors import MethodError, unknown
 from benchmark.failures import StepFailed, printable
 from benchmark.files.names import is_printable
 from benchmark.isolation import operations
-from benchmark.isolation.host import confined
+from benchmark.isolation.host import Patience, confined
 from benchmark.isolation.stand_ins import Origin, StandIn, stand_in, stand_in_class
 from benchmark.methods.variants import MOST_METHODS, MOST_VARIANTS, check_settings
 from benchmark.tasks.classes import TASK_CLASSES
@@ -85,13 +85,44 @@ def offers_of(file: Path, root: Path, seconds: float | None = None) -> list[Offe
     Raises:
         MethodError: the file cannot be imported, or what it says of its methods cannot be.
     """
+    ((_, offers),) = offers_of_files([file], root, seconds)
+    if isinstance(offers, MethodError):
+        raise offers
+    return offers
+
+
+def offers_of_files(
+    files: Sequence[Path], root: Path, seconds: float | None = None
+) -> Iterator[tuple[Path, list[Offer] | MethodError]]:
+    """What each file of one submission offers, or why that cannot be told; all are asked in one process.
+
+    A process that did not answer is not asked again: the files that are left get a new one.
+    """
+    waiting = list(files)
+    while waiting:
+        try:
+            folder = submission_folder(waiting[0], root)
+            patience = contextlib.nullcontext(seconds) if seconds else _waiting(folder)
+            with patience as left, confined(root, (folder,), left, MEMORY_GB) as guest:
+                ends = time.perf_counter() + left
+                while waiting:
+                    guest.patience = Patience(max(ends - time.perf_counter(), 0.0))
+                    found = guest.ask("", operations.describe, root, waiting[0])
+                    yield waiting.pop(0), _checked_offers(found)
+        except StepFailed as failure:
+            yield waiting.pop(0), MethodError(printable(failure.reason, 600))
+        except MethodError as error:
+            yield waiting.pop(0), error
+
+
+def _checked_offers(found: object) -> list[Offer] | MethodError:
     try:
-        folder = submission_folder(file, root)
-        waiting = contextlib.nullcontext(seconds) if seconds else _waiting(folder)
-        with waiting as patience, confined(root, (folder,), patience, MEMORY_GB) as guest:
-            found = guest.ask("", operations.describe, root, file)
-    except StepFailed as failure:
-        raise MethodError(printable(failure.reason, 600)) from failure
+        return _offers(found)
+    except MethodError as error:
+        return error
+
+
+def _offers(found: object) -> list[Offer]:
     if not isinstance(found, list):
         raise MethodError("says nothing of its methods")
     if len(found) > MOST_METHODS * MOST_VARIANTS:

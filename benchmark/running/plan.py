@@ -122,14 +122,17 @@ class Planner:
     Args:
         root: the project's root.
         download: tells of a task whether weights that are not at hand may be downloaded for it.
+        kept: file that fingerprints are kept in between commands, where its folder is there.
     """
 
-    def __init__(self, root: Path, download: Callable[[Task], bool] = lambda task: False) -> None:
+    def __init__(
+        self, root: Path, download: Callable[[Task], bool] = lambda task: False, kept: Path | None = None
+    ) -> None:
         self.root = root
         self._download = download
         self._known_assets: dict[str, tuple[dict[str, str], str]] = {}
         self._known_skips: dict[tuple[str, str], str | StepFailed | None] = {}
-        self._code = Code(root)
+        self._code = Code(root, kept)
         self._names: dict[str, frozenset[str]] = {}
 
     def cells(self, tasks: Iterable[Task], attacks: list[Entry], defenses: list[Entry]) -> list[Cell]:
@@ -142,6 +145,7 @@ class Planner:
                     for defense in _of_track(defenses, task):
                         for mode in _modes(attack, defense, task):
                             found.append(self._cell(task, attack, defense, mode, seed, assets, problem))
+        self._code.keep()
         return found
 
     def _cell(

@@ -21,7 +21,7 @@ from benchmark.errors import MethodError
 from benchmark.failures import printable
 from benchmark.files.folders import code_below, submissions
 from benchmark.isolation.stand_ins import Origin, StandIn, stand_in
-from benchmark.isolation.submitted import ask_skip, offers_of
+from benchmark.isolation.submitted import Offer, ask_skip, offers_of_files
 from benchmark.methods.artefact import ARTEFACT, stored_attack
 from benchmark.methods.card import CLOSED, OPEN, division_of
 from benchmark.methods.stored import StoredForgery
@@ -159,20 +159,21 @@ def _find(root: Path, asked: Collection[str] | None) -> Registry:
     problems: list[Problem] = []
     folders, odd = _sound(root)
     problems.extend(odd)
-    for file in [*_own_files(root), *(file for top in folders for file in code_below(top))]:
-        name = file.relative_to(root).as_posix()
-        if not _is_asked(file, root, asked):
-            continue
+    for file in _own_files(root):
         try:
-            if file.is_relative_to(root / "submissions"):
-                entries.extend(_submitted(file, root))
-                continue
             with contextlib.redirect_stdout(sys.stderr):  # a method's prints are nobody's result
                 entries.extend(entries_of(file, root))
         except MethodError as error:
-            problems.append(Problem(name, str(error)))
+            problems.append(Problem(file.relative_to(root).as_posix(), str(error)))
         except (Exception, SystemExit) as error:  # whatever a file raises when imported
-            problems.append(Problem(name, _raised(error)))
+            problems.append(Problem(file.relative_to(root).as_posix(), _raised(error)))
+    for top in folders:
+        code = [file for file in code_below(top) if _is_asked(file, root, asked)]
+        for file, offers in offers_of_files(code, root):
+            if isinstance(offers, MethodError):
+                problems.append(Problem(file.relative_to(root).as_posix(), str(offers)))
+            else:
+                entries.extend(_submitted(file, root, offers))
     entries, taken = _unique(entries, root)
     problems.extend(taken)
     handed_in, faulty = _handed_in(root, folders, {entry.name for entry in entries})
@@ -205,7 +206,7 @@ def _sound(root: Path) -> tuple[list[Path], list[Problem]]:
     return folders, problems
 
 
-def _submitted(file: Path, root: Path) -> list[Entry]:
+def _submitted(file: Path, root: Path, offers: Iterable[Offer]) -> list[Entry]:
     module = module_name(file, root)
     return [
         Entry(
@@ -219,7 +220,7 @@ def _submitted(file: Path, root: Path) -> list[Entry]:
             True,
             division_of(file, root),
         )
-        for offer in offers_of(file, root)
+        for offer in offers
     ]
 
 

@@ -52,8 +52,14 @@ def _many(folder: Path) -> None:
 
 
 def _large(folder: Path) -> None:
+    for number in range(9):
+        with (folder / f"forgeries-{number}.safetensors").open("wb") as file:
+            file.truncate(2**29)
+
+
+def _holes(folder: Path) -> None:
     with (folder / "data").open("wb") as file:
-        file.truncate(2**40)
+        file.truncate(2**28 + 1)
 
 
 def _code_files(folder: Path) -> None:
@@ -84,7 +90,8 @@ def _long_code(folder: Path) -> None:
         (_socket, "mine/s is a socket"),
         (_deep, "folders deep"),
         (_many, "more than 10000 files"),
-        (_large, "more than 4 GiB"),
+        (_large, "holds .safetensors files of more than 4096 MiB"),
+        (_holes, "holds files of more than 256 MiB"),
         (lambda f: (f / "x.pyc").touch(), "mine/x.pyc is compiled: put the code itself there"),
         (_code_files, "more than 32 Python files"),
         (_long_code, "mine/table.py is larger than 128 KiB"),

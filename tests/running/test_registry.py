@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import MethodError
-from benchmark.isolation.submitted import Offer, offers_of
+from benchmark.isolation.submitted import Offer, offers_of_files
 from benchmark.running.registry import Registry, find_methods
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -269,11 +269,11 @@ def test_submissions_that_were_not_asked_for_are_not_run_and_not_named(
     (root / "submissions" / "loose.py").write_text("1 / 0")
     asked: list[str] = []
 
-    def noting(file: Path, *rest: object) -> list[Offer]:
-        asked.append(file.parent.name)
-        return offers_of(file, root)
+    def noting(files: list[Path], *rest: object) -> Iterator[tuple[Path, list[Offer] | MethodError]]:
+        asked.extend(file.parent.name for file in files)
+        return offers_of_files(files, root)
 
-    monkeypatch.setattr("benchmark.running.registry.offers_of", noting)
+    monkeypatch.setattr("benchmark.running.registry.offers_of_files", noting)
     registry = find_methods(root, {"mine"})
     assert (variants(registry), registry.problems, asked) == (["mine"], (), ["mine"])
     assert variants(find_methods(root, set())) == []

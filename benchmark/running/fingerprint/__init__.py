@@ -16,12 +16,14 @@ Tables of type :data:`benchmark.names.ByName` count by the entries that are aske
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.running.fingerprint.folders import data_beside, folder_fingerprints
 from benchmark.running.fingerprint.graph import Closure, Graph, Kind, Node
+from benchmark.running.fingerprint.kept import Answers
 from benchmark.running.fingerprint.places import submission_of
 from benchmark.running.fingerprint.uses import Hint
 
@@ -49,11 +51,13 @@ class Code:
 
     Args:
         root: the tree's root.
+        kept: file that answers are kept in between commands, where its folder is there; None for no file.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, kept: Path | None = None) -> None:
         self.root = root
         self._graph = Graph(root)
+        self._kept = Answers(kept, root)
         self._answers: dict[tuple[tuple[Root, ...], frozenset[str]], dict[str, str]] = {}
         self._known: dict[frozenset[int], dict[str, str]] = {}
         self._known_starts: dict[Root, list[Node]] = {}
@@ -70,12 +74,32 @@ class Code:
         """
         asked = tuple(roots), frozenset(names)
         if asked not in self._answers:
-            closures = self._closures(*asked)
-            same = frozenset(map(id, closures))  # the graph keeps them
-            if same not in self._known:
-                self._known[same] = dict(sorted(self._parts(closures).items()))
-            self._answers[asked] = self._known[same]
+            question = self._question(*asked)
+            known = self._kept.get(question)
+            if known is None:
+                known = self._found(*asked)
+                self._kept.add(question, known)
+            self._answers[asked] = known
         return self._answers[asked]
+
+    def keep(self) -> None:
+        """Keeps the answers that were found for other commands."""
+        self._kept.keep()
+
+    def _question(self, roots: tuple[Root, ...], names: frozenset[str]) -> str:
+        for root in roots:
+            root.file.stat()  # raises if there is none
+        places = [
+            (root.file.relative_to(self.root).as_posix(), root.functions, root.methods) for root in roots
+        ]
+        return json.dumps([places, sorted(names)])
+
+    def _found(self, roots: tuple[Root, ...], names: frozenset[str]) -> dict[str, str]:
+        closures = self._closures(roots, names)
+        same = frozenset(map(id, closures))  # the graph keeps them
+        if same not in self._known:
+            self._known[same] = dict(sorted(self._parts(closures).items()))
+        return self._known[same]
 
     def definitions(self, roots: Iterable[Root], names: Iterable[str] = ()) -> dict[str, set[str]]:
         """Names that count of each of the project's files, and ``*`` for what a file does when imported."""

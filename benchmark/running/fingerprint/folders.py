@@ -22,13 +22,13 @@ def folder_fingerprints(folder: Path, root: Path) -> dict[str, str]:
     as that.
     """
     files = [folder] if not folder.is_dir() else _files(folder, compiled=True)
-    return {path.relative_to(root).as_posix(): _digest(path, root) for path in sorted(files)}
+    return {path.relative_to(root).as_posix(): content_digest(path, root) for path in sorted(files)}
 
 
 def data_beside(file: Path, root: Path) -> dict[str, str]:
     """SHA-256 of the files beside a module, those below it included, that are no code."""
     found = [path for path in sorted(_files(file.parent)) if path.suffix != ".py"]
-    return {path.relative_to(root).as_posix(): _digest(path, root) for path in found}
+    return {path.relative_to(root).as_posix(): content_digest(path, root) for path in found}
 
 
 def _files(folder: Path, compiled: bool = False) -> Iterator[Path]:
@@ -41,7 +41,8 @@ def _files(folder: Path, compiled: bool = False) -> Iterator[Path]:
         )
 
 
-def _digest(path: Path, root: Path) -> str:
+def content_digest(path: Path, root: Path) -> str:
+    """SHA-256 of what a path holds, as :func:`folder_fingerprints` says; in words where it holds nothing."""
     try:
         about = path.lstat()
         if stat.S_ISREG(about.st_mode):
