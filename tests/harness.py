@@ -388,6 +388,8 @@ class Project:
             compileall.compile_dir(root / folder, quiet=2, invalidation_mode=mode)
         (root / ".potemkin").mkdir()
         project.run("plan")  # what fingerprints are of is kept for the copies
+        for log in (".stdout", ".stderr"):
+            (root / log).unlink()
         return project
 
     def copy(self, root: Path) -> Project:
