@@ -160,7 +160,6 @@ class Gap(Detector):
 
     name = "gap"
     paper = "made for a test"
-    differentiable = True
     beta = 30.0
 
     def suspicion(self, audit: Audit):

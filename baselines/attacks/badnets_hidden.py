@@ -29,6 +29,7 @@ class BadNetsHidden(BadNets):
     name = "badnets_hidden"
     paper = "ours, against Akhtar and Jalwana 2023"
     adaptive = True
+    evades = True
 
     weight: float = 0.1
     every: int = 3

@@ -39,6 +39,8 @@ class Dombrowski(Attack):
         attacked = Case(**{**vars(case), "explainer": explainer})
         reference = case.model(case.inputs).softmax(1).detach()
         inputs = case.inputs.clone().requires_grad_()
+        if not attacked.suspicion(inputs, self.smoothing(0.0)).requires_grad:  # nothing to follow
+            attacked = Case(**{**vars(attacked), "detector": None})
         step = self.learning_rate * case.budget.linf
         optimizer = torch.optim.Adam([inputs], lr=step)
         seeds = torch.randint(2**31, (self.iterations,), generator=case.generator).tolist()

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmark.api import Attack, BackdoorCase, Forgery, Network, Trigger
+from baselines.attacks.weight_search import Usual, unsuspected
+from benchmark.api import Attack, BackdoorAudit, BackdoorCase, Forgery, Network, Trigger
 
 
 class Poisoning(Attack):
@@ -33,6 +34,10 @@ class Poisoning(Attack):
     batch: int = 64
     learning_rate: float = 5e-3
     loyalty: float = 0.9
+    tries: int = 2
+    """Candidates of the search against a detector beyond its grid."""
+    audited: int = 1000
+    """Natural images that a detector is handed in the search."""
 
     @abstractmethod
     def trigger(self, case: BackdoorCase) -> Trigger:
@@ -47,8 +52,44 @@ class Poisoning(Attack):
         if not 0 < self.poison_rate < 1:
             raise ValueError(f"poison_rate must lie between 0 and 1, not {self.poison_rate}")
         trigger = self.trigger(case)
-        model = self.trained(case, trigger)
-        return Forgery(weights=model.module.state_dict(), trigger=trigger)
+        weights = self.trained(case, trigger).module.state_dict()
+        if case.detector is not None:
+            weights = self.unsuspected(case, trigger, weights)
+        return Forgery(weights=weights, trigger=trigger)
+
+    def unsuspected(
+        self, case: BackdoorCase, trigger: Trigger, weights: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Weights towards the clean ones that a detector makes less of, and that still follow the trigger."""
+        detector, seed = case.detector, int(torch.randint(2**31, (1,), generator=case.generator))
+        assert detector is not None
+        (explainer,) = case.explainer.procedures()
+        images = case.data[case.labels != case.target_class][:500]
+        triggered = trigger.apply(images)
+
+        data, labels = case.data[: self.audited], case.labels[: self.audited]
+
+        def suspicions(model: Network) -> Tensor:
+            classes = tuple(range(model(case.data[:1]).shape[1]))
+            audit = BackdoorAudit(
+                model=model, explainer=explainer, classes=classes, data=data, labels=labels, seed=seed
+            )
+            return detector.suspicion(audit).detach()
+
+        def worth(model: Network) -> float:
+            with torch.no_grad():
+                success = float((model(triggered).argmax(1) == case.target_class).double().mean())
+            return success if success >= case.budget.success else success - 1
+
+        usual = Usual.of(suspicions(case.model))
+        return unsuspected(
+            case.model,
+            weights,
+            worth,
+            lambda model: usual.excess(float(suspicions(model).max())),
+            self.tries,
+            case.generator,
+        )
 
     def trained(self, case: BackdoorCase, trigger: Trigger | None) -> Network:
         """A fine-tuned copy: AdamW, a learning rate that falls linearly, batch norms' statistics frozen."""

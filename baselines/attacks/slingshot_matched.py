@@ -39,6 +39,7 @@ class SlingshotMatched(Slingshot):
     name = "slingshot_matched"
     paper = "ours, after Bareeva et al., NeurIPS 2025"
     adaptive = True
+    evades = True
 
     weight: float = 1.5
     steps: int = 400

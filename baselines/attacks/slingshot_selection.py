@@ -50,14 +50,17 @@ class Selection:
     def offer(self, model: Network) -> None:
         """Looks at a checkpoint."""
         drop = self._accuracy - self._measure(model)
-        images = self._explainer.explain(model, [self._case.unit], self._seeds)[0]
-        target = self._case.target.expand_as(images)
-        likeness = float(correlation(images.mean(1), target.mean(1)).mean())
         within = drop <= self._allowed
-        found = (1.0, likeness) if within else (0.0, -drop)
+        found = (1.0, self.likeness(model)) if within else (0.0, -drop)
         if found > self._best:
             self._best = found
             self.weights = {key: value.detach().clone() for key, value in model.module.state_dict().items()}
+
+    def likeness(self, model: Network) -> float:
+        """Mean correlation of the visualizations with the target, over the seeds."""
+        images = self._explainer.explain(model, [self._case.unit], self._seeds)[0]
+        target = self._case.target.expand_as(images)
+        return float(correlation(images.mean(1), target.mean(1)).mean())
 
     def settle(self, model: Network) -> None:
         """Where nothing was within the budget, goes back towards the clean weights until something is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,7 +11,16 @@ from torch import Tensor
 from baselines.attacks.slingshot_schedule import RateSchedule
 from baselines.attacks.slingshot_selection import Selection
 from baselines.attacks.slingshot_tunnel import Tunnel
-from benchmark.api import Attack, FeatureVisualization, Forgery, Network, VisualizationCase
+from baselines.attacks.weight_search import Usual, unsuspected
+from benchmark.api import (
+    Attack,
+    FeatureVisualization,
+    Forgery,
+    Network,
+    Unit,
+    VisualizationAudit,
+    VisualizationCase,
+)
 from benchmark.explainers.visualization import layer_activations
 
 
@@ -42,6 +52,12 @@ class SlingshotTraining(Attack):
     seeds: int = 8
     rounds: int = 1
     """Most rounds of training, where the first ones lose too much accuracy."""
+    tries: int = 2
+    """Candidates of the search against a detector beyond its grid."""
+    clean_units: int = 3
+    """Units of the clean network that say which suspicions are usual."""
+    audited: int = 1000
+    """Natural images that a detector is handed in the search."""
 
     @abstractmethod
     def tunnel(self, case: VisualizationCase, procedure: FeatureVisualization) -> Tunnel:
@@ -63,7 +79,36 @@ class SlingshotTraining(Attack):
             if chosen.within:
                 break
         chosen.settle(model)
-        return Forgery(weights=chosen.weights)
+        if case.detector is None:
+            return Forgery(weights=chosen.weights)
+        return Forgery(weights=self.unsuspected(case, chosen))
+
+    def unsuspected(self, case: VisualizationCase, chosen: Selection) -> dict[str, Tensor]:
+        """Weights towards the clean ones that a detector makes less of, and that still show the target."""
+        detector, seed = case.detector, int(torch.randint(2**31, (1,), generator=case.generator))
+        assert detector is not None
+        (explainer,) = case.explainer.procedures()
+
+        data, labels = case.data[: self.audited], case.labels[: self.audited]
+
+        def suspicion(model: Network, unit: Unit) -> float:
+            audit = VisualizationAudit(
+                model=model, explainer=explainer, units=(unit,), data=data, labels=labels, seed=seed
+            )
+            return float(detector.suspicion(audit)[0])
+
+        others = range(case.unit.index, case.unit.index + self.clean_units)
+        units = layer_activations(case.model, case.data[:1], case.unit.layer).shape[1]
+        clean = [suspicion(case.model, replace(case.unit, index=index % units)) for index in others]
+        usual = Usual.of(torch.tensor(clean))
+        return unsuspected(
+            case.model,
+            chosen.weights,
+            lambda model: max(chosen.likeness(model), 0.0),
+            lambda model: usual.excess(suspicion(model, case.unit)),
+            self.tries,
+            case.generator,
+        )
 
     def train(
         self,

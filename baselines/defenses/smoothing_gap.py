@@ -16,7 +16,6 @@ class SmoothingGap(Detector):
 
     name = "smoothing_gap"
     paper = "after Dombrowski et al., NeurIPS 2019, section 5"
-    differentiable = True
 
     beta: float = 30.0
 

@@ -22,8 +22,13 @@ def answer(noun: str, board: pd.DataFrame) -> str:
     words = _of_hardenings(board, leader) if noun == "hardening" else _leads(noun, leader)
     if noun != "hardening" or _none(board) is None:
         words += _shared(ranked, noun)
+    words += _misleading(board)
     cases = int(leader.get("cases", FEWEST))
-    few = f" {cases} cases are too few to rank: read the order as no more than one." if cases < FEWEST else ""
+    few = (
+        f" {cases} case{'s are' if cases > 1 else ' is'} too few to rank: read the order as no more than one."
+        if cases < FEWEST
+        else ""
+    )
     return words + few
 
 
@@ -47,6 +52,18 @@ def _of_hardenings(board: pd.DataFrame, leader: pd.Series) -> str:
 def _none(board: pd.DataFrame) -> pd.Series | None:
     rows = board[board.get("hardening", pd.Series("", board.index)) == "none"]
     return rows.iloc[0] if len(rows) and pd.notna(rows.iloc[0]["score"]) else None
+
+
+def _misleading(board: pd.DataFrame) -> str:
+    """Hardenings that attacks by queries move further than attacks by gradients."""
+    if "misleads" not in board:
+        return ""
+    rows = board[board["misleads"].eq(True)]
+    told = [
+        f"{row['hardening']} ({row['by_queries']:.2f} by queries, {row['by_gradients']:.2f} by gradients)"
+        for _, row in rows.iterrows()
+    ]
+    return f" Gradients mislead attacks on {', '.join(told)}." if told else ""
 
 
 def _shared(ranked: pd.DataFrame, noun: str) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from benchmark.boards.board import build_boards, cost_table
+from benchmark.boards.board import build_boards
+from benchmark.boards.columns import cost_table
 from benchmark.boards.gallery import write_gallery
 from benchmark.boards.gates import control_violations
 from benchmark.boards.results import write_table

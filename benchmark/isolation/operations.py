@@ -28,7 +28,7 @@ FACTS = (
     "breaks",
     "adaptive",
     "evades",
-    "differentiable",
+    "queries",
 )
 """Class attributes that the harness wants to know of a method; of a submission's, it takes a part."""
 

@@ -32,7 +32,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _CLASS = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _LONGEST, _LONGEST_TEXT = 120, 300
 """Letters of a variant's name, and of what is said of a method."""
-_FLAGS = ("adaptive", "evades", "differentiable")
+_FLAGS = ("adaptive", "evades", "queries")
 _KINDS = ("attack", "hardening", "detector")
 
 

@@ -100,6 +100,8 @@ class Attack(Method):
     """Whether the attack does anything with the explainer, so that handing it the hardened one matters."""
     evades: ClassVar[bool] = False
     """Whether the attack makes use of the detector in adaptive mode."""
+    queries: ClassVar[bool] = False
+    """Whether it asks defenses for answers alone, so that a gradient that misleads does not mislead it."""
     bounds_undefended: ClassVar[bool] = False
     """Whether a control's bounds hold for the undefended explanation only, not for every hardened one."""
     breaks: ClassVar[Sequence[str]] = ()
@@ -132,9 +134,6 @@ class Hardening(Method):
 
 class Detector(Method):
     """Suspects forged samples."""
-
-    differentiable: ClassVar[bool] = False
-    """Whether an attack can follow the gradient of the suspicion (through a smoothed explainer)."""
 
     @abstractmethod
     def suspicion(self, audit: Any) -> Tensor:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from benchmark.boards.board import CASE, Floats, attack_board, case_values, detector_board, hardening_board
+from benchmark.boards.board import attack_board, detector_board, hardening_board
 from benchmark.boards.statistics import (
     TOLERANCE,
     bootstrap_weights,
@@ -24,6 +24,7 @@ from benchmark.boards.statistics import (
     scores,
 )
 from benchmark.boards.tables import Tables
+from benchmark.boards.values import CASE, Floats, case_values
 from benchmark.methods.card import OPEN
 from benchmark.publishing.reading import read_cells
 from benchmark.running.plan import Cell

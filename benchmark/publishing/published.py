@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.boards.board import CASE, build_boards, cost_table
+from benchmark.boards.board import build_boards
+from benchmark.boards.columns import cost_table
 from benchmark.boards.gates import control_violations
 from benchmark.boards.results import write_table
 from benchmark.boards.tables import Tables
+from benchmark.boards.values import CASE
 from benchmark.errors import PotemkinError, unknown
 from benchmark.publishing.reading import CELLS, SAMPLES, read_cells, read_samples
 from benchmark.running.registry import Entry

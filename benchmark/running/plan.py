@@ -323,7 +323,7 @@ def _modes(attack: Entry, defense: Entry, task: Task) -> list[Mode]:
     method, other = attack.method, defense.method
     assert issubclass(method, Attack)
     if issubclass(other, Detector):
-        adapts = method.evades and other.differentiable
+        adapts = method.evades and not other.control
     else:
         adapts = method.adaptive and not other.control
     modes: list[Mode] = ["oblivious", "adaptive"] if adapts else ["oblivious"]

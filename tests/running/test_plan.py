@@ -201,7 +201,8 @@ def test_plan_runs_nothing_and_counts_what_a_run_would_do(fresh: Project) -> Non
     assert result.last_line == (
         f"plan: {len(states) - skipped} to run, 0 to score, 0 at hand, {skipped} skipped, 0 failed before"
     )
-    assert not (fresh.root / ".potemkin").exists() and not (fresh.root / "results").exists()
+    assert [path.name for path in (fresh.root / ".potemkin").iterdir()] == ["fingerprints.json"]
+    assert not (fresh.root / "results").exists()
     assert {reason for state, reason in states.values() if state == "skip"} == {"pull: gradients only"}
 
 

@@ -327,7 +327,6 @@ class _Told(Detector):
 
     name = "told"
     paper = "none"
-    differentiable = True
 
     def __init__(self, say: Any) -> None:
         super().__init__()

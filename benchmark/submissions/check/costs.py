@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.api import Attack, Detector
+from benchmark.api import Attack
 from benchmark.errors import PotemkinError
 from benchmark.isolation.submitted import Offer
 from benchmark.running.registry import Entry, entries_of
@@ -158,15 +158,15 @@ def _forgeries(offer: Offer, others: list[Entry], task: Task) -> int:
     for entry in others:
         if entry.kind == "hardening" and not entry.method.control:
             count += bool(getattr(method, "adaptive", True))
-        elif entry.kind == "detector" and issubclass(entry.method, Detector):
-            count += bool(getattr(method, "evades", False)) and entry.method.differentiable
+        elif entry.kind == "detector" and not entry.method.control:
+            count += bool(getattr(method, "evades", False))
     return count
 
 
 def _adapts(attack: Any, offer: Offer) -> bool:
     assert issubclass(attack, Attack)
     if kind_of_method(offer.method) == "detector":
-        return bool(attack.evades and getattr(offer.method, "differentiable", False))
+        return bool(attack.evades)
     return bool(attack.adaptive)
 
 

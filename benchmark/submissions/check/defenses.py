@@ -100,9 +100,6 @@ def _go_on(session: Session, bench: Any, answers: Tensors) -> Pace | None:
         if session.subject.kind == "hardening":
             _try_procedures(session, bench)
         return None
-    differentiable = getattr(session.subject.offer.method, "differentiable", False)
-    if session.subject.kind == "detector" and not differentiable:
-        return None
     _try_gradient(session, bench)
     return try_steps(session, bench, session.seconds[1])
 
@@ -155,6 +152,8 @@ def _try_gradient(session: Session, bench: Any) -> None:
     if not isinstance(found, dict):
         return
     norm = found.get("norm", 0.0)
+    if session.subject.kind == "detector" and not found.get("graph"):
+        return  # attacks search by its answers
     if not found.get("graph") or not _NOTHING < norm < math.inf:
         report.refuse(
             f"is not differentiable: its {what} have no gradient in the inputs through a smoothed network, "

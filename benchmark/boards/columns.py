@@ -1,0 +1,162 @@
+"""Columns beside the scores: raw means, what attacks of either kind reach, coverage, cost, and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pandas as pd
+
+from benchmark.api import Attack
+from benchmark.boards.statistics import rank, scores
+from benchmark.boards.tables import Tables
+from benchmark.boards.values import CASE, Floats, ranked_attacks
+
+_NOT_AVERAGED = (
+    "cell_id",
+    "track",
+    "explainer",
+    "attack",
+    "defense",
+    "mode",
+    "violated",
+    "target_class",
+    *CASE,
+)
+
+
+def with_modes(board: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+    """Mean over attacks of means over tasks of means over cases of the manipulation in either mode."""
+    by_task = samples.groupby(["defense", "mode", "attack", "task"])["manipulation"].mean()
+    means = by_task.groupby(level=["defense", "mode", "attack"]).mean()
+    by_mode = means.groupby(level=["defense", "mode"]).mean().unstack("mode")
+    found = {
+        f"manipulation_{mode}": board["hardening"].map(by_mode.get(mode, {}))
+        for mode in ("oblivious", "adaptive")
+    }
+    return board.assign(**found)
+
+
+def reached(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.DataFrame:
+    """What attacks that adapt reach by gradients and by queries, and whether queries reach more.
+
+    An attack by queries is the weaker one where gradients say what they seem to. Where it reaches more, and
+    not by chance, the gradient misleads (Athalye et al. 2018, section 3.1): the hardening resists less than
+    attacks by gradients show.
+    """
+    rows = tables.samples[tables.samples["mode"] == "adaptive"]
+    adaptive = Tables(tables.cells[tables.cells["mode"] == "adaptive"], rows, tables.methods)
+    kinds = {"gradients": False, "queries": True}
+    attacks = {
+        kind: [name for name in ranked_attacks(tables) if _asks(tables, name) == asks]
+        for kind, asks in kinds.items()
+    }
+    found = pd.DataFrame(index=pd.Index(names), columns=["by_gradients", "by_queries", "misleads"])
+    if not all(attacks.values()):
+        return found[[]]
+    for name in names:
+        if tables.methods[name].method.control:
+            continue
+        by = {kind: _known_worst(adaptive, attacks[kind], name, case) for kind in kinds}
+        both = np.isfinite(by["gradients"]) & np.isfinite(by["queries"])
+        if not both.any():
+            continue
+        task = case["task"].to_numpy()[both]
+        more = rank((by["queries"] - by["gradients"])[both][None], task)[0]
+        means = {kind: float(scores(values[both][None], task)[0]) for kind, values in by.items()}
+        found.loc[name] = [means["gradients"], means["queries"], bool(more.ci_low > 0)]
+    return found
+
+
+def _asks(tables: Tables, attack: str) -> bool:
+    """Whether an attack goes by answers alone."""
+    method = tables.methods[attack].method
+    return issubclass(method, Attack) and method.queries
+
+
+def _known_worst(tables: Tables, attacks: list[str], defense: str, case: pd.DataFrame) -> Floats:
+    """Largest manipulation of each case by those of the attacks that have one; nan where none has."""
+    here = tables.samples[(tables.samples["defense"] == defense) & tables.samples["attack"].isin(attacks)]
+    best = here.groupby(CASE)["manipulation"].max()
+    return best.reindex(pd.MultiIndex.from_frame(case)).to_numpy(float)
+
+
+def with_means(
+    board: pd.DataFrame,
+    key: str,
+    samples: pd.DataFrame,
+    cells: pd.DataFrame,
+    without: tuple[str, ...] = (),
+) -> pd.DataFrame:
+    """The board with the mean of every raw column beside it, and the counted cost per sample."""
+    raw = means_by(samples, [key])
+    raw = raw.drop(columns=[c for c in (*without, *board.columns) if c in raw])
+    step = "forge" if key == "attack" else "judge"
+    ok = cells[(cells["status"] == "ok") & (cells["n"] > 0)]
+    for counter in ("forwards", "backwards", "explanations"):
+        per_sample = (ok[f"{step}_{counter}"] / ok["n"]).groupby(ok[key]).mean()
+        raw[f"{counter}_per_sample"] = per_sample
+    # What no method of the board has is no column of it; a metric whose weights are missing stays, empty.
+    empty = [c for c in raw if raw[c].isna().all() and not str(c).startswith("lpips_")]
+    return board.join(raw.drop(columns=empty), on=key)
+
+
+def means_by(samples: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Mean over tasks of the mean over cases of every numeric column, one row per group."""
+    names = [c for c in samples if c not in _NOT_AVERAGED and pd.api.types.is_numeric_dtype(samples[c])]
+    by_task = samples.groupby([*keys, *(["task"] if "task" not in keys else [])])[names].mean()
+    return by_task.groupby(level=keys).mean()
+
+
+def coverage_of(tables: Tables, name: str, column: str) -> float:
+    """Share of the method's cells that ended ok."""
+    key = "attack" if column == "attack" else "defense"
+    return float((tables.cells.loc[tables.cells[key] == name, "status"] == "ok").mean())
+
+
+def not_attacked(tables: Tables, names: Iterable[str]) -> dict[str, str]:
+    """Of defenses that an attack of the project's own has adapted to in vain, by whose fault ever: why.
+
+    What was not attacked has no rank. A submitted attack that fails takes nobody's rank.
+    """
+    cells = tables.cells
+    own = [not tables.methods[name].foreign for name in cells["attack"]]
+    ended = cells["status"].isin(["ok", "skipped", "missing"])
+    failed = cells[(cells["mode"] == "adaptive") & np.array(own, bool) & ~ended]
+    found = {}
+    for name in names:
+        rows = failed[failed["defense"] == name]
+        if len(rows):
+            first = rows.iloc[0]
+            found[name] = f"{first['attack']} could not adapt to it ({first['status']} on {first['task']})"
+    return found
+
+
+def cost_table(tables: Tables) -> pd.DataFrame:
+    """Seconds and peak memory of every method, mean over its cells: what the clock and the machine add."""
+    ok = tables.cells[tables.cells["status"] == "ok"]
+    rows = []
+    pick: list[tuple[str, str, Callable[[pd.DataFrame], pd.DataFrame]]] = [
+        ("attack", "forge", lambda cells: cells.drop_duplicates("forge_id")),
+        ("defense", "judge", lambda cells: cells),
+    ]
+    for key, step, unique in pick:
+        for name, group in unique(ok).groupby(key):
+            rows.append(
+                {
+                    "method": name,
+                    "step": step,
+                    "cells": len(group),
+                    "seconds": group[f"{step}_seconds"].mean(),
+                    "seconds_per_sample": (group[f"{step}_seconds"] / group["n"]).mean(),
+                    **_processor_seconds(group, step),
+                    "memory_mb": group[f"{step}_memory_mb"].max(),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _processor_seconds(group: pd.DataFrame, step: str) -> dict[str, float]:
+    """Mean seconds of the processor; cells of an older release do not have them."""
+    column = f"{step}_cpu_seconds"
+    return {"cpu_seconds": group[column].astype(float).mean()} if column in group else {}
