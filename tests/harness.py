@@ -365,6 +365,7 @@ class Project:
             "__init__.py",
             "attacks/poisoning.py",
             "attacks/badnets.py",
+            "attacks/weight_search.py",
         ):  # a control trains as they do
             shutil.copy(ROOT / "baselines" / file, root / "baselines" / file)
         # Hardenings without content are tested by themselves: here they would be seven more in every run.

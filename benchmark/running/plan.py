@@ -143,7 +143,7 @@ class Planner:
             for seed in task.seeds:
                 for attack in _of_track(attacks, task):
                     for defense in _of_track(defenses, task):
-                        for mode in _modes(attack, defense, task):
+                        for mode in modes_of(attack, defense, task):
                             found.append(self._cell(task, attack, defense, mode, seed, assets, problem))
         self._code.keep()
         return found
@@ -318,7 +318,7 @@ def _of_track(entries: list[Entry], task: Task) -> list[Entry]:
     ]
 
 
-def _modes(attack: Entry, defense: Entry, task: Task) -> list[Mode]:
+def modes_of(attack: Entry, defense: Entry, task: Task) -> list[Mode]:
     """Oblivious and, where the attack has something to adapt to, adaptive, as far as the task has them."""
     method, other = attack.method, defense.method
     assert issubclass(method, Attack)

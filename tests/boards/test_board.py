@@ -19,6 +19,7 @@ from benchmark.boards.alarms import exact_interval
 from benchmark.boards.board import build_boards, hardening_board
 from benchmark.boards.gates import control_violations
 from benchmark.boards.tables import Tables
+from benchmark.boards.words import answer
 from benchmark.running.registry import Entry
 
 CASES = ("a", "b", "c", "d")
@@ -38,6 +39,7 @@ METHODS = {
     for e in (
         entry("strong", Attack),
         entry("weak", Attack),
+        entry("asks", Attack, queries=True),
         entry("identity", Attack, control=True, bounds={"manipulation": (0.0, 0.0)}),
         entry("noise", Attack, control=True, bounds={"manipulation": (0.0, 0.05)}, bounds_undefended=True),
         entry("none", Hardening, control=True, bounds={"fidelity": (1.0, 1.0)}),
@@ -148,6 +150,32 @@ def test_hardenings_are_scored_by_the_worst_case_over_attacks_and_modes_of_each_
     assert row(tables(BASE), "hardenings", "soft")["score"] == pytest.approx(1 - np.mean(worst))
     undefended = [0.8, 0.6, 0.9, 0.2]
     assert row(tables(BASE), "hardenings", "none")["score"] == pytest.approx(1 - np.mean(undefended))
+
+
+@pytest.mark.parametrize(
+    ("queries", "misleads"), [([0.2, 0.6, 0.4, 0.6], True), ([0.1, 0.1, 0.2, 0.0], False)]
+)
+def test_a_hardening_that_queries_move_further_than_gradients_is_said_to_mislead(
+    queries: list[float], misleads: bool
+) -> None:
+    asked = {("asks", "none", "oblivious"): [0.0] * 4, ("asks", "soft", "oblivious"): [0.9] * 4}
+    gradients = {
+        ("strong", "soft", "adaptive"): [0.1, 0.1, 0.1, 0.0],
+        ("weak", "soft", "adaptive"): [0.0] * 4,
+    }
+    made = tables(BASE | gradients | asked | {("asks", "soft", "adaptive"): queries})
+    soft = row(made, "hardenings", "soft")
+    assert soft["by_gradients"] == pytest.approx(0.075) and soft["by_queries"] == pytest.approx(
+        np.mean(queries)
+    )
+    assert soft["misleads"] == misleads
+    assert pd.isna(row(made, "hardenings", "none")["misleads"])
+    said = answer("hardening", build_boards(made)["hardenings"])
+    assert ("Gradients mislead attacks on soft (0.45 by queries, 0.08 by gradients)." in said) == misleads
+
+
+def test_without_an_attack_by_queries_nothing_is_said_of_gradients() -> None:
+    assert "misleads" not in build_boards(tables(BASE))["hardenings"]
 
 
 def test_an_attack_under_the_best_defense_is_the_larger_of_both_modes() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 from harness import ROOT, TASKS, Project, Result, cell_names
 
-from benchmark.running.plan import Planner
+from benchmark.api import Attack, Detector, Hardening
+from benchmark.running.plan import Planner, modes_of
 from benchmark.running.registry import find_methods
 from benchmark.tasks.task import load_task, task_ids
 
@@ -55,6 +58,24 @@ def test_cells_are_the_product_of_tasks_attacks_defenses_and_modes(
     }
     assert cell_names(cells) == oblivious | adaptive
     assert cells["cell_id"].is_unique
+
+
+@pytest.mark.parametrize(
+    ("attack", "defense", "expected"),
+    [
+        (type("A", (Attack,), {"evades": True}), type("D", (Detector,), {}), ["oblivious", "adaptive"]),
+        (type("A", (Attack,), {"evades": False}), type("D", (Detector,), {}), ["oblivious"]),
+        (type("A", (Attack,), {"evades": True}), type("D", (Detector,), {"control": True}), ["oblivious"]),
+        (type("A", (Attack,), {}), type("H", (Hardening,), {}), ["oblivious", "adaptive"]),
+        (type("A", (Attack,), {"adaptive": False}), type("H", (Hardening,), {}), ["oblivious"]),
+    ],
+)
+def test_what_can_adapt_does_whatever_a_defense_says_of_itself(
+    attack: type[Attack], defense: type[Detector | Hardening], expected: list[str]
+) -> None:
+    task: Any = SimpleNamespace(modes=("oblivious", "adaptive"))
+    methods: list[Any] = [SimpleNamespace(method=method) for method in (attack, defense)]
+    assert modes_of(*methods, task) == expected
 
 
 def test_a_second_run_runs_nothing_and_leaves_the_boards_as_they_are(finished: Project) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from benchmark.api import Detector, Explainer, Hardening, Query
+from benchmark.api import Detector, Explainer, Hardening, Query, Softplus
 from benchmark.failures import StepFailed, invalid
 from benchmark.isolation.stand_ins import stand_in_class
 from benchmark.isolation.submitted import Offer
@@ -23,6 +24,7 @@ from benchmark.running.registry import entries_of
 from benchmark.submissions.check import checking, probes
 from benchmark.submissions.check.batches import try_batches, try_steps
 from benchmark.submissions.check.costs import DRAWS, STEPS, Pace, Spent, extrapolate
+from benchmark.submissions.check.defenses import try_stand_in
 from benchmark.submissions.check.findings import Report, fix_of
 from benchmark.submissions.check.neighbours import other_company, same
 from benchmark.submissions.check.tiny import tiny_benches
@@ -301,6 +303,41 @@ def test_a_defense_that_leaves_attacks_no_time_is_told_with_figures(
     if level:
         assert f"takes {seconds:.2g} s of CPU time for the gradient of" in report.findings[0].sentence
         assert f"asks {STEPS} for every batch" in report.findings[0].sentence
+
+
+@dataclass(frozen=True)
+class _FallsThrough(Explainer):
+    """Shows a smoothed network's maps; hands attacks what ``told`` makes of a smoothing."""
+
+    inner: Explainer
+    told: Any
+    name: str = "falls_through"
+
+    def relevance(self, model: Any, query: Query) -> Tensor:
+        raise NotImplementedError
+
+    def explain(self, model: Any, query: Query) -> Tensor:
+        return self.inner.smoothed(Softplus(2.0)).explain(model, query)
+
+    def smoothed(self, smoothing: Any) -> Any:
+        return self.told(self.inner, smoothing)
+
+
+@pytest.mark.parametrize(
+    ("told", "refused"),
+    [
+        (lambda inner, smoothing: inner.smoothed(smoothing), True),
+        (lambda inner, smoothing: inner.smoothed(Softplus(2.0)), False),
+        (lambda inner, smoothing: inner.smoothed(Softplus(1.7)), False),
+    ],
+)
+def test_another_explainer_for_attacks_than_is_shown_is_refused(told: Any, refused: bool) -> None:
+    bench = tiny_benches("saliency", ROOT)[0]
+    session: Any = _Here("hardening", SimpleNamespace(harden=lambda inner: _FallsThrough(inner, told)))
+    session.seconds = [0.0, 0.0]
+    try_stand_in(session, bench, Query(bench.cases.inputs, bench.cases.labels, 1))
+    findings = [finding.sentence for finding in session.subject.report.findings]
+    assert any("hands attacks another explainer than it shows" in line for line in findings) == refused
 
 
 @given(st.dictionaries(st.integers(1, 99), st.floats(0, 9), min_size=2))

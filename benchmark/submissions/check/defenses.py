@@ -27,6 +27,8 @@ _NOTHING = 1e-10
 """A derivative below this is rounding."""
 _AGREEMENT = 0.05
 """By how much a derivative and its finite difference may differ, as a share of the derivative."""
+_SAME_MAP = 0.98
+"""Correlation of maps shown and maps smoothed sharply; the project's own hardenings have .9999."""
 
 
 def try_defense(subject: Subject, bench: Any) -> Spent | None:
@@ -151,6 +153,8 @@ def _try_gradient(session: Session, bench: Any) -> None:
         )
     if not isinstance(found, dict):
         return
+    if session.subject.kind == "hardening":
+        try_stand_in(session, bench, Query(inputs, labels, 1))
     norm = found.get("norm", 0.0)
     if session.subject.kind == "detector" and not found.get("graph"):
         return  # attacks search by its answers
@@ -168,6 +172,22 @@ def _try_gradient(session: Session, bench: Any) -> None:
             f"has {what} whose gradient is not that of what is shown ({slope:.3g} against a finite "
             f"difference of {difference:.3g}): say in the card that and why attacks follow a stand-in",
             about,
+        )
+
+
+def try_stand_in(session: Session, bench: Any, query: Query) -> None:
+    """Whether attacks are handed what is shown."""
+    found = session.attempt(
+        lambda method: method.ask(probes.stand_in_agreement, bench.explainer, bench.model, query),
+        "when smoothed sharply",
+        session.seconds[1],
+    )
+    if isinstance(found, dict) and not found.get("agreement", -1.0) >= _SAME_MAP:
+        session.subject.report.refuse(
+            "hands attacks another explainer than it shows: with a smoothing too sharp to tell from none, "
+            f"maps correlate {found.get('agreement', math.nan):.2f} with those shown, and {_SAME_MAP:g} is "
+            "asked; let smoothed() smooth the explainer that explain() uses",
+            session.about,
         )
 
 

@@ -23,10 +23,12 @@ from benchmark.api import (
     Query,
     Smoothing,
     Softplus,
+    correlation,
 )
 from benchmark.methods.calls import call
 
 _BETA = 10.0
+_SHARP = 1e4
 _STEP = 1e-5
 """Of the finite difference, in units of the input range: far above the rounding of double precision."""
 
@@ -81,6 +83,26 @@ def map_derivative(
         return hardened.explain(exact, replace(query, inputs=inputs))
 
     return call(hardening, lambda: _derivative(maps, query.inputs.double()))
+
+
+def stand_in_agreement(
+    hardening: Hardening, explainer: Explainer, model: Network, query: Query
+) -> dict[str, Any]:
+    """Median correlation of the maps shown with those of a smoothing too sharp to tell from none.
+
+    Attacks are handed ``smoothed()``, which is to be another view of what is shown and not another explainer.
+    """
+    exact = copy.deepcopy(model).double()
+    asked = replace(query, inputs=query.inputs.double())
+
+    def agreement() -> Tensor:
+        hardened: Explainer = hardening.harden(explainer)
+        with torch.no_grad():
+            shown = hardened.explain(exact, asked)
+            sharp = hardened.smoothed(Softplus(_SHARP)).explain(exact, asked)
+        return correlation(shown, sharp)
+
+    return {"agreement": float(call(hardening, agreement).median())}
 
 
 def suspicion_derivative(detector: Detector, audit: Audit) -> dict[str, Any]:
