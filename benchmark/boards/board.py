@@ -31,7 +31,7 @@ import pandas as pd
 from benchmark.boards.alarms import false_alarms
 from benchmark.boards.columns import coverage_of, means_by, not_attacked, reached, with_means, with_modes
 from benchmark.boards.gates import broken_bounds
-from benchmark.boards.statistics import Standing, bootstrap_weights, interval, rank, scores
+from benchmark.boards.statistics import FEWEST, Standing, bootstrap_weights, interval, rank, scores
 from benchmark.boards.tables import Tables
 from benchmark.boards.values import (
     CASE,
@@ -58,15 +58,21 @@ RULES = {
 }
 
 
-def build_boards(tables: Tables) -> dict[str, pd.DataFrame]:
+def build_boards(tables: Tables, fewest: int = FEWEST) -> dict[str, pd.DataFrame]:
     """The four boards by name, and ``tasks``, the same per task; empty ones are left out.
 
     Every track is ranked by itself; its rows are told by the column ``track``.
+
+    Args:
+        tables: of a suite.
+        fewest: cases of a track below which its rows keep their order and have no rank.
     """
     found: dict[str, list[pd.DataFrame]] = {}
     for track in tables.cells["track"].unique():
         for name, board in _track_boards(tables.of_track(track)).items():
             if not board.empty:
+                if len(cases_of(tables.of_track(track))) < fewest and "rank" in board:
+                    board[_RANKS] = _unranked(len(board))
                 board.insert(0, "track", track)
                 found.setdefault(name, []).append(tables.with_division(board))
     return {name: pd.concat(boards, ignore_index=True) for name, boards in found.items()}
@@ -158,13 +164,17 @@ def matrix_board(tables: Tables) -> pd.DataFrame:
         return board
     ok = (tables.cells["status"] == "ok").groupby([tables.cells[key] for key in keys]).mean()
     board["coverage"] = ok.reindex(pd.MultiIndex.from_frame(board[keys])).to_numpy(float)
-    for rank_column in _RANKS:
-        board[rank_column] = pd.array([pd.NA] * len(board), dtype="Int64")
+    board[_RANKS] = _unranked(len(board))
     for _, rows in board.groupby([board["defense"], board["mode"], tables.divisions(board["attack"])]):
         for index, standing in _rank_rows(tables, rows):
             board.loc[index, _RANKS] = [asdict(standing)[column] for column in _RANKS]
     front = [*keys, "n", *STANDING]
     return board[[*front, *(column for column in board if column not in front)]]
+
+
+def _unranked(count: int) -> pd.DataFrame:
+    """Empty columns of ranks."""
+    return pd.DataFrame({name: pd.array([pd.NA] * count, dtype="Int64") for name in _RANKS})
 
 
 def _rank_rows(tables: Tables, rows: pd.DataFrame) -> list[tuple[int, Standing]]:

@@ -42,15 +42,14 @@ def reached(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.DataFram
 
     An attack by queries is the weaker one where gradients say what they seem to. Where it reaches more, and
     not by chance, the gradient misleads (Athalye et al. 2018, section 3.1): the hardening resists less than
-    attacks by gradients show.
+    attacks by gradients show. Attacks of the project's own count: a stranger's word for what it asks would
+    speak for or against another's hardening.
     """
     rows = tables.samples[tables.samples["mode"] == "adaptive"]
     adaptive = Tables(tables.cells[tables.cells["mode"] == "adaptive"], rows, tables.methods)
     kinds = {"gradients": False, "queries": True}
-    attacks = {
-        kind: [name for name in ranked_attacks(tables) if _asks(tables, name) == asks]
-        for kind, asks in kinds.items()
-    }
+    own = [name for name in ranked_attacks(tables) if not tables.methods[name].foreign]
+    attacks = {kind: [name for name in own if _asks(tables, name) == asks] for kind, asks in kinds.items()}
     found = pd.DataFrame(index=pd.Index(names), columns=["by_gradients", "by_queries", "misleads"])
     if not all(attacks.values()):
         return found[[]]

@@ -33,6 +33,8 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 TOLERANCE = 1e-12
+FEWEST = 8
+"""Cases below which nothing is ranked, since intervals cover less than they say (benchmarks/coverage.py)."""
 
 
 @dataclass(frozen=True, slots=True)

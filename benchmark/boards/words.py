@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-FEWEST = 8
-"""Cases below which no interval covers what it says, and ranks are no more than an order."""
+from benchmark.boards.statistics import FEWEST
 
 
 def answer(noun: str, board: pd.DataFrame) -> str:
@@ -15,7 +14,13 @@ def answer(noun: str, board: pd.DataFrame) -> str:
         noun: ``attack``, ``hardening`` or ``detector``.
         board: its rows, as :func:`benchmark.boards.board.build_boards` makes them.
     """
-    ranked = board[board["rank"].notna() & (board["division"] == "closed")]
+    closed = board[board["division"] == "closed"]
+    cases = int(board["cases"].iloc[0]) if "cases" in board else FEWEST
+    ranked = closed[closed["rank"].notna()]
+    if cases < FEWEST:
+        ranked = closed[
+            closed["score"].notna() & ~closed["control"].astype(bool) & (closed["note"].fillna("") == "")
+        ]
     if ranked.empty:
         return f"No {noun} is ranked."
     leader = ranked.iloc[0]
@@ -23,13 +28,8 @@ def answer(noun: str, board: pd.DataFrame) -> str:
     if noun != "hardening" or _none(board) is None:
         words += _shared(ranked, noun)
     words += _misleading(board)
-    cases = int(leader.get("cases", FEWEST))
-    few = (
-        f" {cases} case{'s are' if cases > 1 else ' is'} too few to rank: read the order as no more than one."
-        if cases < FEWEST
-        else ""
-    )
-    return words + few
+    few = f" {cases} case{'s are' if cases > 1 else ' is'} too few to rank: the order is no more than one."
+    return words + few if cases < FEWEST else words
 
 
 def _leads(noun: str, leader: pd.Series) -> str:
@@ -68,8 +68,9 @@ def _misleading(board: pd.DataFrame) -> str:
 
 def _shared(ranked: pd.DataFrame, noun: str) -> str:
     """Who cannot be told from the leader."""
-    others = [str(row[noun]) for _, row in ranked.iloc[1:].iterrows() if row["tie_group"] == 1]
-    return f" It cannot be told apart from {', '.join(others)}." if others else ""
+    rest = ranked.iloc[1:]
+    others = rest.loc[rest["tie_group"].astype(float).eq(1), noun].astype(str)
+    return f" It cannot be told apart from {', '.join(others)}." if len(others) else ""
 
 
 def _score(row: pd.Series) -> str:

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.api import Attack, Detector, Hardening, Method
+from benchmark.boards import board as board_module
 from benchmark.boards.alarms import exact_interval
-from benchmark.boards.board import build_boards, hardening_board
+from benchmark.boards.board import hardening_board
 from benchmark.boards.gates import control_violations
 from benchmark.boards.tables import Tables
 from benchmark.boards.words import answer
@@ -32,6 +33,11 @@ def entry(name: str, base: type[Method], division: str = "closed", **attributes:
     """A method that nobody runs."""
     method = type(name, (base,), {"name": name, "paper": "made for a test", **attributes})
     return Entry(name, name, f"m.{name}", name, {}, Path(f"{name}.py"), method, division=division)
+
+
+def build_boards(made: Tables, fewest: int = 0) -> dict[str, pd.DataFrame]:
+    """Boards whose rows are ranked however few cases there are."""
+    return board_module.build_boards(made, fewest)
 
 
 METHODS = {
@@ -172,6 +178,27 @@ def test_a_hardening_that_queries_move_further_than_gradients_is_said_to_mislead
     assert pd.isna(row(made, "hardenings", "none")["misleads"])
     said = answer("hardening", build_boards(made)["hardenings"])
     assert ("Gradients mislead attacks on soft (0.45 by queries, 0.08 by gradients)." in said) == misleads
+
+
+def test_what_a_stranger_says_of_its_attack_speaks_against_no_hardening(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = BASE | {("asks", "soft", mode): [0.9] * 4 for mode in MODES}
+    assert bool(row(tables(values), "hardenings", "soft")["misleads"])
+    monkeypatch.setitem(METHODS, "asks", replace(METHODS["asks"], foreign=True))
+    assert "misleads" not in build_boards(tables(values))["hardenings"]
+
+
+def test_few_cases_have_an_order_and_no_ranks() -> None:
+    few, enough = build_boards(tables(BASE), fewest=5), build_boards(tables(BASE), fewest=4)
+    for name in ("attacks", "hardenings", "matrix"):
+        columns = ["rank", "rank_low", "rank_high", "tie_group"]
+        assert few[name][columns].isna().all(axis=None) and enough[name]["rank"].notna().any()
+        pd.testing.assert_frame_equal(few[name].drop(columns=columns), enough[name].drop(columns=columns))
+    assert board_module.build_boards(tables(BASE))["attacks"]["rank"].isna().all()
+    said = answer("attack", few["attacks"])
+    assert said.startswith("strong manipulates most (0.50 ")
+    assert said.endswith(" 4 cases are too few to rank: the order is no more than one.")
 
 
 def test_without_an_attack_by_queries_nothing_is_said_of_gradients() -> None:

@@ -18,6 +18,8 @@ def board(noun: str, *rows: dict[str, Any]) -> pd.DataFrame:
         "tie_group": pd.NA,
         "division": "closed",
         "cases": 16,
+        "control": False,
+        "note": "",
     }
     return pd.DataFrame([{**usual, **row} for row in rows]).rename(columns={"name": noun})
 

@@ -260,10 +260,11 @@ def test_the_command_line_runs_the_track_to_its_boards(done: tuple[Project, Resu
         pd.read_csv(project.boards_folder / f"{name}.csv") for name in ("attacks", "hardenings", "detectors")
     )
     assert set(attacks["attack"]) == {*GOOD_ATTACKS, *USELESS_ATTACKS}
-    ranked = attacks[attacks["rank"].notna()].set_index("attack")
+    assert attacks["rank"].isna().all(), "so few cases are not ranked"
+    ranked = attacks[~attacks["control"]].set_index("attack")
     assert list(ranked.index) == ["stamp", "collapse", "faint"] and ranked["score"].iloc[0] > 0.1
     assert (ranked["score"].iloc[1:] == 0).all() and set(attacks["track"]) == {"signature"}
-    assert list(hardenings.loc[hardenings["rank"].notna(), "hardening"]) == ["calm"]
+    assert list(hardenings.loc[~hardenings["control"], "hardening"]) == ["calm"]
     bias = detectors[detectors["detector"] == "bias"].iloc[0]
     assert pd.isna(bias["rank"]) and "false alarms of 6" in bias["note"], "two networks to set a threshold on"
     assert bias["false_positive_low"] > 0.4, "which is what the task promises"
