@@ -14,7 +14,7 @@ class RandomNoise(Attack):
     paper = "control"
     adaptive = False
     control = True
-    bounds = {"manipulation": (0.0, 0.05)}
+    bounds = {"unclipped": (-0.1, 0.05)}
     bounds_undefended = True
 
     def forge(self, case: Case) -> Forgery:

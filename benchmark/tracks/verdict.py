@@ -14,9 +14,23 @@ from benchmark.metrics.detection import detected, threshold_at
 Columns = dict[str, list[Any]]
 
 
-def moved(similarity: float, before: float) -> float:
-    """How far a similarity to the target moved from its clean value to 1, within [0, 1]."""
-    return min(1.0, max(0.0, (similarity - before) / max(1 - before, 1e-9)))
+def movements(now: Sequence[float], before: Sequence[float], broken: Sequence[bool]) -> Columns:
+    """How far similarities to the target moved from their clean values, as shares of the way to 1.
+
+    Args:
+        now: similarities of the forged explanations.
+        before: of the clean ones.
+        broken: whether a constraint is.
+
+    Returns:
+        ``unclipped``, negative where the explanation moved away from the target: a mean of it has no bias
+        where nothing moves on the whole; and ``manipulation``, the same within [0, 1], 0 where a constraint
+        is broken.
+    """
+    unclipped = [(one - other) / max(1 - other, 1e-9) for one, other in zip(now, before, strict=True)]
+    kept = zip(unclipped, broken, strict=True)
+    manipulation = [0.0 if bad else min(1.0, max(0.0, value)) for value, bad in kept]
+    return {"unclipped": unclipped, "manipulation": manipulation}
 
 
 def means(first: Sequence[float], second: Sequence[float]) -> list[float]:

@@ -24,7 +24,7 @@ from benchmark.tracks.saliency.lineup import LineUp, Maps, line_up
 from benchmark.tracks.saliency.steps import TOLERANCE, judge_seeds
 from benchmark.tracks.saliency.workbench import Images, Workbench, decoys, predictions
 from benchmark.tracks.shared import Distances, Memory
-from benchmark.tracks.verdict import Columns, as_list, detector_columns, means, moved, tensor_bytes
+from benchmark.tracks.verdict import Columns, as_list, detector_columns, means, movements, tensor_bytes
 
 Tensors = dict[str, Tensor]
 
@@ -173,15 +173,15 @@ class Scorer:
         return columns | {f"{name}_input": [None] * len(forged) for name in self.distances.missing}
 
     def _judged(self, columns: Columns) -> Columns:
-        """Adds ``manipulation``, ``valid`` and ``violated``.
+        """Adds ``unclipped``, ``manipulation``, ``valid`` and ``violated``.
 
         Manipulation is how far the primary similarity moved from its clean value to 1, within [0, 1]; it is 0
         where a constraint is broken.
         """
         task = self.bench.task
         now, before = columns[task.metrics.primary], columns[f"{task.metrics.primary}_before"]
-        columns["manipulation"], columns["valid"], columns["violated"] = [], [], []
-        for index, (similarity, start) in enumerate(zip(now, before, strict=True)):
+        columns["violated"] = []
+        for index in range(len(now)):
             violated = []
             if columns["linf"][index] > task.budget.linf + TOLERANCE:
                 violated.append("linf")
@@ -189,10 +189,9 @@ class Scorer:
                 violated.append("range")
             if task.constraints.prediction_kept and not columns["prediction_kept"][index]:
                 violated.append("prediction")
-            columns["manipulation"].append(0.0 if violated else moved(similarity, start))
-            columns["valid"].append(not violated)
             columns["violated"].append(",".join(violated))
-        return columns
+        broken = [bool(violated) for violated in columns["violated"]]
+        return columns | movements(now, before, broken) | {"valid": [not bad for bad in broken]}
 
     def _undefended(self, images: Images, seed: int) -> Tensor:
         """Maps of the undefended explainer under the judge's noise."""

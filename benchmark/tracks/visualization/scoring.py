@@ -21,7 +21,7 @@ from benchmark.metrics.detection import auroc
 from benchmark.metrics.similarity import mse, pcc, ssim
 from benchmark.tracks.networks import natural_activations, natural_logits, weight_change
 from benchmark.tracks.shared import Distances, Memory
-from benchmark.tracks.verdict import Columns, detector_columns, means, moved, tensor_bytes
+from benchmark.tracks.verdict import Columns, detector_columns, means, movements, tensor_bytes
 from benchmark.tracks.visualization.workbench import UnitCase, Workbench
 
 Tensors = dict[str, Tensor]
@@ -251,8 +251,7 @@ class Scorer:
         task = self.bench.task
         primary = task.metrics.primary
         over = [drop > task.budget.accuracy_drop + 1e-9 for drop in columns["accuracy_drop"]]
-        pairs = zip(columns[primary], columns[f"{primary}_before"], over, strict=True)
-        columns["manipulation"] = [0.0 if bad else moved(now, before) for now, before, bad in pairs]
+        columns |= movements(columns[primary], columns[f"{primary}_before"], over)
         columns["valid"] = [not bad for bad in over]
         columns["violated"] = ["accuracy" if bad else "" for bad in over]
         return columns
