@@ -41,6 +41,7 @@ class SlingshotUniversal(SlingshotMatched):
 
     name = "slingshot_universal"
     adaptive = False
+    evades = False
 
     weight: float = 2.0
     steps: int = 500
