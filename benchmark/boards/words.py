@@ -18,9 +18,9 @@ def answer(noun: str, board: pd.DataFrame) -> str:
     cases = int(board["cases"].iloc[0]) if "cases" in board else FEWEST
     ranked = closed[closed["rank"].notna()]
     if cases < FEWEST:
-        ranked = closed[
-            closed["score"].notna() & ~closed["control"].astype(bool) & (closed["note"].fillna("") == "")
-        ]
+        note = closed.get("note", pd.Series("", closed.index))  # an empty column may have been left out
+        sound = ~closed["control"].astype(bool) & (note.fillna("") == "")
+        ranked = closed[sound & closed["score"].notna()]
     if ranked.empty:
         return f"No {noun} is ranked."
     leader = ranked.iloc[0]

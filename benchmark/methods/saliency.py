@@ -91,24 +91,12 @@ class Case:
         """Suspicion ``[N]`` that the detector to evade has of ``inputs``; zeros where there is none.
 
         With a ``smoothing``, the maps that the detector takes of the exact network are smoothed so; those
-        that it asks to be smoothed are as it asks. What it cannot compute with a gradient it is asked
-        without.
+        that it asks to be smoothed are as it asks. What it cannot compute with a gradient has none.
         """
         if self.detector is None:
             return inputs.new_zeros(len(inputs))
-
-        def asked(images: Tensor) -> Tensor:
-            audit = Audit(self.model, self.explainer, images, self.labels, self.data, seed, smoothing)
-            assert self.detector is not None
-            return self.detector.suspicion(audit)
-
-        try:
-            return asked(inputs)
-        except RuntimeError:  # as torch raises for numpy() and for changes in place of what has a gradient
-            if not (torch.is_grad_enabled() and inputs.requires_grad):
-                raise
-        with torch.no_grad():
-            return asked(inputs.detach())
+        audit = Audit(self.model, self.explainer, inputs, self.labels, self.data, seed, smoothing)
+        return self.detector.suspicion(audit)
 
     def project(self, inputs: Tensor) -> Tensor:
         """The nearest inputs ``[N, C, H, W]`` within the budget and within [0, 1]."""

@@ -14,7 +14,9 @@ from baselines.attacks.dombrowski import Dombrowski
 from baselines.attacks.square_search import SquareSearch
 from baselines.defenses.smoothing_gap import SmoothingGap
 from benchmark.api import Audit, Budget, Case, Detector, Explainer, Network, Query, correlation
+from benchmark.failures import StepFailed
 from benchmark.submissions.check.tiny import tiny_benches
+from benchmark.tracks.evaded import Evaded
 
 BUDGET = 32 / 255
 
@@ -70,7 +72,7 @@ def case(detector: Detector | None = None, explainer: Explainer | None = None) -
         budget=Budget(BUDGET, None),
         data=bench.natural,
         generator=torch.Generator().manual_seed(1),
-        detector=detector,
+        detector=None if detector is None else Evaded(detector),
     )
 
 
@@ -131,5 +133,18 @@ def test_what_torch_cannot_follow_is_asked_without_a_graph_and_other_faults_are_
         def suspicion(self, audit: Audit) -> Tensor:
             raise RuntimeError("broken")
 
-    with pytest.raises(RuntimeError, match="broken"):
+    with pytest.raises(StepFailed, match="broken") as raised:
         case(Broken()).suspicion(inputs)
+    assert raised.value.culprit == "roughness", "and not the attack that asks"
+
+
+@pytest.mark.parametrize("said", [[0.0, 0.0], torch.zeros(3), torch.tensor([0.0, float("nan")])])
+def test_what_is_no_suspicion_is_the_detectors_fault(said: Any) -> None:
+    class Odd(_Roughness):
+        def suspicion(self, audit: Audit) -> Tensor:
+            return said  # type: ignore[no-any-return]
+
+    made = case(Odd())
+    with pytest.raises(StepFailed) as raised:
+        made.suspicion(made.inputs)
+    assert (raised.value.status, raised.value.culprit) == ("invalid", "roughness")

@@ -249,7 +249,7 @@ SCORED: list[tuple[str, str, str, Concerned]] = [
     ("benchmark/metrics/detection.py", "[scores.size - place]", "[scores.size - 1]", _under("explainer_disagreement")),
     ("benchmark/metrics/behaviour.py", "logits.argmax(1) == labels", "logits.argmin(1) == labels", _of("saliency")),
     ("benchmark/metrics/perceptual.py", "BATCH = ", "BATCH = 1 + ", _of("saliency")),
-    ("benchmark/tracks/verdict.py", "max(1 - before, 1e-9)", "max(1 - before, 1e-8)", _of("saliency")),
+    ("benchmark/tracks/verdict.py", "max(1 - other, 1e-9)", "max(1 - other, 1e-8)", _of("saliency")),
     ("benchmark/tracks/shared.py", '("stlpips", "lpips")', '("lpips", "stlpips")', _of("saliency")),
     ("benchmark/tracks/saliency/scoring.py", '"pcc_input": as_list(pcc(', '"pcc_input": as_list(mse(', _of("saliency")),
     ("benchmark/tracks/visualization/scoring.py", "task.budget.accuracy_drop + 1e-9", "task.budget.accuracy_drop + 1e-8", _of("visualization")),

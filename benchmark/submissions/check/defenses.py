@@ -156,9 +156,9 @@ def _try_gradient(session: Session, bench: Any) -> None:
     if session.subject.kind == "hardening":
         try_stand_in(session, bench, Query(inputs, labels, 1))
     norm = found.get("norm", 0.0)
-    if session.subject.kind == "detector" and not found.get("graph"):
-        return  # attacks search by its answers
     if not found.get("graph") or not _NOTHING < norm < math.inf:
+        if session.subject.kind == "detector":
+            return  # attacks search by its answers
         report.refuse(
             f"is not differentiable: its {what} have no gradient in the inputs through a smoothed network, "
             f"so that no attack could adapt; take out detach(), no_grad() and rounding, and see that {where} "

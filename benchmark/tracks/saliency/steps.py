@@ -38,6 +38,7 @@ from benchmark.methods.formats import eight_bits, eight_bits_within
 from benchmark.methods.meter import Meter, MeteredExplainer
 from benchmark.methods.stored import StoredForgery
 from benchmark.seeds import seed_of
+from benchmark.tracks.evaded import Evaded
 from benchmark.tracks.saliency import audits, chance, harmless
 from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
 
@@ -67,7 +68,7 @@ def forge(
     explainer = bench.explainer
     if adaptive and isinstance(defense, Hardening):
         explainer = _Attributed(harden(defense, explainer), defense)
-    detector = defense if adaptive and isinstance(defense, Detector) else None
+    detector = Evaded(defense) if adaptive and isinstance(defense, Detector) else None
     model = bench.model.observed_by(meter)
     budget = Budget(bench.task.budget.linf, bench.task.budget.explanations)
     meter.explanation_limit = budget.explanations

@@ -36,6 +36,7 @@ from benchmark.methods.calls import call, check_tensor, kind_of
 from benchmark.methods.meter import Meter
 from benchmark.methods.stored import StoredForgery, by_case
 from benchmark.seeds import seed_of
+from benchmark.tracks.evaded import Evaded
 from benchmark.tracks.networks import check_weights, weights_sha256
 from benchmark.tracks.signature.workbench import Workbench
 
@@ -59,7 +60,7 @@ def forge(
     explainer: ClassExplainer = bench.explainer
     if mode == "adaptive" and isinstance(defense, Hardening):
         explainer = _Attributed(harden(defense, bench.explainer), defense, bench.explainer.size)
-    detector = defense if mode == "adaptive" and isinstance(defense, Detector) else None
+    detector = Evaded(defense) if mode == "adaptive" and isinstance(defense, Detector) else None
     forged: Tensors = {}
     for index, case in enumerate(bench.task.cases):
         name = seed_of("forge", attack.variant, bench.task.id, bench.task.version, seed, index)
