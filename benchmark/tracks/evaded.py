@@ -24,25 +24,25 @@ class Evaded(Detector):
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
-        self._detector = detector
+        self.detector = detector
 
     @property
     def variant(self) -> str:
         """The detector's own."""
-        return self._detector.variant
+        return self.detector.variant
 
     def suspicion(self, audit: Any) -> Tensor:
         """The detector's suspicions ``[N]``, checked; without a gradient where torch cannot give one."""
         asked: Callable[[], Tensor] = partial(self._asked, audit)
-        return check_tensor(self.variant, "suspicions", call(self._detector, asked), (audit.samples,))
+        return check_tensor(self.variant, "suspicions", call(self.detector, asked), (audit.samples,))
 
     def _asked(self, audit: Any) -> Tensor:
         """Asked again where torch raises, as for ``numpy()`` or changes in place of what has a gradient."""
         try:
-            return self._detector.suspicion(audit)
+            return self.detector.suspicion(audit)
         except RuntimeError:
             followed = isinstance(audit, Audit) and audit.inputs.requires_grad and torch.is_grad_enabled()
             if not followed:
                 raise
         with torch.no_grad():
-            return self._detector.suspicion(replace(audit, inputs=audit.inputs.detach()))
+            return self.detector.suspicion(replace(audit, inputs=audit.inputs.detach()))

@@ -16,6 +16,7 @@ from baselines.controls.none import NoDefense
 from benchmark.api import BackdoorAudit, BackdoorCase, Forgery, Trigger
 from benchmark.methods.meter import Meter
 from benchmark.tasks.data import load_data
+from benchmark.tracks.evaded import Evaded
 from benchmark.tracks.signature.steps import forge, judge, reference
 from benchmark.tracks.signature.workbench import Workbench
 
@@ -63,7 +64,8 @@ def test_attackers_are_led_neither_to_seeds_nor_to_the_images_of_others(bench: W
         assert_hidden(given, bench, [*evaluated(bench), bench.splits.auditor.images])
         assert torch.equal(given.data, bench.splits.attacker.images)
         assert torch.equal(given.labels, bench.splits.attacker.labels)
-        assert given.detector is detector and given.explainer == bench.explainer
+        assert isinstance(given.detector, Evaded) and given.detector.detector is detector
+        assert given.explainer == bench.explainer
         assert (given.target_class, given.place, given.pattern) == (
             own.target_class,
             (own.row, own.column),
@@ -143,7 +145,8 @@ def test_an_attack_is_handed_what_the_mode_says(bench: Workbench, mode: Any) -> 
     seen.clear()
     detector = Suspects(zeros)
     forged_by(bench, By(watching(seen, unchanged)), detector, mode)
-    assert [given.detector for given in seen] == [detector if mode == "adaptive" else None] * 2
+    handed = [getattr(given.detector, "detector", None) for given in seen]
+    assert handed == [detector if mode == "adaptive" else None] * 2
     assert all(given.explainer == bench.explainer for given in seen)
 
 
