@@ -255,7 +255,7 @@ def _standings(
         better = board["rank"].notna() & (board["score"] > float(board.loc[own, "score"].iloc[0]))
         at[own] = float(better.sum()) + 0.5
     below = control & ~own.to_numpy()
-    order = board.assign(at=at, division=division, below=below).sort_values(
-        ["below", "division", "at", "score"], kind="stable"
+    order = board.assign(at=at, division=division, below=below, down=-board["score"]).sort_values(
+        ["below", "division", "at", "down"], kind="stable"
     )
     return board.loc[order.index].reset_index(drop=True)
