@@ -15,7 +15,7 @@ SIMILARITY = st.floats(-1, 1)
 def test_what_is_clipped_lies_in_the_unit_interval_and_is_nothing_where_a_constraint_is_broken(
     cases: list[tuple[float, float, bool]],
 ) -> None:
-    found = movements(*map(list, zip(*cases, strict=True)))  # type: ignore[arg-type]
+    found = movements([case[0] for case in cases], [case[1] for case in cases], [case[2] for case in cases])
     for (now, before, broken), plain, counted in zip(
         cases, found["unclipped"], found["manipulation"], strict=True
     ):
