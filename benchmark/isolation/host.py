@@ -1,7 +1,6 @@
-"""Starts confined processes and asks them things; what comes back is checked before anyone believes it.
+"""Asks confined processes things; what comes back is checked before anyone believes it.
 
-A process is started by whoever may start processes, and asked by whoever holds its pipe: those are two, since
-the workers that hold the data start none.
+How they are started: :mod:`benchmark.isolation.starting`.
 """
 
 from __future__ import annotations
@@ -10,29 +9,22 @@ import contextlib
 import functools
 import json
 import math
-import multiprocessing
-import os
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import recv_handle
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import psutil
 import torch
 
 from benchmark.failures import StepFailed, printable
-from benchmark.files.assets import MARKER
-from benchmark.interrupts import uninterrupted
-from benchmark.isolation import inside, kernel, parcel
+from benchmark.isolation import parcel
 from benchmark.isolation.attempts import Attempts
 from benchmark.isolation.blame import Company
+from benchmark.isolation.families import family, peak_mb
 from benchmark.methods.meter import Meter
 
 _HEADER_BYTES = 2**20
@@ -40,73 +32,8 @@ _ANSWER_BYTES = 2**28
 _NOTICED = ("seconds", "overwritten", "replaced", "drew", "left")
 """Fields of a header that are kept of every question; whatever else a process says is forgotten."""
 _STATUSES = ("ok", "skipped", "invalid", "oom", "crashed")
-_CODE = ("benchmark", "baselines")
-_START_SECONDS, _LAST_SECONDS = 60.0, 1.0
+_START_SECONDS = 60.0
 _NO_ANSWER = "sent what is no answer"
-
-
-def confinement(
-    root: Path,
-    methods: tuple[Path, ...],
-    scratch: Path,
-    log: Path,
-    threads: int,
-    memory_gb: float,
-    modules: tuple[str, ...] = (),
-) -> inside.Confinement:
-    """How a process for a submission is confined.
-
-    Args:
-        root: the project's root, of which nothing is seen but code.
-        methods: folders of the submissions, which are seen.
-        scratch: folder of its own.
-        log: what it prints goes there.
-        threads: of tensor operations.
-        memory_gb: that it may take beyond what it starts with.
-        modules: of the project's own methods that will be in it.
-    """
-    python = {Path(p).resolve() for p in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
-    paths = {Path(entry).resolve() for entry in sys.path if entry}
-    # The package can have been installed from another folder of the project than the one at hand.
-    projects = {root, *(path for path in paths if (path / MARKER).is_file())}
-    own = [project / name for project in sorted(projects) for name in _CODE] + list(methods)
-    installed = {path for path in python | paths if path.exists() and not _leads_to(path, projects)}
-    devices = tuple(sorted(Path("/dev").glob("nvidia*")))
-    view = kernel.View((*own, *sorted(installed)), tuple(sorted(projects)), scratch, devices=devices)
-    return inside.Confinement(root, view, log, threads, namespaces_work(), memory_gb, modules)
-
-
-def _leads_to(path: Path, projects: set[Path]) -> bool:
-    return any(project.is_relative_to(path) for project in projects)
-
-
-@functools.cache
-def namespaces_work() -> bool:
-    """Whether this machine lets a process move into namespaces of its own; found out by trying, once."""
-    if not sys.platform.startswith("linux"):
-        return False
-    with tempfile.TemporaryDirectory() as folder:
-        child = os.fork()
-        if not child:
-            with contextlib.suppress(BaseException):
-                kernel.enter_namespaces(kernel.View((), (), Path(folder)), _end_as)
-                os._exit(0)
-            os._exit(1)
-        return os.waitpid(child, 0)[1] == 0
-
-
-def _end_as(child: int) -> NoReturn:
-    os._exit(os.waitpid(child, 0)[1] != 0)
-
-
-def launch(context: Any, how: inside.Confinement) -> tuple[BaseProcess, Connection]:
-    """A confined process, and this side of its pipe."""
-    here, there = context.Pipe()
-    process: BaseProcess = context.Process(target=inside.main, args=(there, how), daemon=True)
-    with uninterrupted():
-        process.start()
-    there.close()
-    return process, here
 
 
 @dataclass(frozen=True)
@@ -298,7 +225,7 @@ class Guest:
 
     def peak_mb(self) -> float:
         """Peak memory of the process and those below it (Linux; elsewhere what they have now)."""
-        return max((_peak_mb(process) for process in family(self.pid)), default=0.0)
+        return max((peak_mb(process) for process in family(self.pid)), default=0.0)
 
     def processor_time(self) -> float:
         """Seconds that the process and those below it have computed."""
@@ -314,43 +241,6 @@ class Guest:
         self.pipe.close()
         if self._attempts is not None:
             self._attempts.close()
-
-
-def family(pid: int) -> list[psutil.Process]:
-    """A process and all below it."""
-    try:
-        process = psutil.Process(pid)
-        return [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return []
-
-
-def end(process: BaseProcess) -> None:
-    """Ends a confined process and all below it.
-
-    Those below go first, so that the one that waits for them sees them off: where nobody does, as in many
-    containers, the dead would pile up.
-    """
-    below = family(process.pid or 0)[1:]
-    for member in below:
-        with contextlib.suppress(psutil.Error):
-            member.kill()
-    if below:
-        process.join(_LAST_SECONDS)
-    process.kill()
-    process.join()
-
-
-def _peak_mb(process: psutil.Process) -> float:
-    try:
-        for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    except OSError:
-        pass
-    with contextlib.suppress(psutil.Error):
-        return float(process.memory_info().rss) / 2**20
-    return 0.0
 
 
 def _short(value: object) -> Any:
@@ -370,41 +260,3 @@ def _seconds(value: object, most: float) -> float:
     if not isinstance(value, float) or not math.isfinite(value):
         return 0.0
     return min(max(value, 0.0), most)
-
-
-def _own_context() -> Any:
-    fork = "fork" in multiprocessing.get_all_start_methods()
-    return multiprocessing.get_context("fork" if fork else "spawn")
-
-
-@contextlib.contextmanager
-def confined(
-    root: Path,
-    methods: tuple[Path, ...],
-    seconds: float,
-    memory_gb: float,
-    variants: frozenset[str] = frozenset(),
-    context: Any = None,
-) -> Iterator[Guest]:
-    """A guest for the length of a ``with`` block.
-
-    Args:
-        root: the project's root.
-        methods: folders of the submissions that are to be seen.
-        seconds: that a question may take.
-        memory_gb: that the process may take.
-        variants: of the methods that will be in it.
-        context: how its process is started; by default it is forked from this one, which takes no time and
-            gives it all that this one has in memory: not for a process that has loaded images.
-    """
-    with tempfile.TemporaryDirectory(prefix="potemkin-") as folder:
-        # Resolved: the folder for temporary files can be a link, and what is compared are paths.
-        own = Path(folder).resolve()
-        how = confinement(root, methods, own / "scratch", own / "log", 1, memory_gb)
-        process, pipe = launch(context or _own_context(), how)
-        guest = Guest(pipe, process.pid or 0, variants, variants, patience=Patience(seconds))
-        try:
-            yield guest
-        finally:
-            guest.close()
-            end(process)

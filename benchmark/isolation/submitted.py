@@ -21,8 +21,9 @@ from benchmark.errors import MethodError, unknown
 from benchmark.failures import StepFailed, printable
 from benchmark.files.names import is_printable
 from benchmark.isolation import operations
-from benchmark.isolation.host import Patience, confined
+from benchmark.isolation.host import Patience
 from benchmark.isolation.stand_ins import Origin, StandIn, stand_in, stand_in_class
+from benchmark.isolation.starting import confined
 from benchmark.methods.variants import MOST_METHODS, MOST_VARIANTS, check_settings
 from benchmark.tasks.classes import TASK_CLASSES
 

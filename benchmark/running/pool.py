@@ -22,7 +22,8 @@ from typing import Any
 import psutil
 
 from benchmark.interrupts import uninterrupted
-from benchmark.isolation.host import confinement, end, family, launch
+from benchmark.isolation.families import end, family
+from benchmark.isolation.starting import confinement, launch
 from benchmark.isolation.submitted import submission_folder
 from benchmark.running.clock import Limits, Stopwatch
 from benchmark.running.warmup import context

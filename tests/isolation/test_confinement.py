@@ -19,8 +19,10 @@ import torch
 from harness import ROOT
 
 from benchmark.failures import StepFailed
-from benchmark.isolation import host, parcel
-from benchmark.isolation.host import confined, namespaces_work
+from benchmark.isolation import parcel, starting
+from benchmark.isolation.families import end
+from benchmark.isolation.host import Guest
+from benchmark.isolation.starting import confined, namespaces_work
 from benchmark.isolation.warden import LOG_BYTES
 from benchmark.methods.meter import Meter
 
@@ -68,7 +70,7 @@ def ends(attempts):
 @pytest.fixture(params=MODES, ids=["namespaces", "no-namespaces"])
 def folder(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project's root; processes in it are confined with namespaces, and without."""
-    monkeypatch.setattr(host, "namespaces_work", lambda: request.param)
+    monkeypatch.setattr(starting, "namespaces_work", lambda: request.param)
     for name in ("benchmark", "baselines"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "tasks").mkdir()
@@ -245,14 +247,14 @@ def test_a_megabyte_of_what_is_printed_is_kept_and_nothing_is_executable(
             """
         )
     )
-    how = host.confinement(folder, (module.parent,), tmp_path / "scratch", tmp_path / "log", 1, 4)
-    process, pipe = host.launch(host._own_context(), how)
-    guest = host.Guest(pipe, process.pid or 0, frozenset({"guest"}), frozenset({"guest"}))
+    how = starting.confinement(folder, (module.parent,), tmp_path / "scratch", tmp_path / "log", 1, 4)
+    process, pipe = starting.launch(starting._own_context(), how)
+    guest = Guest(pipe, process.pid or 0, frozenset({"guest"}), frozenset({"guest"}))
     try:
         assert guest.ask("guest", _act) == "done"
     finally:
         guest.close()
-        host.end(process)
+        end(process)
     log = tmp_path / "log"
     assert LOG_BYTES <= log.stat().st_size < LOG_BYTES + 100
     assert log.read_bytes().endswith(b"(more was printed than is kept)\n")
@@ -262,14 +264,14 @@ def test_a_megabyte_of_what_is_printed_is_kept_and_nothing_is_executable(
 LAUNCHER = """
 import os, sys, threading
 from pathlib import Path
-from benchmark.isolation import host
+from benchmark.isolation import families, starting
 sys.path.insert(0, {tests!r})
 import test_confinement
-host.namespaces_work = lambda: {namespaces}
+starting.namespaces_work = lambda: {namespaces}
 root = Path({root!r})
-with host.confined(root, (root / "submissions" / "guest",), 600, 4, frozenset({{"guest"}})) as guest:
+with starting.confined(root, (root / "submissions" / "guest",), 600, 4, frozenset({{"guest"}})) as guest:
     guest.greet()
-    print(*[member.pid for member in host.family(guest.pid)], flush=True)
+    print(*[member.pid for member in families.family(guest.pid)], flush=True)
     guest.ask("guest", test_confinement._act)
 """
 
@@ -277,7 +279,7 @@ with host.confined(root, (root / "submissions" / "guest",), 600, 4, frozenset({{
 def test_a_confined_process_ends_when_whoever_started_it_is_killed(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    namespaces = host.namespaces_work()
+    namespaces = namespaces_work()
     module = folder / "submissions" / "guest" / "method.py"
     module.write_text(
         GUEST

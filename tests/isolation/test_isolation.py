@@ -21,10 +21,11 @@ from benchmark.api import Attack, Budget, Case
 from benchmark.explainers import build_explainer
 from benchmark.failures import StepFailed
 from benchmark.isolation import parcel
-from benchmark.isolation.host import Guest, confined, namespaces_work
+from benchmark.isolation.host import Guest
 from benchmark.isolation.operations import FACTS, facts_of
 from benchmark.isolation.parcel import NotData
 from benchmark.isolation.stand_ins import StandIn, stand_in, stand_in_class
+from benchmark.isolation.starting import confined, namespaces_work
 from benchmark.methods.meter import Meter, MeteredExplainer
 from benchmark.network import Network
 from benchmark.running.registry import Entry, entries_of, find_methods

@@ -190,7 +190,7 @@ def test_the_check_names_attempts_where_there_are_no_namespaces(
     untouched: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     project = untouched.copy(tmp_path_factory.mktemp("no-namespaces") / "project")
-    project.edit("benchmark/isolation/host.py", "return os.waitpid(child, 0)[1] == 0", "return False")
+    project.edit("benchmark/isolation/starting.py", "return os.waitpid(child, 0)[1] == 0", "return False")
     for piece in CATCHABLE_BY_PYTHON:
         exhibit(project, piece)
     before = contents(project.root / "tasks", project.root / "submissions")

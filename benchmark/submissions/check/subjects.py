@@ -13,8 +13,10 @@ from typing import TypeVar
 
 from benchmark.api import Attack, Hardening, Method
 from benchmark.failures import StepFailed, printable
-from benchmark.isolation.host import Guest, Patience, confinement, end, launch
+from benchmark.isolation.families import end
+from benchmark.isolation.host import Guest, Patience
 from benchmark.isolation.stand_ins import Origin, StandIn, stand_in
+from benchmark.isolation.starting import confinement, launch
 from benchmark.isolation.submitted import Offer, submission_folder
 from benchmark.running.warmup import context
 from benchmark.submissions.check.findings import Report
