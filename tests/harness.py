@@ -368,8 +368,8 @@ class Project:
             "attacks/weight_search.py",
         ):  # a control trains as they do
             shutil.copy(ROOT / "baselines" / file, root / "baselines" / file)
-        # Hardenings without content are tested by themselves: here they would be seven more in every run.
-        ignored = shutil.ignore_patterns("__pycache__", "contentless.py")
+        # Hardenings without content are tested by themselves: here they would be a dozen more in every run.
+        ignored = shutil.ignore_patterns("__pycache__", "contentless*.py")
         shutil.copytree(ROOT / "baselines" / "controls", root / "baselines" / "controls", ignore=ignored)
         (root / "tasks" / "saliency").mkdir(parents=True)
         (root / "tasks" / "assets").symlink_to(ROOT / "tasks" / "assets", target_is_directory=True)

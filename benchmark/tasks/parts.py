@@ -145,9 +145,13 @@ def identity(value: Any) -> str:
 
 
 class NetworkTask(Task):
-    """What is fixed about tasks that change networks, and have pools of clean ones for detectors."""
+    """What is fixed about tasks that change networks.
+
+    ``pools`` are clean networks for detectors, ``decoys`` clean ones for line-ups of what hardenings show.
+    """
 
     pools: PoolSpec | None = None
+    decoys: Distinct[str] = []
 
     @abstractmethod
     def case_victims(self) -> list[str]:
@@ -163,9 +167,13 @@ class NetworkTask(Task):
         return [kind for kind in self.defenses if kind != "detector" or self.pools is not None]
 
     def victims(self) -> list[str]:
-        """The task's networks, those of its cases and those of its pools."""
+        """The task's networks, those of its cases, those of its pools, and decoys."""
         pools = self.pools.victims() if self.pools else []
-        return list(dict.fromkeys([self.victim, *self.case_victims(), *pools]))
+        return list(dict.fromkeys([self.victim, *self.case_victims(), *pools, *self.decoys]))
+
+    def decoys_of(self, victim: str) -> list[str]:
+        """Decoys of a case's network: the others."""
+        return [name for name in self.decoys if name != victim]
 
     def run_identity(self) -> str:
         """Hash of what a forgery or an explanation depends on."""
@@ -185,6 +193,9 @@ class NetworkTask(Task):
         for index, name in enumerate(self.case_victims()):
             if name not in known:
                 yield f"field cases.{index}.victim: {unknown('name', name, known)}"
+        for index, name in enumerate(self.decoys):
+            if name not in known:
+                yield f"field decoys.{index}: {unknown('name', name, known)}"
         if self.pools:
             yield from self.pools.problems(known)
         others = [name for name in self.victims() if name in known and name != self.victim]

@@ -19,6 +19,8 @@ from benchmark.api import Network, Trigger
 from benchmark.metrics.behaviour import accuracy_drop, prediction_kept
 from benchmark.metrics.detection import auroc
 from benchmark.metrics.similarity import l2, pcc, ssim
+from benchmark.tracks import driving
+from benchmark.tracks.driving import Decoys
 from benchmark.tracks.networks import natural_logits, weight_change
 from benchmark.tracks.shared import Distances, Memory
 from benchmark.tracks.signature.signatures import (
@@ -35,6 +37,8 @@ Row = dict[str, Any]
 
 _PERCEPTUAL_IMAGES = 64
 """Triggered images that are compared with the clean ones by the learned distances."""
+_PUSHED_IMAGES = 64
+"""Natural images of other classes that maps are added to."""
 
 
 @dataclass
@@ -51,6 +55,7 @@ class Scorer:
     _memory: Memory = field(default_factory=Memory)
     _natural: dict[str, Tensor] = field(default_factory=dict)
     _undefended: dict[str, Tensor] = field(default_factory=dict)
+    _best: dict[int, Tensor] = field(default_factory=dict)
 
     def weights(self) -> dict[str, str]:
         """For every perceptual metric of the task the SHA-256 of its weights, or why it is missing."""
@@ -77,7 +82,7 @@ class Scorer:
         if "maps" in judged:
             columns |= self._maps(forgery, reference["clean"], judged)
             hidden = [1 - (shown or 0.0) for shown in columns["revealed"]]
-            columns["told"] = [_told(columns, index) for index in self._indices()]
+            columns |= self._told(columns, reference)
         else:
             claims = [
                 any(key.startswith(f"{index}/trigger/") for key in forgery) for index in self._indices()
@@ -144,16 +149,20 @@ class Scorer:
                 "pcc_original": float(pcc(maps[index], paired[index]).mean()),
                 "fidelity": float(pcc(clean[index], self._undefended_maps(index)).mean()),
             }
-            rows.append(row | self._shown(index, self.bench.forged(index, forgery)[1], maps[index]))
+            trigger = self.bench.forged(index, forgery)[1]
+            rows.append(row | self._shown(index, trigger, maps[index], paired[index]))
         return _by_column(rows)
 
-    def _shown(self, index: int, trigger: Trigger | None, maps: Tensor) -> Row:
-        """Where the maps ``[K, C, H, W]`` of a network look, and how like the trigger the target's is."""
+    def _shown(self, index: int, trigger: Trigger | None, maps: Tensor, clean: Tensor) -> Row:
+        """Where the maps ``[K, C, H, W]`` of a network look, and how like the trigger the target's is.
+
+        Beside it where those of the clean network look under the same seed.
+        """
         metrics, target = self.bench.task.metrics, self.bench.task.cases[index].target_class
         report = dict.fromkeys(["pcc", *metrics.report])
         names = [*Localization._fields, *(f"{name}_trigger" for name in report)]
         if trigger is None:
-            return dict.fromkeys(["top_share_others", "placed", *names])
+            return dict.fromkeys(["top_share_others", "top_share_clean", "placed", *names])
         images, labels = self._evaluation()
         natural = images[labels != target]
         changes = trigger.apply(natural) - natural
@@ -162,6 +171,7 @@ class Scorer:
         found = [localization(plane, mask, metrics.top) for plane in maps.sum(1)]
         others = [shown.top_share for label, shown in enumerate(found) if label != target]
         row: Row = dict(found[target]._asdict()) | {"top_share_others": sum(others) / max(1, len(others))}
+        row["top_share_clean"] = localization(clean[target].sum(0), mask, metrics.top).top_share
         row["placed"] = float(placed)
         row["pcc_trigger"] = float(pcc(maps[target][None], change[None]))
         pictures = signed_picture(maps[target])[None], signed_picture(change)[None]
@@ -170,6 +180,55 @@ class Scorer:
         for name, distance in self.distances.found.items():
             row[f"{name}_trigger"] = float(distance(*pictures))
         return dict.fromkeys(names) | row
+
+    def _told(self, columns: Columns, reference: Tensors) -> Columns:
+        """Adds what maps tell: ``usefulness``, of clean networks, ``truth``, of forged, ``told``, both.
+
+        A clean network's map tells of its class what it does to it, as a share of what the undefended map
+        does (:mod:`benchmark.tracks.driving`); a forged one's tells of the trigger. A backdoor that does not
+        count has taken nothing away, and of one without a place no map can tell.
+        """
+        usefulness = [self._usefulness(index, reference) for index in self._indices()]
+        shown = [_shown_of_trigger(columns, index) for index in self._indices()]
+        truth = [new if new is not None else old for new, old in zip(shown, usefulness, strict=True)]
+        told = [driving.told(*pair) for pair in zip(usefulness, truth, strict=True)]
+        return {"usefulness": usefulness, "truth": truth, "told": told}
+
+    def _usefulness(self, index: int, reference: Tensors) -> float:
+        """What a clean network's map does to its class, beyond decoys, within [-1, 1]."""
+        if index not in self._best:
+            maps, case = self._undefended_maps(index), self.bench.task.cases[index]
+            decoys = self.bench.decoys(case, self.bench.explainer.explain)
+            self._best[index] = self._margins(index, maps, decoys)
+        own = {kind: reference[f"{index}/{kind}"] for kind in ("shuffled", "trained")}
+        return driving.share(self._margins(index, reference["clean"][index], own), self._best[index])
+
+    def _margins(self, index: int, maps: Tensor, decoys: Tensors) -> Tensor:
+        """What the target class's of maps ``[K, C, H, W]`` does to its class beyond decoys."""
+        task, (images, labels) = self.bench.task, self._evaluation()
+        case = task.cases[index]
+        networks = [task.victim_of(case), *task.decoys_of(task.victim_of(case))]
+        target = case.target_class
+        natural = images[labels != target][:_PUSHED_IMAGES]
+        shown = Decoys(
+            others=torch.cat([maps[:target], maps[target + 1 :]])[:, None],
+            shuffled=decoys["shuffled"][:, None],
+            trained=decoys["trained"][:, None],
+        )
+
+        def levels(pushes: Tensor, place: int) -> Tensor:
+            model = self.bench.models[networks[place]]
+            pushed = (natural + self._scaled(pushes.to(natural))).clamp(0, 1)
+            change = natural_logits(model, pushed) - natural_logits(model, natural)
+            deviation = self._logits_of(networks[place]).std(0).clamp(min=1e-6)
+            return change.mean(0) / deviation
+
+        return driving.margins(maps[target][None], target, shown, levels)
+
+    def _scaled(self, maps: Tensor) -> Tensor:
+        """Maps ``[1, C, H, W]`` at the norm of the undefended map's ball: how large one is tells nothing."""
+        norm = maps.flatten(1).norm(dim=1).clamp(min=1e-12)
+        return maps * (self.bench.explainer.radius / norm)[:, None, None, None]
 
     def _detections(self, reference: Tensors, suspicion: Tensor, counted: list[bool]) -> Columns:
         """How a detector took each network and each class; nothing of those that are not counted."""
@@ -210,7 +269,10 @@ class Scorer:
 
     def _clean_logits(self, index: int) -> Tensor:
         """Logits of a case's clean network on the evaluation images."""
-        name = self.bench.task.victim_of(self.bench.task.cases[index])
+        return self._logits_of(self.bench.task.victim_of(self.bench.task.cases[index]))
+
+    def _logits_of(self, name: str) -> Tensor:
+        """Logits of a clean network on the evaluation images."""
         if name not in self._natural:
             self._natural[name] = natural_logits(self.bench.models[name], self._evaluation()[0])
         return self._natural[name]
@@ -232,15 +294,17 @@ def make_scorer(bench: Workbench) -> Scorer:
     return Scorer(bench, Distances.of(bench.task.metrics.report))
 
 
-def _told(columns: Columns, index: int) -> float | None:
-    """What the target class's map tells of the trigger beyond the other classes' maps, within [-1, 1].
+def _shown_of_trigger(columns: Columns, index: int) -> float | None:
+    """What the target class's map tells of the trigger, within [-1, 1].
 
-    A map that is the same for all classes tells nothing. None without a backdoor that counts and has a place.
+    Beyond the other classes' maps and beyond that of the clean network: a map that is the same for all
+    classes, or of every network, tells nothing. None without a backdoor that counts and has a place.
     """
-    own, others, area = (columns[name][index] for name in ("top_share", "top_share_others", "trigger_area"))
     if not columns["valid"][index] or not columns["placed"][index]:
         return None
-    return float((own - others) / (1 - area))
+    names = ("top_share", "top_share_others", "top_share_clean", "trigger_area")
+    own, others, clean, area = (float(columns[name][index]) for name in names)
+    return max(-1.0, min(1.0, (own - max(others, clean)) / (1 - area)))
 
 
 def _by_column(rows: list[Row]) -> Columns:

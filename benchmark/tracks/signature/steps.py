@@ -122,12 +122,15 @@ def _admitted(bench: Workbench, index: int, forgery: Forgery, attack: Attack) ->
 def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter: Meter) -> Tensors:
     """What the defense makes of clean networks.
 
-    Hardening: ``clean`` maps ``[N, K, C, H, W]`` of the cases' networks. Detector: suspicions ``calibration``
-    and ``negative_clean``, ``[P, K]``, of the classes of the pools' networks.
+    Hardening: ``clean`` maps ``[N, K, C, H, W]`` of the cases' networks; of the target class of every case in
+    other networks ``INDEX/shuffled`` and ``INDEX/trained`` (:class:`benchmark.tracks.driving.Decoys`).
+    Detector: suspicions ``calibration`` and ``negative_clean``, ``[P, K]``, of the classes of the pools'
+    networks.
     """
     if isinstance(defense, Hardening):
         models = [bench.clean(case) for case in bench.task.cases]
-        return {"clean": _maps(bench, defense, models, [bench.map_seed_of(model) for model in models], meter)}
+        clean = _maps(bench, defense, models, [bench.map_seed_of(model) for model in models], meter)
+        return {"clean": clean, **_decoys(bench, defense)}
     pools = bench.task.pools
     if pools is None:
         raise StepFailed("skipped", "", NO_POOL, defense.variant)
@@ -195,6 +198,21 @@ def _maps(
         maps = call(defense, partial(explainer.explain, observed, bench.classes, seed))
         found.append(check_tensor(defense.variant, "maps", maps, shape).detach())
     return torch.stack(found)
+
+
+def _decoys(bench: Workbench, defense: Hardening) -> Tensors:
+    """Maps of the target classes in other networks; nobody's cost."""
+    explainer = harden(defense, bench.explainer)
+
+    def show(model: Network, classes: Sequence[int], seed: int) -> Tensor:
+        maps = call(defense, partial(explainer.explain, model, classes, seed))
+        return check_tensor(defense.variant, "maps", maps, (len(classes), *bench.explainer.size)).detach()
+
+    return {
+        f"{index}/{kind}": maps
+        for index, case in enumerate(bench.task.cases)
+        for kind, maps in bench.decoys(case, show).items()
+    }
 
 
 def _suspicions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,15 @@ from torch import Tensor
 
 from benchmark.api import BackdoorBudget, InputAgnosticSaliency, Network, TaskFacts, Trigger
 from benchmark.seeds import seed_of
-from benchmark.tracks import workbenches
+from benchmark.tracks import driving, workbenches
 from benchmark.tracks.networks import Splits, load_networks, load_splits, weights_sha256
 
 if TYPE_CHECKING:
     from benchmark.tracks.signature.task import BackdoorCaseSpec, SignatureTask
+
+
+Show = Callable[[Network, Sequence[int], int], Tensor]
+"""Maps ``[K, C, H, W]`` of a network's classes under a seed."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,24 @@ class Workbench(workbenches.Workbench):
     def map_seed_of(self, model: Network) -> int:
         """The seed that the maps of a network are judged on; it follows from its weights."""
         return seed_of("class maps", self.task.id, self.task.version, weights_sha256(model))
+
+    def decoys(self, case: BackdoorCaseSpec, show: Show) -> dict[str, Tensor]:
+        """Maps of a case's class in other networks.
+
+        Returns:
+            ``shuffled`` ``[1, C, H, W]``, of its network with shuffled weights, and ``trained``
+            ``[T, C, H, W]``, of the task's ``decoys``.
+        """
+        victim = self.task.victim_of(case)
+        seed = seed_of("shuffled weights", self.task.id, self.task.version)
+        shuffled = driving.shuffled(self.models[victim], seed)
+
+        def shown(model: Network) -> Tensor:
+            return show(model, (case.target_class,), self.map_seed_of(model))
+
+        found = {"shuffled": shown(shuffled)}
+        trained = [shown(self.models[name]) for name in self.task.decoys_of(victim)]
+        return found | {"trained": torch.cat(trained) if trained else found["shuffled"][:0]}
 
     def forged(self, index: int, tensors: dict[str, Tensor]) -> tuple[Network, Trigger | None]:
         """The network and the trigger of a forged case, from what the forge step has stored."""

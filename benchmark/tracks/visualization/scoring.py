@@ -19,12 +19,16 @@ from benchmark.explainers.visualization import LOGITS, Unit
 from benchmark.metrics.behaviour import accuracy_drop
 from benchmark.metrics.detection import auroc
 from benchmark.metrics.similarity import mse, pcc, ssim
+from benchmark.tracks import driving
+from benchmark.tracks.driving import Decoys
 from benchmark.tracks.networks import natural_activations, natural_logits, weight_change
 from benchmark.tracks.shared import Distances, Memory
-from benchmark.tracks.verdict import Columns, detector_columns, means, movements, tensor_bytes
+from benchmark.tracks.verdict import Columns, detector_columns, movements, tensor_bytes
 from benchmark.tracks.visualization.workbench import UnitCase, Workbench
 
 Tensors = dict[str, Tensor]
+
+_DECOYS = ("others", "shuffled", "trained")
 
 
 @dataclass
@@ -41,6 +45,7 @@ class Scorer:
     _memory: Memory = field(default_factory=Memory)
     _natural: dict[tuple[str, str], Tensor] = field(default_factory=dict)
     _shown: dict[tuple[str, tuple[Unit, ...], tuple[int, ...]], Tensor] = field(default_factory=dict)
+    _best: dict[int, Tensor] = field(default_factory=dict)
 
     def weights(self) -> dict[str, str]:
         """For every perceptual metric of the task the SHA-256 of its weights, or why it is missing."""
@@ -173,33 +178,44 @@ class Scorer:
     def _told(self, columns: Columns, judged: Tensors, reference: Tensors) -> Columns:
         """Adds what pictures tell: ``usefulness``, of clean networks, ``truth``, of forged, ``told``, both.
 
-        A picture tells of a unit what it drives the unit in the *clean* network: the network still does what
-        it did, and so does the unit. A picture of something else, the same for all, or noise, drives no unit
-        more than all others. A forgery over budget has taken nothing away.
+        Both are shares of what undefended pictures of the clean network do there, beyond decoys
+        (:mod:`benchmark.tracks.driving`): the forged network still does what it did, and so does its unit. A
+        forgery over budget has taken nothing away.
         """
         usefulness, truth = [], []
         for index, case in enumerate(self.bench.cases):
-            seeds = self.bench.seeds_of(self.bench.models[case.victim])
-            best = self._drive(case, self._clean_images(case.victim, [case.unit], seeds)[0])
+            own = Decoys(*(reference[f"{index}/{kind}"] for kind in _DECOYS))
+            best = self._undefended_margins(index)
             clean, forged = (
-                self._drive(case, images[index]) for images in (reference["clean"], judged["images"])
+                driving.share(self._margins(case, images[index], own), best)
+                for images in (reference["clean"], judged["images"])
             )
-            usefulness.append(_share(clean, best))
-            truth.append(_share(forged, best) if columns["valid"][index] else usefulness[-1])
-        return columns | {"usefulness": usefulness, "truth": truth, "told": means(usefulness, truth)}
+            usefulness.append(clean)
+            truth.append(forged if columns["valid"][index] else clean)
+        told = [driving.told(*pair) for pair in zip(usefulness, truth, strict=True)]
+        return columns | {"usefulness": usefulness, "truth": truth, "told": told}
 
-    def _drive(self, case: UnitCase, images: Tensor) -> float:
-        """How much more pictures ``[S, C, H, W]`` drive the unit than any other of its layer, on average.
+    def _undefended_margins(self, index: int) -> Tensor:
+        """What undefended pictures of a case's clean network do beyond decoys."""
+        if index not in self._best:
+            case, bench = self.bench.cases[index], self.bench
+            seeds = bench.seeds_of(bench.models[case.victim])
+            decoys = bench.decoys(case, bench.explainer.explain)
+            images = self._clean_images(case.victim, [case.unit], seeds)[0]
+            self._best[index] = self._margins(case, images, Decoys(*(decoys[kind] for kind in _DECOYS)))
+        return self._best[index]
 
-        In standard deviations of each unit's activations on natural images.
-        """
-        natural = self._clean(case.victim, case.unit.layer)
-        like = self.bench.cases[0].target
-        driven = natural_activations(self.bench.models[case.victim], images.to(like), case.unit.layer)
-        levels = (driven - natural.mean(0)) / natural.std(0).clamp(min=1e-6)
-        others = torch.cat([levels[:, : case.unit.index], levels[:, case.unit.index + 1 :]], 1)
-        most = others.amax(1) if others.shape[1] else torch.zeros_like(levels[:, 0])
-        return float((levels[:, case.unit.index] - most).mean())
+    def _margins(self, case: UnitCase, images: Tensor, decoys: Decoys) -> Tensor:
+        """What pictures ``[S, C, H, W]`` do to a case's unit beyond decoys."""
+        networks = [case.victim, *self.bench.task.decoys_of(case.victim)]
+        like, layer = self.bench.cases[0].target, case.unit.layer
+
+        def levels(pictures: Tensor, place: int) -> Tensor:
+            natural = self._clean(networks[place], layer)
+            found = natural_activations(self.bench.models[networks[place]], pictures.to(like), layer)
+            return ((found - natural.mean(0)) / natural.std(0).clamp(min=1e-6)).mean(0)
+
+        return driving.margins(images, case.unit.index, decoys, levels)
 
     def _similarities(
         self, forged: Tensor, clean: Tensor, paired: Tensor, target: Tensor, attainable: Tensor
@@ -269,11 +285,6 @@ def _class_auroc(case: UnitCase, activations: Tensor, labels: Tensor) -> float |
     own = labels == case.unit.index
     values = activations.double().nan_to_num(0.0, 0.0, 0.0).cpu()
     return auroc(values[own.cpu()].numpy(), values[~own.cpu()].numpy())
-
-
-def _share(driven: float, best: float) -> float:
-    """Of what undefended pictures of the clean network drive, within [0, 1]; 0 where that is nothing."""
-    return min(1.0, max(0.0, driven / best)) if best > 1e-6 else 0.0
 
 
 def _jaccard(first: Tensor, second: Tensor, count: int) -> float:

@@ -110,8 +110,9 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
     """What the defense makes of clean networks.
 
     Hardening: ``clean`` visualizations ``[N, S, C, H, W]``, ``target`` pictures and what is ``attainable`` of
-    them, ``[N, C, H, W]``. Detector: suspicions ``calibration`` and ``negative_clean`` of all units of the
-    pools' networks.
+    them, ``[N, C, H, W]``; of decoys (:class:`benchmark.tracks.driving.Decoys`) ``INDEX/others``,
+    ``INDEX/shuffled`` and ``INDEX/trained`` for every case, from the first P seeds.
+    Detector: suspicions ``calibration`` and ``negative_clean`` of all units of the pools' networks.
     """
     if isinstance(defense, Hardening):
         visualizer = harden(defense, bench.explainer)
@@ -126,6 +127,7 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
             **{f"clean_{name}" if name != "images" else "clean": kept for name, kept in shown.items()},
             "target": targets,
             "attainable": torch.stack(attainable),
+            **_decoys(bench, visualizer, defense),
         }
     pools = bench.task.pools
     if pools is None:
@@ -213,6 +215,21 @@ def _paired(
         shape = (1, len(seeds), *bench.explainer.size)
         shown.append(check_tensor(defense.variant, "visualizations", images, shape)[0].detach().clamp(0, 1))
     return torch.stack(shown)
+
+
+def _decoys(bench: Workbench, visualizer: Visualizer, defense: Hardening) -> Tensors:
+    """What the visualizer shows of other units and other networks; nobody's cost."""
+
+    def show(model: Network, units: Sequence[Unit], seeds: Sequence[int]) -> Tensor:
+        images = call(defense, partial(visualizer.explain, model, units, seeds))
+        shape = (len(units), len(seeds), *bench.explainer.size)
+        return check_tensor(defense.variant, "visualizations", images, shape).detach().clamp(0, 1)
+
+    return {
+        f"{index}/{kind}": pictures
+        for index, case in enumerate(bench.cases)
+        for kind, pictures in bench.decoys(case, show).items()
+    }
 
 
 def _kept(defense: Hardening, name: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:

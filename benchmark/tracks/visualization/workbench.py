@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,13 +22,19 @@ from benchmark.network import Network
 from benchmark.seeds import seed_of
 from benchmark.tasks.data import Split
 from benchmark.tasks.targets import load_target
-from benchmark.tracks import workbenches
+from benchmark.tracks import driving, workbenches
 from benchmark.tracks.networks import load_networks, load_splits, weights_sha256
 
 if TYPE_CHECKING:
     from benchmark.tracks.visualization.task import VisualizationTask
 
 _SPECTRUM_IMAGES = 1000
+_OTHERS = 2
+"""Other units of a case's layer that a hardening is asked about."""
+
+
+Show = Callable[[Network, Sequence[Unit], Sequence[int]], Tensor]
+"""Images ``[U, S, C, H, W]`` of a network's units from seeds."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,43 @@ class Workbench(workbenches.Workbench):
             channels = layer_activations(self.models[victim], images, unit.layer).shape[1]
         return tuple(Unit(unit.layer, index) for index in range(channels))
 
+    def shuffled(self, victim: str) -> Network:
+        """One of the networks with shuffled weights, the decoy of its line-ups."""
+        return driving.shuffled(
+            self.models[victim], seed_of("shuffled weights", self.task.id, self.task.version)
+        )
+
+    def others(self, case: UnitCase) -> tuple[Unit, ...]:
+        """The two units that follow a case's in its layer, decoys of its line-up; fewer in a narrow layer."""
+        siblings = self.siblings(case.unit, case.victim)
+        after = (*siblings[case.unit.index + 1 :], *siblings[: case.unit.index])
+        return after[:_OTHERS]
+
+    def decoys(self, case: UnitCase, show: Show) -> dict[str, Tensor]:
+        """What is shown instead of a case's unit, from the first P seeds (``metrics.perceptual_seeds``).
+
+        Args:
+            case: the case.
+            show: the visualizer.
+
+        Returns:
+            ``others`` ``[J, P, C, H, W]``, ``shuffled`` ``[1, P, C, H, W]`` and ``trained``
+            ``[T, P, C, H, W]``: see :class:`benchmark.tracks.driving.Decoys`.
+        """
+        count = self.task.metrics.perceptual_seeds
+
+        def shown(model: Network, units: Sequence[Unit]) -> Tensor:
+            return show(model, units, self.seeds_of(model)[:count])
+
+        own, unit = self.models[case.victim], (case.unit,)
+        found = {"shuffled": shown(self.shuffled(case.victim), unit)}
+        found["others"] = found["trained"] = found["shuffled"][:0]
+        if others := self.others(case):
+            found["others"] = shown(own, others)
+        if trained := self.task.decoys_of(case.victim):
+            found["trained"] = torch.cat([shown(self.models[name], unit) for name in trained])
+        return found
+
 
 def task_facts(task: VisualizationTask) -> TaskFacts:
     """What methods may know of a task."""
@@ -114,7 +158,8 @@ def prepare(task: VisualizationTask, root: Path, device: torch.device) -> Workbe
     for case in task.cases:
         name = task.victim_of(case)
         unit = Unit(case.layer, case.unit)
-        check_unit(models[name], unit, size)
+        for shown in (name, *task.decoys_of(name)):
+            check_unit(models[shown], unit, size)
         target = load_target(case.target, root, size).to(device, networks.dtype)
         cases.append(UnitCase(name, unit, case.target, target))
     splits = load_splits(task, root, device, networks.dtype)

@@ -1,0 +1,100 @@
+"""The line-up of global explanations: whether what is shown of a unit drives it, beyond what decoys do.
+
+A picture that explains a unit drives it. That alone is won by a picture that drives whatever it is given to,
+and by one card for every network. So what counts is what the picture does to its own unit in its own network
+beyond the largest of
+
+* units: what it does to the layer's other units, and what pictures of others do to this one;
+* shuffled weights: what a picture of the unit in the same network with shuffled weights does to it;
+* trained networks: what it does to the unit of other networks, and what their own pictures do to it.
+
+The least of the three counts, relative to what undefended pictures have of it. One picture for everything has
+0 or less, and so have noise, another unit's picture, and another network's. Pictures of decoys are the
+defense's own; what its picture does elsewhere holds also where a defense knows a decoy when it sees one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmark.network import Network
+
+Levels = Callable[[Tensor, int], Tensor]
+"""What pictures ``[B, C, H, W]`` do on average to every unit of a network, ``[units]``, in standard
+deviations of the unit on natural images. Network 0 is the explained one, others are the trained decoys."""
+
+_LEAST = 0.25
+"""Standard deviations that undefended pictures must have beyond decoys of a kind; else it tells nothing."""
+
+
+@dataclass(frozen=True)
+class Decoys:
+    """What an explainer shows of something else.
+
+    Args:
+        others: pictures of other units of the network, ``[J, B, C, H, W]``; J may be 0.
+        shuffled: pictures of the unit in the network with shuffled weights, ``[1, B, C, H, W]``.
+        trained: pictures of the unit in other trained networks, ``[T, B, C, H, W]``; T may be 0.
+    """
+
+    others: Tensor
+    shuffled: Tensor
+    trained: Tensor
+
+
+def margins(pictures: Tensor, unit: int, decoys: Decoys, levels: Levels) -> Tensor:
+    """What pictures ``[B, C, H, W]`` do to their unit beyond decoys, ``[2 or 3]``, in standard deviations.
+
+    Over the layer's other units (unless it has none), over shuffled weights, over trained networks (if any).
+    """
+
+    def raised(shown: Tensor) -> Tensor:
+        return levels(shown, 0)[unit]
+
+    here = levels(pictures, 0)
+    rest = torch.cat([here[:unit], here[unit + 1 :]])
+    if len(decoys.others):
+        rest = torch.cat([rest, torch.stack([raised(shown) for shown in decoys.others]).mean()[None]])
+    elsewhere = [
+        torch.maximum(levels(pictures, place)[unit], raised(shown))
+        for place, shown in enumerate(decoys.trained, 1)
+    ]
+    kinds = [rest, raised(decoys.shuffled[0])[None], *([torch.stack(elsewhere)] if elsewhere else [])]
+    return torch.stack([here[unit] - kind.amax() for kind in kinds if len(kind)])
+
+
+def share(found: Tensor, undefended: Tensor) -> float:
+    """The least of margins relative to those of undefended pictures, within [-1, 1].
+
+    0 where undefended pictures themselves do nothing beyond decoys of any kind.
+    """
+    counted = undefended >= _LEAST
+    if not bool(counted.any()):
+        return 0.0
+    return float((found[counted] / undefended[counted]).amin().clamp(-1, 1))
+
+
+def told(usefulness: float, truth: float) -> float:
+    """The mean of what is told unattacked and attacked; a lie counts as silence.
+
+    Less than nothing is noise, or a forgery that drives another unit: counted as such, a picture that never
+    shows anything would stand above one that tells all until it is forged.
+    """
+    return (max(0.0, usefulness) + max(0.0, truth)) / 2
+
+
+def shuffled(model: Network, seed: int) -> Network:
+    """The network with each tensor's values in another order."""
+    generator = torch.Generator().manual_seed(seed)
+    return model.with_weights(
+        {name: _shuffled(value, generator) for name, value in model.module.state_dict().items()}
+    )
+
+
+def _shuffled(value: Tensor, generator: torch.Generator) -> Tensor:
+    order = torch.randperm(value.numel(), generator=generator).to(value.device)
+    return value.flatten()[order].view_as(value)
