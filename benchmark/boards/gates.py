@@ -13,19 +13,32 @@ from benchmark.running.registry import Entry
 def control_violations(tables: Tables) -> list[str]:
     """One sentence for every control outside its declared bounds, and every one without content above none.
 
-    What a submission has part in does not count: see :func:`broken_bounds`.
+    What a submission has part in does not count, nor what one hardening is to blame for: see
+    :func:`broken_bounds`.
     """
     foreign = {name for name, entry in tables.methods.items() if entry.foreign}
     samples = tables.samples
-    own = samples[~samples["attack"].isin(foreign) & ~samples["defense"].isin(foreign)]
-    return [text for _, text in _outside(Tables(tables.cells, own, tables.methods))] + _contents(tables)
+    kept = ~samples["attack"].isin(foreign) & ~samples["defense"].isin(foreign | set(_accusable(tables)))
+    own = Tables(tables.cells, samples[kept], tables.methods)
+    return [text for _, text in _outside(own)] + _contents(own)
 
 
 def broken_bounds(tables: Tables) -> dict[str, str]:
-    """Submitted hardenings under which a control is outside its bounds, each with the sentence about it."""
-    foreign = [name for name, entry in tables.methods.items() if entry.foreign and entry.kind == "hardening"]
-    under = tables.samples[tables.samples["defense"].isin(foreign)]
+    """Hardenings under which a control is outside its bounds, each with the sentence about it.
+
+    They lose their own rank, and nobody else's boards.
+    """
+    under = tables.samples[tables.samples["defense"].isin(_accusable(tables))]
     return dict(reversed(_outside(Tables(tables.cells, under, tables.methods))))
+
+
+def _accusable(tables: Tables) -> list[str]:
+    """Hardenings that are no controls: a bound that is broken under one of them is its own affair."""
+    return [
+        name
+        for name, entry in tables.methods.items()
+        if entry.kind == "hardening" and not entry.method.control
+    ]
 
 
 def _outside(tables: Tables) -> list[tuple[str, str]]:

@@ -26,6 +26,8 @@ class Tables:
         cells = self.cells[self.cells["track"] == track]
         samples = self.samples[self.samples["track"] == track]
         others = self.samples[self.samples["track"] != track]
+        if samples.empty:  # none of its cells has ended ok: of nothing all columns are empty
+            return Tables(cells, samples, self.methods)
         foreign = [c for c in samples if samples[c].isna().all() and not others[c].isna().all()]
         return Tables(cells, samples.drop(columns=foreign), self.methods)
 

@@ -45,9 +45,20 @@ class LineUp:
         over cases. The least of the kinds counts: the truth has nearly 1, noise and fixed maps 0 or less on
         average. Within [-1, 1].
         """
-        margins = self._margins(maps)
+        return self._shares(maps).amin(0).clamp(-1, 1)
+
+    def truth_on_average(self, maps: Tensor) -> Tensor:
+        """The same of the kind of decoys that is least on average over cases, ``[N]``, within [-1, 1].
+
+        Where a case's margins are mostly noise the least of them is below 0 whatever the maps tell.
+        """
+        shares = self._shares(maps)
+        return shares[shares.mean(1).argmin()].clamp(-1, 1)
+
+    def _shares(self, maps: Tensor) -> Tensor:
+        """Margins over each kind of decoys relative to what the truth has of them on average."""
         scale = self._margins(self.own).mean(1, keepdim=True).clamp(min=1e-6)
-        return (margins / scale).amin(0).clamp(-1, 1)
+        return self._margins(maps) / scale
 
     def _margins(self, maps: Tensor) -> Tensor:
         """Margins over images, over shuffled weights, and over trained networks where there are any."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from benchmark.metrics.similarity import l2, linf, mse, pcc, ssim, top_k_interse
 from benchmark.network import Network
 from benchmark.tracks.saliency import chance
 from benchmark.tracks.saliency.lineup import LineUp, Maps, line_up
+from benchmark.tracks.saliency.occlusion import occlusion_maps, seen_coarsely
 from benchmark.tracks.saliency.steps import TOLERANCE, judge_seeds
 from benchmark.tracks.saliency.workbench import Images, Workbench, decoys, predictions
 from benchmark.tracks.shared import Distances, Memory
@@ -30,6 +31,8 @@ Tensors = dict[str, Tensor]
 
 _ALIKE = ("clean", "noised")
 """Kinds of natural images that thresholds are set on."""
+_MATES = 4
+"""Other images of a class that are occluded."""
 
 
 @dataclass
@@ -75,12 +78,21 @@ class Scorer:
     def _told(self, columns: Columns, maps: Tensor, natural: Tensor) -> Columns:
         """Adds what maps tell: ``usefulness``, of clean images, ``truth``, of forgeries, ``told``, the mean.
 
-        A forgery that breaks a constraint has taken nothing away.
+        A forgery that breaks a constraint has taken nothing away. ``told_occlusion`` is the same by another
+        truth, which no explainer has a part in (:mod:`benchmark.tracks.saliency.occlusion`).
         """
-        before = as_list(self._line_up.truth(natural))
-        after = zip(as_list(self._line_up.truth(maps)), before, columns["valid"], strict=True)
-        truth = [new if valid else old for new, old, valid in after]
-        return columns | {"usefulness": before, "truth": truth, "told": means(before, truth)}
+
+        def told(
+            truth: Callable[[Tensor], Tensor], shown: Tensor, clean: Tensor
+        ) -> tuple[list[float], list[float]]:
+            before = as_list(truth(clean))
+            after = zip(as_list(truth(shown)), before, columns["valid"], strict=True)
+            return before, [new if valid else old for new, old, valid in after]
+
+        before, truth = told(self._line_up.truth, maps, natural)
+        occlusion = told(self._occluded.truth_on_average, seen_coarsely(maps), seen_coarsely(natural))
+        found = {"usefulness": before, "truth": truth, "told": means(before, truth)}
+        return columns | found | {"told_occlusion": means(*occlusion)}
 
     @cached_property
     def _line_up(self) -> LineUp:
@@ -99,6 +111,20 @@ class Scorer:
             (bench.negatives.inputs, bench.negatives.labels),
             maps_of(bench.model, bench.explainer),
             [maps_of(*decoy) for decoy in decoys(bench)],
+        )
+
+    @cached_property
+    def _occluded(self) -> LineUp:
+        """What occlusion tells about the task's cases and decoys; few of each class, since it is slow."""
+        bench = self.bench
+        labels = bench.negatives.labels
+        few = [(labels == label).nonzero().flatten()[:_MATES] for label in bench.cases.labels.unique()]
+        kept = torch.cat(few)
+        return line_up(
+            (bench.cases.inputs, bench.cases.labels),
+            (bench.negatives.inputs[kept], labels[kept]),
+            partial(occlusion_maps, bench.model),
+            [partial(occlusion_maps, network) for network, _ in decoys(bench)],
         )
 
     def detector(self, forged: Tensor, reference: Tensors, judged: Tensors, seed: int) -> Columns:

@@ -217,18 +217,18 @@ class Scorer:
         )
 
         def levels(pushes: Tensor, place: int) -> Tensor:
-            model = self.bench.models[networks[place]]
+            name = networks[place]
             pushed = (natural + self._scaled(pushes.to(natural))).clamp(0, 1)
-            change = natural_logits(model, pushed) - natural_logits(model, natural)
-            deviation = self._logits_of(networks[place]).std(0).clamp(min=1e-6)
-            return change.mean(0) / deviation
+            before, after = (natural_logits(self.bench.models[name], images) for images in (natural, pushed))
+            return (after - before).mean(0) / self._logits_of(name).std(0).clamp(min=1e-6)
 
         return driving.margins(maps[target][None], target, shown, levels)
 
     def _scaled(self, maps: Tensor) -> Tensor:
         """Maps ``[1, C, H, W]`` at the norm of the undefended map's ball: how large one is tells nothing."""
         norm = maps.flatten(1).norm(dim=1).clamp(min=1e-12)
-        return maps * (self.bench.explainer.radius / norm)[:, None, None, None]
+        scale: Tensor = self.bench.explainer.radius / norm
+        return maps * scale[:, None, None, None]
 
     def _detections(self, reference: Tensors, suspicion: Tensor, counted: list[bool]) -> Columns:
         """How a detector took each network and each class; nothing of those that are not counted."""
