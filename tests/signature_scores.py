@@ -116,7 +116,11 @@ def forged_weights() -> list[Tensors]:
     return found
 
 
-MAPS = {"clean": drawn(N, K, *SIZE, seed=5)}
+MAPS = {
+    "clean": drawn(N, K, *SIZE, seed=5),
+    **{f"{index}/shuffled": drawn(1, *SIZE, seed=11 + index) for index in range(N)},
+    **{f"{index}/trained": torch.zeros(0, *SIZE) for index in range(N)},
+}
 JUDGED = {"maps": drawn(N, K, *SIZE, seed=6), "paired": drawn(N, K, *SIZE, seed=10)}
 POOLS = {"calibration": drawn(P, K, seed=7).double(), "negative_clean": drawn(Q, K, seed=8).double()}
 SUSPICION = {"suspicion": drawn(N, K, seed=9).double()}

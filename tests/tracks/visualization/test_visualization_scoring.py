@@ -213,6 +213,9 @@ def test_manipulation_is_the_share_of_the_way_to_a_perfect_match(primary: str) -
     target = torch.stack([case.target for case in bench.cases])[:, None].expand(-1, SEEDS, -1, -1, -1)
     noise = torch.rand(target.shape, generator=torch.Generator().manual_seed(2))
     natural_images = {"clean": 0.3 * target + 0.7 * noise, "target": target[:, 0], "attainable": target[:, 0]}
+    for index in range(3):
+        natural_images[f"{index}/others"] = natural_images[f"{index}/shuffled"] = noise[:1]
+        natural_images[f"{index}/trained"] = noise[:0]
     scorer, oracle = make_scorer(bench), ORACLES[primary.removesuffix("_target")]
     for share in (0.0, 0.3, 0.6, 0.9, 1.0):
         images = share * target + (1 - share) * noise
