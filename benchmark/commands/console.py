@@ -39,6 +39,7 @@ _SHOWN = {
     "hardenings": (
         ("told clean", "usefulness"),
         ("told attacked", "truth"),
+        ("by occlusion", "told_occlusion"),
         ("protection", "protection"),
         ("oblivious", "manipulation_oblivious"),
         ("adaptive", "manipulation_adaptive"),

@@ -188,20 +188,29 @@ class Scorer:
         does (:mod:`benchmark.tracks.driving`); a forged one's tells of the trigger. A backdoor that does not
         count has taken nothing away, and of one without a place no map can tell.
         """
-        usefulness = [self._usefulness(index, reference) for index in self._indices()]
+        known = self._memory.get("clean maps", reference, partial(self._usefulness, reference))
+        usefulness = known["usefulness"]
         shown = [_shown_of_trigger(columns, index) for index in self._indices()]
         truth = [new if new is not None else old for new, old in zip(shown, usefulness, strict=True)]
         told = [driving.told(*pair) for pair in zip(usefulness, truth, strict=True)]
         return {"usefulness": usefulness, "truth": truth, "told": told}
 
-    def _usefulness(self, index: int, reference: Tensors) -> float:
-        """What a clean network's map does to its class, beyond decoys, within [-1, 1]."""
+    def _usefulness(self, reference: Tensors) -> Columns:
+        """What clean networks' maps do to their classes, beyond decoys, within [-1, 1]."""
+        found = []
+        for index in self._indices():
+            own = {kind: reference[f"{index}/{kind}"] for kind in ("shuffled", "trained")}
+            margins = self._margins(index, reference["clean"][index], own)
+            found.append(driving.share(margins, self._undefended_margins(index)))
+        return {"usefulness": found}
+
+    def _undefended_margins(self, index: int) -> Tensor:
+        """What the undefended map of a case's clean network does beyond decoys."""
         if index not in self._best:
             maps, case = self._undefended_maps(index), self.bench.task.cases[index]
             decoys = self.bench.decoys(case, self.bench.explainer.explain)
             self._best[index] = self._margins(index, maps, decoys)
-        own = {kind: reference[f"{index}/{kind}"] for kind in ("shuffled", "trained")}
-        return driving.share(self._margins(index, reference["clean"][index], own), self._best[index])
+        return self._best[index]
 
     def _margins(self, index: int, maps: Tensor, decoys: Tensors) -> Tensor:
         """What the target class's of maps ``[K, C, H, W]`` does to its class beyond decoys."""
@@ -209,7 +218,7 @@ class Scorer:
         case = task.cases[index]
         networks = [task.victim_of(case), *task.decoys_of(task.victim_of(case))]
         target = case.target_class
-        natural = images[labels != target][:_PUSHED_IMAGES]
+        chosen = (labels != target).nonzero().flatten()[:_PUSHED_IMAGES]
         shown = Decoys(
             others=torch.cat([maps[:target], maps[target + 1 :]])[:, None],
             shuffled=decoys["shuffled"][:, None],
@@ -217,10 +226,10 @@ class Scorer:
         )
 
         def levels(pushes: Tensor, place: int) -> Tensor:
-            name = networks[place]
-            pushed = (natural + self._scaled(pushes.to(natural))).clamp(0, 1)
-            before, after = (natural_logits(self.bench.models[name], images) for images in (natural, pushed))
-            return (after - before).mean(0) / self._logits_of(name).std(0).clamp(min=1e-6)
+            before = self._logits_of(networks[place])
+            pushed = (images[chosen] + self._scaled(pushes.to(images))).clamp(0, 1)
+            change = natural_logits(self.bench.models[networks[place]], pushed) - before[chosen]
+            return change.mean(0) / before.std(0).clamp(min=1e-6)
 
         return driving.margins(maps[target][None], target, shown, levels)
 

@@ -282,6 +282,34 @@ def test_manipulation_is_success_that_the_map_does_not_show(workbench: Workbench
             assert columns["pcc_trigger"][index] == pytest.approx(share, abs=0.2)
 
 
+def test_a_map_tells_of_the_trigger_beyond_other_classes_and_the_clean_network(
+    workbench: Workbench, forgery: Tensors
+) -> None:
+    """The first case's trigger is a patch; the others have no place, and tell what clean maps do."""
+    scorer, target = make_scorer(workbench), target_of(0)
+    patch = torch.zeros(SIZE)
+    patch[:, 20:25, 21:26] = 1.0
+    nothing = torch.zeros(N, K, *SIZE)
+    own, everywhere = nothing.clone(), nothing.clone()
+    own[0, target], everywhere[0] = patch, patch
+
+    def told(maps: Tensor, clean: Tensor) -> Columns:
+        return scorer.score(forgery, MAPS, {"maps": maps, "paired": clean}, 0)
+
+    shown = told(own, nothing)
+    area, top = 25 / 28**2, 25 / 39  # a twentieth of the pixels is more than the patch has
+    beyond = (top - area) / (1 - area)
+    assert shown["truth"][0] == pytest.approx(beyond)
+    assert shown["truth"][1:] == shown["usefulness"][1:]
+    assert shown["told"][0] == pytest.approx((max(0, shown["usefulness"][0]) + beyond) / 2)
+    for maps, clean in ((everywhere, nothing), (own, own), (nothing, nothing)):
+        assert told(maps, clean)["truth"][0] == pytest.approx(0.0, abs=1e-6)
+    assert told(nothing, own)["truth"][0] == pytest.approx(-beyond)
+    invalid = handmade(budget={**FIELDS["budget"], "trigger_change": 1e-3})
+    columns = make_scorer(invalid).score(forgery, MAPS, {"maps": own, "paired": nothing}, 0)
+    assert not any(columns["valid"]) and columns["truth"] == columns["usefulness"]
+
+
 def test_a_map_that_is_the_same_everywhere_shows_nothing(workbench: Workbench, forgery: Tensors) -> None:
     columns = make_scorer(workbench).score(forgery, MAPS, JUDGED | {"maps": torch.zeros(N, K, *SIZE)}, 0)
     assert columns["pcc_trigger"] == columns["pcc_original"] == [0.0] * N
