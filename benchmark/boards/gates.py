@@ -29,7 +29,11 @@ def broken_bounds(tables: Tables) -> dict[str, str]:
 
 
 def _outside(tables: Tables) -> list[tuple[str, str]]:
-    """Every bound that is broken: the defense in whose cells, and a sentence."""
+    """Every bound that is broken: the defense in whose cells, and a sentence.
+
+    Bounds are of means, and the worst of a pool is none.
+    """
+    tables = tables.one_by_one()
     found = []
     for name, entry in sorted(tables.methods.items()):
         column, group = _scope(entry)

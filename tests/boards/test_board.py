@@ -460,6 +460,7 @@ def test_boards_of_a_run_hold_plain_numbers_in_full_precision(first_run: tuple[P
     attacks = pd.read_csv(project.boards_folder / "attacks.csv")
     samples = project.samples
     mine = samples[(samples["attack"] == "push") & (samples["defense"] == "none")]
+    mine = mine[mine["mode"] == "oblivious"]
     expected = mine.groupby("task")["manipulation"].mean().mean()
     assert attacks.set_index("attack").loc["push", "score"] == pytest.approx(expected, rel=1e-12)
     assert {"score", "ci_low", "ci_high", "rank", "rank_low", "rank_high", "tie_group", "coverage"} <= set(
