@@ -171,8 +171,17 @@ class Runner:
         return self.settings.retry or record["blame"] in ("infra", "task")
 
     def _outgrown(self, step: Step, record: Record) -> bool:
-        """Whether a forgery of a step's pool has been made since, or is now: its id does not tell."""
-        others = [need for need in step.pool if need.id not in record.get("pool", ())]
+        """Whether a step has a pool that is another now, which its id does not tell.
+
+        Of judging a forgery has been made since, or is made now; of scoring others were judged.
+        """
+        if not step.pool:
+            return False
+        used = record.get("pool", [])
+        for judge in (need for need in step.needs if need.kind == "judge"):
+            judged = self.store.record(*judge.key) or {}
+            return self._wanted(judge) or bool(judged.get("pool", []) != used)
+        others = [need for need in step.pool if need.id not in used]
         return any(self._ok(need) or self._wanted(need) for need in others)
 
     def _start(

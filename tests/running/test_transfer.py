@@ -2,99 +2,64 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
-import pytest
-from harness import TASKS, Project, Result
+from harness import TASKS, Project
 
+from benchmark.running.store import Store
 from benchmark.tracks.pooling import worst
 
-_BRITTLE = '''\
-"""A hardening that attacks cannot follow until a file is there: its code, and so its cells, stay the same."""
-
-from pathlib import Path
-
-from benchmark.api import Explainer, Hardening
-
-
-class Unfollowed(Explainer):
-    """The explainer, but for what attacks ask."""
-
-    def __init__(self, inner):
-        self.inner, self.name = inner, inner.name
-
-    def relevance(self, model, query):
-        return self.inner.relevance(model, query)
-
-    def smoothed(self, smoothing):
-        if not Path(__file__).with_suffix(".ready").exists():
-            raise RuntimeError("not today")
-        return self.inner.smoothed(smoothing)
-
-
-class Brittle(Hardening):
-    """Raises where an attack adapts."""
-
-    name = "brittle"
-    paper = "made for a test"
-
-    def harden(self, explainer: Explainer) -> Explainer:
-        return Unfollowed(explainer)
-'''
-_ASKED = ("--task", TASKS[1], "--attack", "push")
-
-
-@pytest.fixture(scope="module")
-def brittle(untouched: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Result]:
-    """A project with a hardening that nothing can be made against, and how its run ended; one test writes."""
-    folder = tmp_path_factory.mktemp("brittle")
-    project = untouched.copy(folder / "project")
-    project.write("baselines/defenses/brittle.py", _BRITTLE)
-    return project, project.run("run", *_ASKED)
+FAILED = {"status": "crashed", "blame": "method", "culprit": "push", "reason": "push: not today"}
 
 
 def pools(project: Project) -> pd.DataFrame:
-    """Cells in mode transfer, by the hardening."""
-    cells = project.cells
-    return cells[cells["mode"] == "transfer"].set_index("defense")
+    """Cells of an attack on a task in mode transfer, by the hardening, and how many forgeries were judged."""
+    cells, samples = project.cells, project.samples
+    found = cells[(cells["mode"] == "transfer") & (cells["attack"] == "push") & (cells["task"] == TASKS[1])]
+    count = samples.groupby("cell_id")["forgeries"].first()
+    return found.assign(forgeries=found["cell_id"].map(count)).set_index("defense")
 
 
-def test_what_could_not_be_made_is_left_out_of_a_pool_and_made_up_for(
-    brittle: tuple[Project, Result],
-) -> None:
-    project, result = brittle
-    assert result.counts["failed"] == 1, "the cell of the attack that could not adapt, and none of a pool"
-    before, samples = pools(project), project.samples
-    assert (before["status"] == "ok").all()
+def fail(project: Project, against: str) -> None:
+    """Makes the forgery against a defense one that has failed, and pools what has never been judged."""
+    store, cells = Store(project.root / ".potemkin"), project.cells
+    ours = cells[(cells["attack"] == "push") & (cells["task"] == TASKS[1])]
+    made = ours[(ours["defense"] == against) & (ours["mode"] == "adaptive")]["forge_id"].iloc[0]
+    record = store.record("forge", made)
+    assert record is not None
+    store.commit(store.begin(), "forge", made, {**record, **FAILED, "files": {}}, anew=True)
+    for judged in ours[ours["mode"] == "transfer"]["cell_id"]:
+        shutil.rmtree(store.path("judge", judged))
+
+
+def test_what_could_not_be_made_is_left_out_of_a_pool_until_it_is(finished: Project) -> None:
+    before = pools(finished)
+    assert (before["status"] == "ok").all() and (before["pool_left_out"].fillna("") == "").all()
     assert before["pool"].to_dict() == {
-        "brittle": "soft[beta=2]; soft[beta=8]",
-        "none": "brittle; soft[beta=2]; soft[beta=8]",
-        "soft[beta=2]": "brittle; soft[beta=8]",
-        "soft[beta=8]": "brittle; soft[beta=2]",
+        "none": "soft[beta=2]; soft[beta=8]",
+        "soft[beta=2]": "soft[beta=8]",
+        "soft[beta=8]": "soft[beta=2]",
     }
-    left = before["pool_left_out"].fillna("").to_dict()
-    assert left == {"brittle": "", **dict.fromkeys(["none", "soft[beta=2]", "soft[beta=8]"], "brittle")}
-    judged = samples[samples["mode"] == "transfer"].groupby("defense")["forgeries"].unique()
-    assert {name: list(n) for name, n in judged.items()} == {
-        "brittle": [2],
-        "none": [2],
-        "soft[beta=2]": [1],
-        "soft[beta=8]": [1],
-    }
-    boards = project.boards_folder / "hardenings.csv"
-    note = pd.read_csv(boards).set_index("hardening")["note"].fillna("")
-    assert note["brittle"].startswith("push could not adapt to it") and not note["soft[beta=2]"]
+    assert before["forgeries"].to_dict() == {"none": 2, "soft[beta=2]": 1, "soft[beta=8]": 1}
 
-    project.write("baselines/defenses/brittle.ready", "")
-    again = project.run("run", *_ASKED, "--retry-failed")
+    fail(finished, "soft[beta=8]")
+    result = finished.run("run")
+    assert (result.counts["run"], result.counts["failed"]) == (2, 2), result.err
+    found = pools(finished)
+    assert found["forgeries"].dropna().to_dict() == {"none": 1, "soft[beta=8]": 1}
+    assert found.loc["none", "pool_left_out"] == "soft[beta=8]"
+    alone = found.loc["soft[beta=2]"]
+    assert (alone["status"], alone["culprit"]) == ("crashed", "push"), "nothing is left to judge it on"
+
+    again = finished.run("run", "--retry-failed")
     assert again.code == 0, again.err
-    assert again.counts["run"] == 4, "the cell that had failed, and three pools that it is in"
-    assert (pools(project)["pool_left_out"].fillna("") == "").all()
-    after = project.samples
-    judged = after[after["mode"] == "transfer"].groupby("defense")["forgeries"].unique()
-    assert [list(judged[name]) for name in ("brittle", "none", "soft[beta=2]")] == [[2], [3], [2]]
-    assert project.run("run", *_ASKED).counts["run"] == 0
-    assert (pools(project)["cell_id"] == before["cell_id"]).all(), "the pool's names are as they were"
+    assert again.counts["run"] == 3, "the cell that had failed, and the two whose pool it is in"
+    after = pools(finished)
+    for column in ("cell_id", "status", "forgeries", "pool"):
+        assert after[column].to_dict() == before[column].to_dict()
+    assert finished.run("run").counts["run"] == 0
 
 
 def test_a_cell_of_a_pool_is_reproduced_with_the_pool_that_it_had(finished: Project) -> None:
