@@ -32,14 +32,22 @@ def case_values(tables: Tables, kind: str) -> tuple[list[str], Floats, pd.DataFr
     if kind == "attack":
         tables = tables.one_by_one()
         return names, np.stack([attack_values(tables, name, "none", case) for name in names]), case
-    if kind == "detector":
-        found = with_detected(tables.samples)
-        missed = found.assign(manipulation=found["manipulation"] * (1 - found["detected"].fillna(0)))
-        tables = Tables(tables.cells, missed, tables.methods)
-    elif tells_truth(tables.samples):
-        lost = tables.samples.assign(manipulation=1 - tables.samples["told"].fillna(1.0))
-        tables = Tables(tables.cells, lost, tables.methods)
+    tables = as_lost(tables, kind)
     return names, 1 - np.stack([worst_values(tables, attacks, name, case) for name in names]), case
+
+
+def as_lost(tables: Tables, kind: str) -> Tables:
+    """The tables with what a kind of defense is scored by in the place of manipulation.
+
+    Of hardenings what explanations no longer tell, of detectors what is manipulated and not detected.
+    """
+    samples = tables.samples
+    if kind == "detector":
+        found = with_detected(samples)
+        samples = found.assign(manipulation=found["manipulation"] * (1 - found["detected"].fillna(0)))
+    elif tells_truth(samples):
+        samples = samples.assign(manipulation=1 - samples["told"].fillna(1.0))
+    return Tables(tables.cells, samples, tables.methods)
 
 
 def tells_truth(samples: pd.DataFrame) -> bool:
