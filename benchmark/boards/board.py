@@ -7,7 +7,7 @@ Every track has boards of its own.
 * attacks: manipulation of the undefended explanation.
 * hardenings: what explanations tell about their own image and network (``told``; docs/design.md says what
   that is on each track), half of it of clean cases and half of their forgeries, the least over all ranked
-  attacks and both modes. An explainer without content tells nothing, however hard it is to fool.
+  attacks and all modes. An explainer without content tells nothing, however hard it is to fool.
 * detectors: one minus the worst case of what is manipulated *and* not detected.
 
 Every row of a board is about the same cases. A method that fails scores the worst admissible value there (an
@@ -29,8 +29,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.boards.alarms import false_alarms
-from benchmark.boards.columns import coverage_of, means_by, not_attacked, reached, with_means, with_modes
+from benchmark.boards.columns import coverage_of, means_by, not_attacked, reached, with_means
 from benchmark.boards.gates import broken_bounds
+from benchmark.boards.modes import by_mode, transferred
 from benchmark.boards.statistics import FEWEST, Standing, bootstrap_weights, interval, rank, scores
 from benchmark.boards.tables import Tables
 from benchmark.boards.values import (
@@ -51,7 +52,7 @@ _RANKS = ["rank", "rank_low", "rank_high", "tie_group"]
 RULES = {
     "attacks": "Attacks by mean manipulation of the undefended explanation (0 where a constraint is broken).",
     "hardenings": "Hardenings by what explanations tell, clean and under the worst attack on each case, "
-    "oblivious or adaptive (undefended and unattacked: nearly 1; without content: 0 or less).",
+    "oblivious, adaptive or made against another (undefended, unattacked: nearly 1; no content: 0 or less).",
     "detectors": "Detectors by 1 - mean over cases of the worst undetected manipulation "
     "at 5 % false positives.",
     "matrix": "Mean manipulation of every attack under every defense.",
@@ -92,7 +93,7 @@ def _track_boards(tables: Tables) -> dict[str, pd.DataFrame]:
 def attack_board(tables: Tables, hardenings: pd.DataFrame) -> pd.DataFrame:
     """Attacks by mean manipulation without a defense; beside it, that under the best closed hardening."""
     names, values, case = case_values(tables, "attack")
-    tables = tables.closed("defense")
+    tables = tables.closed("defense").one_by_one()
     if not names:
         return pd.DataFrame()
     board = _standings(names, values, case, tables, "attack")
@@ -113,21 +114,25 @@ def attack_board(tables: Tables, hardenings: pd.DataFrame) -> pd.DataFrame:
 
 
 def hardening_board(tables: Tables) -> pd.DataFrame:
-    """Hardenings by their worst case over all ranked closed attacks and modes, with fidelity."""
+    """Hardenings by their worst case over all ranked closed attacks and modes, with fidelity.
+
+    Raw means and costs are those of forgeries judged one by one.
+    """
     names, values, case = case_values(tables, "hardening")
     broken = broken_bounds(tables)
     tables = tables.closed("attack")
     if not names:
         return pd.DataFrame()
     board = _standings(names, values, case, tables, "hardening", not_attacked(tables, names) | broken)
-    samples = tables.samples[tables.samples["attack"].isin(ranked_attacks(tables))]
     if tells_truth(tables.samples):
         worst = [worst_values(tables, ranked_attacks(tables), name, case) for name in board["hardening"]]
         board["protection"] = [_score(1 - row, case) for row in worst]
-    board = with_modes(board, samples)
-    board = board.join(reached(tables, names, case), on="hardening")
+    for columns in (by_mode, reached, transferred):
+        board = board.join(columns(tables, names, case), on="hardening")
     board = board.rename(columns={"hardening": "defense"})
-    board = with_means(board, "defense", samples, tables.cells, ("manipulation",))
+    single = tables.one_by_one()
+    samples = single.samples[single.samples["attack"].isin(ranked_attacks(tables))]
+    board = with_means(board, "defense", samples, single.cells, ("manipulation",))
     return board.rename(columns={"defense": "hardening"})
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from benchmark.api import Attack
 from benchmark.boards.statistics import rank, scores
 from benchmark.boards.tables import Tables
-from benchmark.boards.values import CASE, Floats, ranked_attacks
+from benchmark.boards.values import CASE, known_worst, ranked_attacks
 
 _NOT_AVERAGED = (
     "cell_id",
@@ -25,18 +25,6 @@ _NOT_AVERAGED = (
 )
 
 
-def with_modes(board: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
-    """Mean over attacks of means over tasks of means over cases of the manipulation in either mode."""
-    by_task = samples.groupby(["defense", "mode", "attack", "task"])["manipulation"].mean()
-    means = by_task.groupby(level=["defense", "mode", "attack"]).mean()
-    by_mode = means.groupby(level=["defense", "mode"]).mean().unstack("mode")
-    found = {
-        f"manipulation_{mode}": board["hardening"].map(by_mode.get(mode, {}))
-        for mode in ("oblivious", "adaptive")
-    }
-    return board.assign(**found)
-
-
 def reached(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.DataFrame:
     """What attacks that adapt reach by gradients and by queries, and whether queries reach more.
 
@@ -46,7 +34,6 @@ def reached(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.DataFram
     speak for or against another's hardening.
     """
     rows = tables.samples[tables.samples["mode"] == "adaptive"]
-    adaptive = Tables(tables.cells[tables.cells["mode"] == "adaptive"], rows, tables.methods)
     kinds = {"gradients": False, "queries": True}
     own = [name for name in ranked_attacks(tables) if not tables.methods[name].foreign]
     attacks = {kind: [name for name in own if _asks(tables, name) == asks] for kind, asks in kinds.items()}
@@ -56,7 +43,7 @@ def reached(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.DataFram
     for name in names:
         if tables.methods[name].method.control:
             continue
-        by = {kind: _known_worst(adaptive, attacks[kind], name, case) for kind in kinds}
+        by = {kind: known_worst(rows, attacks[kind], name, case) for kind in kinds}
         both = np.isfinite(by["gradients"]) & np.isfinite(by["queries"])
         if not both.any():
             continue
@@ -71,13 +58,6 @@ def _asks(tables: Tables, attack: str) -> bool:
     """Whether an attack goes by answers alone."""
     method = tables.methods[attack].method
     return issubclass(method, Attack) and method.queries
-
-
-def _known_worst(tables: Tables, attacks: list[str], defense: str, case: pd.DataFrame) -> Floats:
-    """Largest manipulation of each case by those of the attacks that have one; nan where none has."""
-    here = tables.samples[(tables.samples["defense"] == defense) & tables.samples["attack"].isin(attacks)]
-    best = here.groupby(CASE)["manipulation"].max()
-    return best.reindex(pd.MultiIndex.from_frame(case)).to_numpy(float)
 
 
 def with_means(
@@ -116,24 +96,31 @@ def coverage_of(tables: Tables, name: str, column: str) -> float:
 def not_attacked(tables: Tables, names: Iterable[str]) -> dict[str, str]:
     """Of defenses that an attack of the project's own has adapted to in vain, by whose fault ever: why.
 
-    What was not attacked has no rank. A submitted attack that fails takes nobody's rank.
+    What was not attacked has no rank. A submitted attack that fails takes nobody's rank. A pool that could
+    not be made is no fault of the hardening that it was to be tried on; failing to answer for one is.
     """
     cells = tables.cells
-    own = [not tables.methods[name].foreign for name in cells["attack"]]
-    ended = cells["status"].isin(["ok", "skipped", "missing"])
-    failed = cells[(cells["mode"] == "adaptive") & np.array(own, bool) & ~ended]
+    own = np.array([not tables.methods[name].foreign for name in cells["attack"]], bool)
+    failed = cells[own & ~cells["status"].isin(["ok", "skipped", "missing"])]
     found = {}
     for name in names:
         rows = failed[failed["defense"] == name]
-        if len(rows):
-            first = rows.iloc[0]
-            found[name] = f"{first['attack']} could not adapt to it ({first['status']} on {first['task']})"
+        at_fault = (rows["mode"] == "transfer") & (rows["culprit"] == name)
+        rows = rows[(rows["mode"] == "adaptive") | at_fault]
+        if rows.empty:
+            continue
+        first = rows.iloc[0]
+        said = f"{first['attack']} could not adapt to it"
+        if first["mode"] == "transfer":
+            said = f"it failed under what {first['attack']} made against others"
+        found[name] = f"{said} ({first['status']} on {first['task']})"
     return found
 
 
 def cost_table(tables: Tables) -> pd.DataFrame:
     """Seconds and peak memory of every method, mean over its cells: what the clock and the machine add."""
-    ok = tables.cells[tables.cells["status"] == "ok"]
+    cells = tables.one_by_one().cells
+    ok = cells[cells["status"] == "ok"]
     rows = []
     pick: list[tuple[str, str, Callable[[pd.DataFrame], pd.DataFrame]]] = [
         ("attack", "forge", lambda cells: cells.drop_duplicates("forge_id")),

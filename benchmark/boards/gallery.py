@@ -17,7 +17,7 @@ from benchmark.tracks import pictures_of
 
 
 def write_gallery(cells: Iterable[Cell], tables: Tables, store: Store, folder: Path) -> None:
-    """Writes the pictures of all cells that ended ok, and removes those that they replace.
+    """Writes the pictures of all cells of one forgery that ended ok, and removes those that they replace.
 
     A picture's name ends in ``-`` and a digest; an older picture that differs in the digest alone is removed.
     One whose files turn out to be damaged is left out, and the store counts their steps as missing from then.
@@ -25,7 +25,7 @@ def write_gallery(cells: Iterable[Cell], tables: Tables, store: Store, folder: P
     ok = set(tables.samples["cell_id"].unique())
     by_track: dict[str, list[Cell]] = {}
     for cell in cells:
-        if cell.id in ok:
+        if cell.id in ok and not cell.pool:
             by_track.setdefault(cell.task.track, []).append(cell)
     for track, group in by_track.items():
         for name, draw in pictures_of(track).pictures(group, tables.samples, store):

@@ -42,7 +42,11 @@ def _accusable(tables: Tables) -> list[str]:
 
 
 def _outside(tables: Tables) -> list[tuple[str, str]]:
-    """Every bound that is broken: the defense in whose cells, and a sentence."""
+    """Every bound that is broken: the defense in whose cells, and a sentence.
+
+    Bounds are of means, and the worst of a pool is none.
+    """
+    tables = tables.one_by_one()
     found = []
     for name, entry in sorted(tables.methods.items()):
         column, group = _scope(entry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 from benchmark.files.writing import write_whole, writing
 from benchmark.methods.card import CLOSED, OPEN
 from benchmark.running.outcome import Outcome, outcome_of
-from benchmark.running.plan import Cell
+from benchmark.running.plan import BETWEEN, Cell
 from benchmark.running.record import counted
 from benchmark.running.store import Record, Store
 
@@ -28,6 +28,8 @@ IDENTITY = (
     "seed",
 )
 VERDICT = ("manipulation", "valid", "violated")
+POOL = "pool"
+"""Column of cells: the defenses that the forgeries of a cell's pool were made against."""
 _PROVENANCE = ("device", "torch", "commit", "dirty", "started")
 
 
@@ -39,9 +41,10 @@ def cells_table(suite: str, cells: Iterable[Cell], store: Store) -> pd.DataFrame
 
 def _cell_row(suite: str, cell: Cell, outcome: Outcome) -> dict[str, Any]:
     judged = outcome.records.get("judge", outcome.records.get("forge", {}))
+    forged = cell.forge_parts
     weights = outcome.records.get("score", {}).get("weights", {})
     code = {
-        "attack_code": cell.forge.parts.get(_code(cell.attack.file), cell.forge.parts.get("artefact", "")),
+        "attack_code": forged.get(_code(cell.attack.file), forged.get("artefact", "")),
         "defense_code": cell.judge.parts.get(_code(cell.defense.file), ""),
     }
     return {
@@ -70,12 +73,19 @@ def _cell_row(suite: str, cell: Cell, outcome: Outcome) -> dict[str, Any]:
         "lpips_weights": weights.get("lpips", ""),
         **{name: judged.get(name, "") for name in _PROVENANCE},
         "containment": outcome.containment,
-        "forge_id": cell.forge.id,
+        "forge_id": "" if cell.forge is None else cell.forge.id,
         "reference_id": cell.reference.id,
-        "weights": cell.forge.parts.get("weights", ""),
-        "data": cell.forge.parts.get("data", ""),
+        "weights": forged.get("weights", ""),
+        "data": forged.get("data", ""),
         **code,
+        **_pool(cell, judged.get("pool", ())),
     }
+
+
+def _pool(cell: Cell, judged: Collection[str]) -> dict[str, str]:
+    """Defenses that the forgeries of a cell's pool were made against, and those whose could not be made."""
+    left = [c.defense.variant for c in cell.pool if judged and not {f.id for f in c.forges} & set(judged)]
+    return {POOL: BETWEEN.join(c.defense.variant for c in cell.pool), "pool_left_out": BETWEEN.join(left)}
 
 
 def _code(file: Path) -> str:

@@ -31,6 +31,11 @@ class Tables:
         foreign = [c for c in samples if samples[c].isna().all() and not others[c].isna().all()]
         return Tables(cells, samples.drop(columns=foreign), self.methods)
 
+    def one_by_one(self) -> Tables:
+        """The tables of forgeries judged one by one, without those that are judged as a pool."""
+        cells, samples = (table[table["mode"] != "transfer"] for table in (self.cells, self.samples))
+        return Tables(cells, samples, self.methods)
+
     def chosen(self, kind: str) -> list[str]:
         """Variants of a kind that have cells, ranked ones first."""
         column = "attack" if kind == "attack" else "defense"

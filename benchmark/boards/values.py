@@ -30,15 +30,24 @@ def case_values(tables: Tables, kind: str) -> tuple[list[str], Floats, pd.DataFr
     if not names or case.empty or (kind != "attack" and not attacks):
         return [], np.empty((0, len(case))), case
     if kind == "attack":
+        tables = tables.one_by_one()
         return names, np.stack([attack_values(tables, name, "none", case) for name in names]), case
-    if kind == "detector":
-        found = with_detected(tables.samples)
-        missed = found.assign(manipulation=found["manipulation"] * (1 - found["detected"].fillna(0)))
-        tables = Tables(tables.cells, missed, tables.methods)
-    elif tells_truth(tables.samples):
-        lost = tables.samples.assign(manipulation=1 - tables.samples["told"].fillna(1.0))
-        tables = Tables(tables.cells, lost, tables.methods)
+    tables = as_lost(tables, kind)
     return names, 1 - np.stack([worst_values(tables, attacks, name, case) for name in names]), case
+
+
+def as_lost(tables: Tables, kind: str) -> Tables:
+    """The tables with what a kind of defense is scored by in the place of manipulation.
+
+    Of hardenings what explanations no longer tell, of detectors what is manipulated and not detected.
+    """
+    samples = tables.samples
+    if kind == "detector":
+        found = with_detected(samples)
+        samples = found.assign(manipulation=found["manipulation"] * (1 - found["detected"].fillna(0)))
+    elif tells_truth(samples):
+        samples = samples.assign(manipulation=1 - samples["told"].fillna(1.0))
+    return Tables(tables.cells, samples, tables.methods)
 
 
 def tells_truth(samples: pd.DataFrame) -> bool:
@@ -72,8 +81,29 @@ def cases_of(tables: Tables, kind: str = "attack") -> pd.DataFrame:
 
 
 def attack_values(tables: Tables, attack: str, hardening: str, case: pd.DataFrame) -> Floats:
-    """Manipulation of each case by one attack under one hardening: the larger of both modes."""
+    """Manipulation of each case by one attack under one hardening: the largest in any mode."""
     return _values(tables, attack, hardening, case, failed=0.0)
+
+
+def mode_values(tables: Tables, attack: str, defense: str, mode: str, case: pd.DataFrame) -> Floats:
+    """Manipulation of each case by one attack under one hardening in one mode; nan where it has no cells."""
+
+    def of_mode(table: pd.DataFrame) -> pd.DataFrame:
+        own = (table["defense"] == defense) & (table["mode"] == mode)
+        if defense != "none":  # what one that does not apply leaves as it is
+            own |= (table["defense"] == "none") & (table["mode"] == "oblivious")
+        kept: pd.DataFrame = table[own & (table["attack"] == attack)]
+        return kept
+
+    found = Tables(of_mode(tables.cells), of_mode(tables.samples), tables.methods)
+    return _values(found, attack, defense, case, failed=np.nan)
+
+
+def known_worst(samples: pd.DataFrame, attacks: list[str], defense: str, case: pd.DataFrame) -> Floats:
+    """Largest manipulation of each case by those of the attacks that have one; nan where none has."""
+    here = samples[(samples["defense"] == defense) & samples["attack"].isin(attacks)]
+    best = here.groupby(CASE)["manipulation"].max()
+    return best.reindex(pd.MultiIndex.from_frame(case)).to_numpy(float)
 
 
 def worst_values(tables: Tables, attacks: list[str], defense: str, case: pd.DataFrame) -> Floats:

@@ -27,7 +27,7 @@ def answer(noun: str, board: pd.DataFrame) -> str:
     words = _of_hardenings(board, leader) if noun == "hardening" else _leads(noun, leader)
     if noun != "hardening" or _none(board) is None:
         words += _shared(ranked, noun)
-    words += _misleading(board)
+    words += _misleading(board) + _transferring(board)
     few = f" {cases} case{'s are' if cases > 1 else ' is'} too few to rank: the order is no more than one."
     return words + few if cases < FEWEST else words
 
@@ -64,6 +64,16 @@ def _misleading(board: pd.DataFrame) -> str:
         for _, row in rows.iterrows()
     ]
     return f" Gradients mislead attacks on {', '.join(told)}." if told else ""
+
+
+def _transferring(board: pd.DataFrame) -> str:
+    """Hardenings that forgeries made against others move further than those made against them."""
+    if "transfers" not in board:
+        return ""
+    names = board.loc[board["transfers"].eq(True), "hardening"].astype(str)
+    if names.empty:
+        return ""
+    return f" What was made against others moves {', '.join(names)} further than what was made against it."
 
 
 def _shared(ranked: pd.DataFrame, noun: str) -> str:

@@ -63,9 +63,10 @@ def _finished(options: argparse.Namespace) -> list[tuple[str, dict[str, Tensor]]
     session = Session(chosen)
     found = {}
     for cell in session.cells:
+        if cell.forge is None or cell.seed != cell.task.seeds[0] or cell.mode != "oblivious":
+            continue
         record = session.store.record(*cell.forge.key)
-        first = cell.seed == cell.task.seeds[0] and cell.mode == "oblivious"
-        if first and record is not None and record["status"] == "ok":
+        if record is not None and record["status"] == "ok":
             found[cell.task.id] = session.store.tensors(*cell.forge.key)
     if not found:
         raise PotemkinError(

@@ -43,6 +43,7 @@ _SHOWN = {
         ("protection", "protection"),
         ("oblivious", "manipulation_oblivious"),
         ("adaptive", "manipulation_adaptive"),
+        ("transfer", "manipulation_transfer"),
         ("fidelity", "fidelity"),
         ("forwards", "forwards_per_sample"),
     ),
@@ -58,6 +59,9 @@ _SHOWN = {
         ("forwards", "forwards_per_sample"),
     ),
 }
+
+
+_MODES = ("oblivious", "adaptive", "transfer")
 
 
 def make_console(stderr: bool = False) -> Console:
@@ -150,7 +154,9 @@ def show_boards(console: Console, boards: dict[str, pd.DataFrame]) -> None:
                 for line in _notes(name, own[name]):
                     console.print(line, markup=False, overflow="fold")
         if "matrix" in own:
-            console.print(f"{RULES['matrix']} Fields: oblivious / adaptive.", markup=False, overflow="fold")
+            console.print(
+                f"{RULES['matrix']} Fields: {_modes(own['matrix'])}.", markup=False, overflow="fold"
+            )
             console.print(_matrix(own["matrix"]))
 
 
@@ -219,16 +225,22 @@ def _number(value: float) -> str:
 
 
 def _matrix(board: pd.DataFrame) -> Grid:
-    """Attacks down, defenses across, oblivious / adaptive in a field; a list per attack if narrow."""
+    """Attacks down, defenses across, the modes in a field; a list per attack if narrow."""
     defenses = [str(d) for d in board["defense"].unique() if "auroc" not in board or _is_map(board, d)]
     grid = Grid((Column("attack"), *(Column(defense, right=True) for defense in defenses)), drops=False)
     for attack, rows in board.groupby("attack"):
         fields = []
         for defense in defenses:
             by_mode = rows[rows["defense"] == defense].set_index("mode")["score"]
-            fields.append(" / ".join(f"{by_mode[m]:.2f}" for m in ("oblivious", "adaptive") if m in by_mode))
+            fields.append(" / ".join(f"{by_mode[m]:.2f}" for m in _MODES if m in by_mode))
         grid.add(str(attack), *fields)
     return grid
+
+
+def _modes(matrix: pd.DataFrame) -> str:
+    """What the fields of a matrix are, in their order."""
+    seen = set(matrix["mode"])
+    return " / ".join(mode for mode in _MODES if mode in seen)
 
 
 def _is_map(board: pd.DataFrame, defense: str) -> bool:

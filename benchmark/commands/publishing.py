@@ -6,12 +6,15 @@ import argparse
 import shutil
 from pathlib import Path
 
+from benchmark.boards.tables import Tables
 from benchmark.commands.console import make_console
 from benchmark.errors import PotemkinError
 from benchmark.files.assets import locate_root
+from benchmark.publishing.compare import without
 from benchmark.publishing.published import (
     PLACE,
     boards_exist,
+    foreign_methods,
     published_folder,
     published_suites,
     read_tables,
@@ -20,6 +23,7 @@ from benchmark.publishing.published import (
     write_boards,
 )
 from benchmark.publishing.reading import CELLS, SAMPLES
+from benchmark.publishing.takedowns import TAKEDOWNS, reliefs, remember, takedowns
 from benchmark.running.registry import Entry, find_methods
 
 
@@ -32,17 +36,45 @@ def publish(options: argparse.Namespace) -> int:
         _complain("not published", found)
         return 1
     folder = root / PLACE / options.suite
+    before = _published_before(folder, _methods(root))
     folder.mkdir(parents=True, exist_ok=True)
     for name in (CELLS, SAMPLES):
         shutil.copyfile(source / name, folder / name)
     tables = read_tables(folder, _methods(root))
     write_boards(tables, folder)
+    if before is not None:
+        _tell_takedowns(before, tables, folder)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     print(
         f"published: {folder.relative_to(root).as_posix()}, {len(tables.cells)} cells, "
         f"{len(tables.samples)} samples, {size / 1e6:.1f} MB"
     )
     return 0
+
+
+def _published_before(folder: Path, methods: dict[str, Entry]) -> Tables | None:
+    """What was published of the suite, without methods that have left the project; None where nothing was."""
+    if not folder.is_dir():
+        return None
+    try:
+        tables = read_tables(folder, methods)
+        tables = without(tables, set(foreign_methods(tables)))
+        wrong = table_violations(tables)
+    except PotemkinError as error:
+        wrong = [str(error)]
+    if wrong:
+        print(f"not compared with what was published before: {wrong[0]}")
+    return None if wrong else tables
+
+
+def _tell_takedowns(before: Tables, after: Tables, folder: Path) -> None:
+    """Says what the run takes down of what was published, and keeps it beside the boards."""
+    found = takedowns(before, after)
+    lines = [*(one.line() for one in found), *(one.line() for one in reliefs(before, after))]
+    for line in lines or ["nothing that was published is taken down"]:
+        print(line)
+    ran = after.cells[after.cells["commit"] != ""]
+    remember(found, folder / TAKEDOWNS, str(ran["commit"].iloc[0]) if len(ran) else "")
 
 
 def verify(options: argparse.Namespace) -> int:

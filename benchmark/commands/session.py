@@ -41,7 +41,7 @@ class Session:
         self.cells = self._chosen()
 
     def _chosen(self) -> list[Cell]:
-        """Cells that the options ask for."""
+        """Cells that the options ask for; of a pool all of whose defenses are asked for."""
         wanted = list(self.options.task)
         for task in wanted:
             if task not in self.suite.listed:
@@ -54,6 +54,7 @@ class Session:
             if (not wanted or cell.task.id in wanted)
             and cell.attack.variant in attacks
             and cell.defense.variant in defenses
+            and all(other.defense.variant in defenses for other in cell.pool)
         ]
 
     @property

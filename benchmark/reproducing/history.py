@@ -43,8 +43,9 @@ def made_at(commit: str, cell: Cell, root: Path) -> Made | None:
             files.extractall(old, filter="data")
         attack, defense = (old / entry.file.relative_to(root) for entry in (cell.attack, cell.defense))
         # Of a forgery that was handed in there is no code; of a defense that nobody adapted to neither.
-        forging = [] if "artefact" in cell.forge.parts else [attack]
-        forging += [defense] if "against" in cell.forge.parts else []
+        forging = [] if "artefact" in cell.forge_parts else [attack]
+        forging += [defense] if "against" in cell.forge_parts and not cell.pool else []
+        forging += [old / other.defense.file.relative_to(root) for other in cell.pool]
         try:
             task = load_task(cell.task.id, old)
             asked = names_asked(task, [victim_entry(name, old) for name in task.victims()])

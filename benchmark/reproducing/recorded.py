@@ -14,10 +14,11 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.boards.results import POOL
 from benchmark.errors import PotemkinError
 from benchmark.publishing.reading import CELLS, SAMPLES, read_cells, read_samples
 from benchmark.reproducing.history import made_at
-from benchmark.running.plan import Cell
+from benchmark.running.plan import BETWEEN, POOLED, Cell
 from benchmark.running.store import Record, Store
 
 COORDINATES = ("task", "attack", "defense", "mode", "seed")
@@ -40,6 +41,7 @@ class Recorded:
         parts: what the id was made of, as far as it is known.
         scoring: what its scores were made of, as far as it is known.
         samples: one row per case; empty where the cell did not end ok.
+        pool: defenses that the forgeries of its pool were made against, in mode ``transfer``.
     """
 
     id: str
@@ -51,6 +53,7 @@ class Recorded:
     parts: dict[str, str] = field(default_factory=dict)
     scoring: dict[str, str] = field(default_factory=dict)
     samples: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pool: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -138,6 +141,7 @@ def _of_row(row: dict[str, Any], folder: Path, store: Store, root: Path) -> Reco
         weights={name: row[f"{name}_weights"] for name in PERCEPTUAL},
         parts=_parts(judged) if judged else known,
         samples=samples,
+        pool=_names(row.get(POOL, "")),
     )
 
 
@@ -169,6 +173,7 @@ def _of_record(judged: Record, store: Store, root: Path) -> Recorded:
         parts=_parts(judged),
         scoring=last["parts"] if last else {},
         samples=samples,
+        pool=tuple(name.removeprefix(POOLED) for name in judged["parts"] if name.startswith(POOLED)),
     )
 
 
@@ -193,7 +198,7 @@ def changes(recorded: Recorded, cell: Cell) -> list[str]:
 
     The release of torch is left out: a repetition under another one is a repetition all the same.
     """
-    now = {**cell.forge.parts, **cell.judge.parts}
+    now = {**cell.forge_parts, **cell.judge.parts}
     for column, file in (("attack_code", cell.attack.file), ("defense_code", cell.defense.file)):
         if column in recorded.parts:  # results name two files, a store all of them
             code = "code " + "/".join(file.parts[-3:])
@@ -207,7 +212,8 @@ def changes(recorded: Recorded, cell: Cell) -> list[str]:
         "task": "the task",
         "scoring": "the task's metrics",
     }
-    words = [told.get(n, n.replace("code ", "the code of ")) for n in sorted(found - {"torch", "forgery"})]
+    found = {name for name in found if name not in ("torch", "forgery") and not name.startswith(POOLED)}
+    words = [told.get(n, n.replace("code ", "the code of ")) for n in sorted(found)]
     if not found and recorded.id != cell.id:
         words = ["something that the record does not name (other code, or the task)"]
     return words
@@ -223,6 +229,10 @@ def _differing(before: dict[str, str], now: dict[str, str]) -> set[str]:
 def _scoring(parts: dict[str, str]) -> dict[str, str]:
     """Parts of a score step's id that say how it scores, not what."""
     return {name: value for name, value in parts.items() if name not in ("cell", "reference", *PERCEPTUAL)}
+
+
+def _names(pool: str) -> tuple[str, ...]:
+    return tuple(pool.split(BETWEEN)) if pool else ()
 
 
 def _parts(judged: Record) -> dict[str, str]:

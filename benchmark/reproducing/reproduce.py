@@ -42,6 +42,11 @@ RELATIVE = 2.0**-23
 """Spacing of single precision, relative to a value."""
 ABSOLUTE = 1e-9
 
+_WINNERS = ("made_against", "told_against")
+"""Columns that name the worst forgery of a pool."""
+_FLOOR_OF = {"manipulation_average": "manipulation"}
+"""Columns that another one's floor holds for: a mean of values moves no further than they do."""
+
 Verdict = Literal["reproduced", "within noise", "different", "not compared"]
 ORDER: tuple[Verdict, ...] = ("not compared", "reproduced", "within noise", "different")
 """From the best to the worst."""
@@ -85,7 +90,8 @@ def cell_of(recorded: Recorded, root: Path) -> Cell:
     at = recorded.coordinates
     task = load_task(str(at["task"]), root).model_copy(update={"seeds": [int(at["seed"])]})
     registry = find_methods(root)
-    attacks, defenses = registry.attacks([str(at["attack"])]), registry.defenses([str(at["defense"])])
+    attacks = registry.attacks([str(at["attack"])])
+    defenses = registry.defenses([str(at["defense"]), *recorded.pool])
     cells = Planner(root, lambda _: True).cells([task], attacks, defenses)
     chosen = [cell for cell in cells if cell.coordinates == at]
     if not chosen:
@@ -201,9 +207,11 @@ def _compared(
     if not all(pd.api.types.is_numeric_dtype(values) for values in (before, now)):
         wrong = [(a, b) for a, b in zip(before, now, strict=True) if a != b]
         note = f"was {wrong[0][0]!r}, is {wrong[0][1]!r}" if wrong else ""
+        if wrong and floors and metric in _WINNERS:
+            return Comparison(metric, "not compared", note=f"{note}: which of two is worse, noise may decide")
         return Comparison(metric, "different" if wrong else "reproduced", note=note)
     first, second = before.to_numpy(float), now.to_numpy(float)
-    floor = floors.metrics.get(metric) if floors else None
+    floor = floors.metrics.get(_FLOOR_OF.get(metric, metric)) if floors else None
     case, mean = _deviations(first, second)
     means = [float(np.nanmean(v)) if np.isfinite(v).any() else np.nan for v in (first, second)]
     values = np.abs(np.concatenate([first, second]))

@@ -90,6 +90,7 @@ def _cells(wanted: Sampling, root: Path) -> list[Cell]:
 
 def _digest(cell: Cell, store: Store) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(store.tensors(*cell.forge.key).items()):
-        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    for step in cell.forges:
+        for name, tensor in sorted(store.tensors(*step.key).items()):
+            digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()

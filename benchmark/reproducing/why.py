@@ -29,7 +29,8 @@ def cell_lines(cell: Cell, outcome: Outcome, store: Store, latest: dict[str, Rec
     for step in cell.steps():
         record = store.record(*step.key)
         yield f"{step.kind} {step.id}: {'would run' if record is None else record['status']}"
-        yield from _part_lines(step, _parts_before(step, before))
+        pooled = step in cell.judge.pool  # the record has the parts of them all together
+        yield from _part_lines(step, _parts_before(step, None if pooled else before))
 
 
 def _parts_before(step: Step, before: Record | None) -> dict[str, str]:

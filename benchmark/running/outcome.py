@@ -63,9 +63,28 @@ def outcome_of(cell: Cell, store: Store, known: dict[tuple[str, str], Record | N
         if step.key not in known:
             known[step.key] = store.record(*step.key)
         record = known[step.key]
+        if step in cell.judge.pool:
+            continue
         if record is None:
-            return Outcome("missing", "", "", "", records)
+            return _unfinished(cell, known, records)
         records[step.kind] = record
         if record["status"] != "ok":
-            return Outcome(record["status"], record["blame"], record["reason"], record["culprit"], records)
+            return _failure(record, records)
     return Outcome("ok", "", "", "", records)
+
+
+def _unfinished(
+    cell: Cell, known: dict[tuple[str, str], Record | None], records: dict[str, Record]
+) -> Outcome:
+    """Of a cell with a step that has not run: it is missing, unless no forgery of its pool could be made.
+
+    It then ended as the first of them did, by whose fault ever.
+    """
+    ended = [record for step in cell.judge.pool if (record := known[step.key]) is not None]
+    if ended and len(ended) == len(cell.judge.pool) and all(one["status"] != "ok" for one in ended):
+        return _failure(ended[0], records)
+    return Outcome("missing", "", "", "", records)
+
+
+def _failure(record: Record, records: dict[str, Record]) -> Outcome:
+    return Outcome(record["status"], record["blame"], record["reason"], record["culprit"], records)

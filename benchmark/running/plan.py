@@ -6,6 +6,9 @@ that it depends on (code, task, weights, data, seed) and nothing else:
     forge (shared by all cells that judge the forgery)  ->  judge  ->  score
     reference (shared by all cells of a defense on a task)    ---^
 
+A cell in mode ``transfer`` makes no forgery: a hardening is judged on those that the attack made against the
+others, all in one judge step. They are its *pool*. One that could not be made takes no other's place in it.
+
 A cell's id is that of its judge step, so it does not depend on metrics: those only change the score step.
 """
 
@@ -15,8 +18,8 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from benchmark.api import Attack, Detector, Mode, TaskFacts
 from benchmark.errors import PotemkinError
 from benchmark.failures import StepFailed
 from benchmark.methods.artefact import content_sha256
+from benchmark.methods.card import CLOSED
 from benchmark.methods.stored import StoredForgery
 from benchmark.metrics.perceptual import weights_at_hand
 from benchmark.running.fingerprint import Code
@@ -31,7 +35,7 @@ from benchmark.running.registry import Entry
 from benchmark.running.roots import names_asked, scoring_roots, step_roots
 from benchmark.running.store import Record, Store, release
 from benchmark.tasks.data import data_sha256
-from benchmark.tasks.parts import Task
+from benchmark.tasks.parts import CellMode, Task
 from benchmark.tasks.targets import target_sha256
 from benchmark.tracks import workbench_of
 from benchmark.victims.loading import victim_sha256
@@ -39,6 +43,10 @@ from benchmark.victims.manifest import victim_entry
 
 KEY_VERSION = 2
 """Raised when the meaning of a step's id changes."""
+BETWEEN = "; "
+"""Between names of defenses."""
+POOLED = "forgery against "
+"""Begins the name of a judge step's part that is a forgery of its pool."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +57,15 @@ class Step:
         kind: ``forge``, ``reference``, ``judge`` or ``score``.
         id: hash of ``parts``.
         parts: named hashes and names of everything the step depends on.
-        needs: steps that have to be finished before.
+        needs: steps that have to have ended ok before.
+        pool: steps that have to have ended before, however; those that ended ok are used.
     """
 
     kind: str
     id: str
     parts: dict[str, str]
     needs: tuple[Step, ...] = ()
+    pool: tuple[Step, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -71,29 +81,31 @@ class Cell:
         task: the task.
         attack: the attack's variant.
         defense: the defense's variant.
-        mode: ``oblivious`` or ``adaptive``.
+        mode: ``oblivious``, ``adaptive`` or ``transfer``.
         seed: the run's seed.
-        forge: shared by every cell that judges the same forgery.
+        forge: shared by every cell that judges the same forgery; None in mode ``transfer``.
         reference: shared by every cell of the defense on the task.
         judge: the cell's own.
-        score: turns the three into samples.
+        score: turns what they made into samples.
         skip: why the cell does not apply, or the empty string.
         problem: why the cell cannot be run, or the empty string.
         culprit: variant of the method that ``problem`` is about, if it is not about the task.
+        pool: in mode ``transfer`` the adaptive cells whose forgeries are judged, by their defenses' names.
     """
 
     task: Task
     attack: Entry
     defense: Entry
-    mode: Mode
+    mode: CellMode
     seed: int
-    forge: Step
+    forge: Step | None
     reference: Step
     judge: Step
     score: Step
     skip: str = ""
     problem: str = ""
     culprit: str = ""
+    pool: tuple[Cell, ...] = ()
 
     @property
     def id(self) -> str:
@@ -111,9 +123,27 @@ class Cell:
             "seed": self.seed,
         }
 
+    @property
+    def forges(self) -> tuple[Step, ...]:
+        """The forgeries that the cell judges."""
+        own = () if self.forge is None else (self.forge,)
+        return own + tuple(step for cell in self.pool for step in cell.forges)
+
+    @property
+    def forge_parts(self) -> dict[str, str]:
+        """What the forgeries are made of; ``against`` names all that those of a pool were made against."""
+        parts: dict[str, str] = {}
+        for step in self.forges:
+            parts |= step.parts
+        return parts | ({"against": _names(self.pool)} if self.pool else {})
+
     def steps(self) -> tuple[Step, ...]:
         """The steps in the order in which they can run."""
-        return self.forge, self.reference, self.judge, self.score
+        return *self.forges, self.reference, self.judge, self.score
+
+    def maker(self, step: Step) -> Cell:
+        """The cell whose methods a step of this one runs: for a forgery of the pool the one that it is of."""
+        return next((cell for cell in self.pool if step in cell.forges), self)
 
 
 class Planner:
@@ -142,11 +172,38 @@ class Planner:
             assets, problem = self._assets(task)
             for seed in task.seeds:
                 for attack in _of_track(attacks, task):
-                    for defense in _of_track(defenses, task):
-                        for mode in modes_of(attack, defense, task):
-                            found.append(self._cell(task, attack, defense, mode, seed, assets, problem))
+                    own = [
+                        self._cell(task, attack, defense, mode, seed, assets, problem)
+                        for defense in _of_track(defenses, task)
+                        for mode in modes_of(attack, defense, task)
+                    ]
+                    found += [*own, *self._transfers(task, own, assets)]
         self._code.keep()
         return found
+
+    def _transfers(self, task: Task, cells: list[Cell], assets: dict[str, str]) -> Iterator[Cell]:
+        """The cells in mode ``transfer`` of one attack: one for every hardening that has a pool.
+
+        Forgeries against open hardenings are in no pool: no closed method's score may depend on them.
+        """
+        if "transfer" not in task.modes:
+            return
+        made = [cell for cell in cells if cell.mode == "adaptive" and not (cell.skip or cell.problem)]
+        made = [cell for cell in made if cell.defense.kind == "hardening" and cell.defense.division == CLOSED]
+        made.sort(key=lambda cell: cell.defense.variant)
+        for cell in {cell.defense.variant: cell for cell in cells}.values():
+            pool = tuple(other for other in made if other.defense.variant != cell.defense.variant)
+            if pool and cell.defense.kind == "hardening":
+                yield self._transfer(cell, pool, assets)
+
+    def _transfer(self, like: Cell, pool: tuple[Cell, ...], assets: dict[str, str]) -> Cell:
+        """The cell that judges a pool, otherwise like another cell of the attack and the defense."""
+        forges = {other.defense.variant: step for other in pool for step in other.forges}
+        parts = {f"{POOLED}{name}": step.id for name, step in forges.items()}
+        common = self._common(like.task, like.seed, assets)
+        judge = self._judge(like.task, like.defense, common | parts, pool=tuple(forges.values()))
+        score = self._score(like.task, judge, like.reference, pool=tuple(forges.values()))
+        return replace(like, mode="transfer", forge=None, judge=judge, score=score, pool=pool)
 
     def _cell(
         self,
@@ -158,13 +215,7 @@ class Planner:
         assets: dict[str, str],
         problem: str,
     ) -> Cell:
-        common = {
-            "key version": str(KEY_VERSION),
-            "task": task.run_identity(),
-            "torch": release(),
-            "seed": str(seed),
-            **assets,
-        }
+        common = self._common(task, seed, assets)
         against = {"against": defense.variant} if mode == "adaptive" else {}
         files = [attack.file, *([defense.file] if against else [])]
         handed_in = {}
@@ -185,34 +236,50 @@ class Planner:
             "reference",
             {**common, "defense": defense.variant, **self._steps_code([defense.file], task)},
         )
-        judge = _step(
-            "judge",
-            {
-                **common,
-                "defense": defense.variant,
-                "forgery": forge.id,
-                **self._steps_code([defense.file], task),
-            },
-            (forge,),
-        )
-        metrics = {name: str(weights_at_hand(name)) for name in ("lpips", "stlpips")}
-        score = _step(
-            "score",
-            {
-                "scoring": task.score_identity(),
-                "cell": judge.id,
-                "reference": reference.id,
-                **metrics,
-                **self._scoring_code(task),
-            },
-            (forge, reference, judge),
-        )
+        judge = self._judge(task, defense, {**common, "forgery": forge.id}, (forge,))
+        score = self._score(task, judge, reference, (forge,))
         skip, culprit = "", ""
         try:
             skip = self._skip(task, attack, defense)
         except StepFailed as failure:
             problem, culprit = problem or failure.reason, "" if problem else failure.culprit
         return Cell(task, attack, defense, mode, seed, forge, reference, judge, score, skip, problem, culprit)
+
+    def _common(self, task: Task, seed: int, assets: dict[str, str]) -> dict[str, str]:
+        """What every step that runs methods depends on."""
+        return {
+            "key version": str(KEY_VERSION),
+            "task": task.run_identity(),
+            "torch": release(),
+            "seed": str(seed),
+            **assets,
+        }
+
+    def _judge(
+        self,
+        task: Task,
+        defense: Entry,
+        parts: dict[str, str],
+        needs: tuple[Step, ...] = (),
+        pool: tuple[Step, ...] = (),
+    ) -> Step:
+        """The step in which a defense sees forgeries."""
+        code = self._steps_code([defense.file], task)
+        return _step("judge", {**parts, "defense": defense.variant, **code}, needs, pool)
+
+    def _score(
+        self,
+        task: Task,
+        judge: Step,
+        reference: Step,
+        needs: tuple[Step, ...] = (),
+        pool: tuple[Step, ...] = (),
+    ) -> Step:
+        """The step that turns what a cell's other steps made into samples."""
+        parts = {"scoring": task.score_identity(), "cell": judge.id, "reference": reference.id}
+        metrics = {name: str(weights_at_hand(name)) for name in ("lpips", "stlpips")}
+        code = self._scoring_code(task)
+        return _step("score", {**parts, **metrics, **code}, (*needs, reference, judge), pool)
 
     def _skip(self, task: Task, attack: Entry, defense: Entry) -> str:
         """Why the cell does not apply, as one of its methods says."""
@@ -270,10 +337,12 @@ def stale_reason(cell: Cell, known: dict[str, Record]) -> str:
     before = known.get(name)
     if before is None:
         return "new"
-    now = {**cell.forge.parts, **cell.judge.parts}
+    now = {**cell.forge_parts, **cell.judge.parts}
     old: dict[str, str] = {**before.get("forge_parts", {}), **before["parts"]}
     changed = sorted(
-        part for part in now.keys() | old.keys() if now.get(part) != old.get(part) and part != "forgery"
+        part
+        for part in now.keys() | old.keys()
+        if now.get(part) != old.get(part) and part != "forgery" and not part.startswith(POOLED)
     )
     return "changed: " + ", ".join(part.removeprefix("code ").removeprefix("file ") for part in changed)
 
@@ -288,8 +357,15 @@ def latest_records(store: Store) -> dict[str, Record]:
     return newest
 
 
-def _step(kind: str, parts: dict[str, str], needs: tuple[Step, ...] = ()) -> Step:
-    return Step(kind, _digest({"kind": kind, **parts})[:24], parts, needs)
+def _step(
+    kind: str, parts: dict[str, str], needs: tuple[Step, ...] = (), pool: tuple[Step, ...] = ()
+) -> Step:
+    return Step(kind, _digest({"kind": kind, **parts})[:24], parts, needs, pool)
+
+
+def _names(pool: Iterable[Cell]) -> str:
+    """The defenses that the forgeries of a pool were made against."""
+    return BETWEEN.join(cell.defense.variant for cell in pool)
 
 
 def _digest(value: Any) -> str:
@@ -319,7 +395,7 @@ def _of_track(entries: list[Entry], task: Task) -> list[Entry]:
 
 
 def modes_of(attack: Entry, defense: Entry, task: Task) -> list[Mode]:
-    """Oblivious and, where the attack has something to adapt to, adaptive, as far as the task has them."""
+    """How forgeries are made: oblivious and, where the attack can adapt, adaptive, if the task has them."""
     method, other = attack.method, defense.method
     assert issubclass(method, Attack)
     if issubclass(other, Detector):

@@ -156,7 +156,7 @@ class Runner:
         for cell in cells:
             for step in cell.steps():
                 if step.kind in kinds and step.key not in found and self._wanted(step):
-                    found[step.key] = (step, cell)
+                    found[step.key] = (step, cell.maker(step))
         return sorted(
             found.values(),
             key=lambda work: _ORDER[work[0].kind],  # stable: cells come task by task
@@ -164,9 +164,25 @@ class Runner:
 
     def _wanted(self, step: Step) -> bool:
         record = self.store.record(*step.key)
-        if record is None or record["status"] == "ok":
-            return record is None
+        if record is None:
+            return True
+        if record["status"] == "ok":
+            return self._outgrown(step, record)
         return self.settings.retry or record["blame"] in ("infra", "task")
+
+    def _outgrown(self, step: Step, record: Record) -> bool:
+        """Whether a step has a pool that is another now, which its id does not tell.
+
+        Of judging a forgery has been made since, or is made now; of scoring others were judged.
+        """
+        if not step.pool:
+            return False
+        used = record.get("pool", [])
+        for judge in (need for need in step.needs if need.kind == "judge"):
+            judged = self.store.record(*judge.key) or {}
+            return self._wanted(judge) or bool(judged.get("pool", []) != used)
+        others = [need for need in step.pool if need.id not in used]
+        return any(self._ok(need) or self._wanted(need) for need in others)
 
     def _start(
         self,
@@ -180,9 +196,9 @@ class Runner:
         running = {step.key for step, _ in flying.values()}
         pending = running | {step.key for step, _ in waiting}
         for step, cell in waiting:
-            if not pool.free or any(need.key in pending for need in step.needs):
+            if not pool.free or any(need.key in pending for need in (*step.needs, *step.pool)):
                 left.append((step, cell))
-            elif not all(self._ok(need) for need in step.needs):
+            elif not self._can_start(step):
                 course.dropped(step)
                 pending.discard(step.key)
             else:
@@ -192,6 +208,10 @@ class Runner:
                 flying[job.out] = (step, cell)
                 course.started(step)
         return left
+
+    def _can_start(self, step: Step) -> bool:
+        """Whether all that the step needs has ended ok, and of a pool at least something."""
+        return all(map(self._ok, step.needs)) and (not step.pool or any(map(self._ok, step.pool)))
 
     def _ok(self, step: Step) -> bool:
         if step.key not in self._statuses:
@@ -210,12 +230,25 @@ class Runner:
             seed=cell.seed,
             store=self.store.folder,
             needs={need.kind: need.id for need in step.needs},
+            pool=self._pool(step, cell),
             out=self.store.begin(),
             device=self.settings.device,
         )
         members = job.members()
         confined = any(member.foreign for member in members) or bool(members and self.settings.confine_all)
         return replace(job, confined=confined)
+
+    def _pool(self, step: Step, cell: Cell) -> dict[str, str]:
+        """Ids of the forgeries of its pool that a step takes, by the defenses that they were made against.
+
+        Judging takes what could be made, scoring what was judged.
+        """
+        if not step.pool:
+            return {}
+        taken = {need.id for need in step.pool if self._ok(need)}
+        if step.kind == "score":
+            taken = set((self.store.record(*cell.judge.key) or {}).get("pool", ()))
+        return {c.defense.variant: f.id for c in cell.pool for f in c.forges if f.id in taken}
 
     def _repair(self, step: Step, cell: Cell, job: Job, answer: Answer) -> list[tuple[Step, Cell]]:
         """What has to run, since a file that the step reads is damaged: the step that made it, and this one.
@@ -228,10 +261,10 @@ class Runner:
         self.store.discard(job.out)
         self.store.lose(answer.damaged)
         self._statuses.pop(answer.damaged.key, None)
-        missing = [need for need in step.needs if self.store.record(*need.key) is None]
+        missing = [need for need in (*step.needs, *step.pool) if self.store.record(*need.key) is None]
         for need in missing:
             self._statuses.pop(need.key, None)
-        return [*((need, cell) for need in missing), (step, cell)]
+        return [*((need, cell.maker(need)) for need in missing), (step, cell)]
 
     def _finish(self, step: Step, cell: Cell, job: Job, answer: Answer, tally: Tally) -> None:
         """Puts a step's record and artefacts into the store."""
@@ -249,13 +282,15 @@ class Runner:
             **answer.record,
         }
         if step.kind == "judge":
-            record["forge_parts"] = cell.forge.parts
+            record["forge_parts"] = cell.forge_parts
+        if step.pool:
+            record["pool"] = sorted(job.pool.values())
         if record["blame"] == "method" and not record["culprit"] and job.culprit:
             record["culprit"] = job.culprit
             record["reason"] = f"{record['culprit']}: {record['reason']}"
         elif record["blame"] == "method" and step.kind == "score":
             record["blame"] = "infra"  # no method runs in a score step
-        self.store.commit(job.out, step.kind, step.id, record)
+        self.store.commit(job.out, step.kind, step.id, record, anew=bool(step.pool))
         self._statuses[step.key] = record["status"]
         tally.ran.add(step.key)
         inside = record.get("seconds", 0.0)

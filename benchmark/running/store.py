@@ -184,10 +184,11 @@ class Store:
             folder.mkdir(parents=True)
         return folder
 
-    def commit(self, aside: Path, kind: str, step_id: str, record: Record) -> None:
+    def commit(self, aside: Path, kind: str, step_id: str, record: Record, anew: bool = False) -> None:
         """Renames a written folder into place.
 
-        A step that ended ok stays as it is: another run on the same store has made the same meanwhile.
+        A step that ended ok stays as it is: another run on the same store has made the same meanwhile. One
+        made ``anew`` replaces it.
 
         Raises:
             CannotWrite: the disk is full, or takes no files.
@@ -197,11 +198,11 @@ class Store:
             files = {file.name: _described(file) for file in sorted(aside.iterdir()) if file.is_file()}
             write_json(aside / _RECORD, sealed({**record, "files": files} if files else record))
             place.parent.mkdir(parents=True, exist_ok=True)
-            while not self._put(aside, place, kind, step_id):
+            while not self._put(aside, place, kind, step_id, anew):
                 pass
         self._lost.discard((kind, step_id))
 
-    def _put(self, aside: Path, place: Path, kind: str, step_id: str) -> bool:
+    def _put(self, aside: Path, place: Path, kind: str, step_id: str, anew: bool) -> bool:
         """Renames the folder, and clears away what it replaces; False where another process was quicker."""
         if not os.path.lexists(place):
             try:
@@ -212,7 +213,7 @@ class Store:
                 raise
             return True
         known = self.record(kind, step_id)
-        if known is not None and known["status"] == "ok":
+        if not anew and known is not None and known["status"] == "ok":
             self.discard(aside)
             return True
         old = self.begin()

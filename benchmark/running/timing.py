@@ -36,6 +36,8 @@ def factors(kind: str, coordinates: Mapping[str, Any]) -> Factors:
     task = str(coordinates["task"])
     track = task.split("/")[0]
     against = str(coordinates["defense"]) if coordinates["mode"] == "adaptive" and kind == "forge" else ""
+    if coordinates["mode"] == "transfer" and kind in ("judge", "score"):
+        against = "a pool"
     method = str(coordinates["attack" if kind == "forge" else "defense"])
     return (
         kind,

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from benchmark.api import Attack, Detector, Hardening, Method, Mode
+from benchmark.api import Attack, Detector, Hardening, Method
 from benchmark.errors import PotemkinError
 from benchmark.failures import StepFailed
 from benchmark.files.writing import CannotWrite
@@ -37,8 +37,8 @@ from benchmark.methods.meter import Meter, Usage
 from benchmark.methods.stored import StoredForgery
 from benchmark.running.clock import slowness
 from benchmark.running.store import Store, StoreDamaged, write_samples, write_tensors
-from benchmark.tasks.parts import Task
-from benchmark.tracks import Bench, TrackScorer, scoring_of, steps_of, workbench_of
+from benchmark.tasks.parts import CellMode, Task
+from benchmark.tracks import Bench, TrackScorer, pooling, scoring_of, steps_of, workbench_of
 
 _KEPT_BYTES = 2**30
 """Networks and images that a worker keeps ready, besides the task at hand."""
@@ -105,10 +105,11 @@ class Job:
         task: the task.
         attack: the attack to forge with.
         defense: the defense to judge with, or to hand to an adaptive attack.
-        mode: of the forgery.
+        mode: of the cell, and so of the forgery.
         seed: of the cell.
         store: the store's folder.
         needs: ids of finished steps, by kind.
+        pool: ids of forgeries that are judged together, by the defenses that they were made against.
         out: folder to write tensors or samples into.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         confined: whether the methods run in a process of their own.
@@ -120,7 +121,7 @@ class Job:
     task: Task
     attack: MethodRef
     defense: MethodRef
-    mode: Mode
+    mode: CellMode
     seed: int
     store: Path
     needs: dict[str, str]
@@ -128,6 +129,7 @@ class Job:
     device: str
     confined: bool = False
     guest_pid: int = 0
+    pool: dict[str, str] = field(default_factory=dict)
 
     def members(self) -> list[MethodRef]:
         """The methods whose code the step runs."""
@@ -346,10 +348,14 @@ def _run(job: Job, bench: Bench, shelf: Shelf, meter: Meter, guest: Guest | None
     assert isinstance(defense, Hardening | Detector)
     if job.kind == "forge":
         attack = _create(job.attack, guest)
-        assert isinstance(attack, Attack)
+        assert isinstance(attack, Attack) and job.mode != "transfer"
         tensors = steps.forge(bench, attack, defense, job.mode, job.seed, meter)
     elif job.kind == "reference":
         tensors = steps.reference(bench, defense, job.seed, meter)
+    elif job.pool:
+        made = {name: store.tensors("forge", forge) for name, forge in job.pool.items()}
+        judged = {name: steps.judge(bench, defense, one, job.seed, meter) for name, one in made.items()}
+        tensors = pooling.stacked(judged)
     else:
         forgery = store.tensors("forge", job.needs["forge"])
         tensors = steps.judge(bench, defense, forgery, job.seed, meter)
@@ -358,9 +364,11 @@ def _run(job: Job, bench: Bench, shelf: Shelf, meter: Meter, guest: Guest | None
 
 
 def _score(job: Job, scorer: TrackScorer, store: Store) -> dict[str, list[Any]]:
-    forgery, reference, judged = (
-        store.tensors(kind, job.needs[kind]) for kind in ("forge", "reference", "judge")
-    )
+    reference, judged = (store.tensors(kind, job.needs[kind]) for kind in ("reference", "judge"))
+    if job.pool:
+        made = {name: store.tensors("forge", forge) for name, forge in job.pool.items()}
+        return scorer.pooled(made, reference, pooling.unstacked(judged), job.seed)
+    forgery = store.tensors("forge", job.needs["forge"])
     return scorer.score(forgery, reference, judged, job.seed)
 
 

@@ -41,6 +41,10 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Finite = Annotated[float, Field(allow_inf_nan=False, le=1e9)]
 
 
+CellMode = Literal["oblivious", "adaptive", "transfer"]
+"""How a forgery is made; or ``transfer``, where a hardening is judged on those made against others."""
+
+
 class ExplainerSpec(Part):
     """The explanation method under attack and its settings."""
 
@@ -87,7 +91,7 @@ class Task(Part):
     victim: str
     data: str
     explainer: ExplainerSpec
-    modes: Distinct[Literal["oblivious", "adaptive"]] = Field(default=["oblivious", "adaptive"], min_length=1)
+    modes: Distinct[CellMode] = Field(default=["oblivious", "adaptive"], min_length=1)
     defenses: Distinct[Literal["hardening", "detector"]] = Field(
         default=["hardening", "detector"], min_length=1
     )
@@ -123,6 +127,8 @@ class Task(Part):
 
     def problems(self, root: Path) -> Iterator[str]:
         """``field NAME: what is wrong`` for names that exist nowhere."""
+        if "transfer" in self.modes and "adaptive" not in self.modes:
+            yield "field modes: transfer judges what was made in mode adaptive: add adaptive"
         found = False
         for field, name, known in (
             ("data", self.data, dataset_names(root)),

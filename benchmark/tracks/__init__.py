@@ -12,7 +12,7 @@ They are imported by name, so that a change of one track's code leaves the cells
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -89,6 +89,18 @@ class TrackScorer(Protocol):
 
     def score(self, forgery: Tensors, reference: Tensors, judged: Tensors, seed: int) -> dict[str, list[Any]]:
         """Columns of the cell's samples."""
+
+    def pooled(
+        self,
+        made: Mapping[str, Tensors],
+        reference: Tensors,
+        judged: Mapping[str, Tensors],
+        seed: int,
+    ) -> dict[str, list[Any]]:
+        """Columns of the worst of several forgeries, by the defenses that they were made against.
+
+        See :func:`benchmark.tracks.pooling.worst`.
+        """
 
 
 class ScoringModule(Protocol):

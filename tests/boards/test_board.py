@@ -189,6 +189,58 @@ def test_what_a_stranger_says_of_its_attack_speaks_against_no_hardening(
     assert "misleads" not in build_boards(tables(values))["hardenings"]
 
 
+POOL = {
+    ("strong", "none", "transfer"): [0.9, 0.9, 0.9, 0.9],
+    ("strong", "soft", "transfer"): [0.3, 0.1, 0.5, 0.2],
+    ("weak", "soft", "transfer"): [0.0, 0.0, 0.0, 0.0],
+    ("weak", "none", "transfer"): [0.0, 0.0, 0.0, 0.0],
+}
+
+
+def pooled(average: list[float]) -> Tables:
+    """The base tables with pools; ``average`` is that of what strong made against others than soft."""
+    means = {key: {"manipulation_average": values} for key, values in POOL.items()}
+    means["strong", "soft", "transfer"] = {"manipulation_average": average}
+    return tables(BASE | POOL, columns=means)
+
+
+def test_what_was_made_against_others_is_part_of_a_hardenings_worst_case_and_of_nothing_else() -> None:
+    made = pooled([0.1, 0.1, 0.2, 0.1])
+    soft, none = (row(made, "hardenings", name) for name in ("soft", "none"))
+    assert soft["score"] == pytest.approx(1 - np.mean([0.3, 0.5, 0.5, 0.4]))
+    assert none["score"] == pytest.approx(1 - np.mean([0.9, 0.9, 0.9, 0.9]))
+    assert soft["manipulation_transfer"] == pytest.approx((1.1 / 4 + 0) / 2)
+    assert soft["manipulation_adaptive"] == pytest.approx((0.7 / 4 + 0.4 / 4) / 2)
+    for method in ("strong", "weak"):
+        with_pool, alone = row(made, "attacks", method), row(tables(BASE), "attacks", method)
+        pd.testing.assert_series_equal(with_pool.drop("coverage"), alone.drop("coverage"), check_names=False)
+
+
+@pytest.mark.parametrize(("average", "said"), [([0.3, 0.6, 0.3, 0.6], True), ([0.1, 0.1, 0.2, 0.1], False)])
+def test_a_hardening_that_others_forgeries_move_further_on_average_is_told(
+    average: list[float], said: bool
+) -> None:
+    board = build_boards(pooled(average))["hardenings"]
+    assert bool(board.set_index("hardening").loc["soft", "transfers"]) == said
+    words = "What was made against others moves soft further than what was made against it."
+    assert (words in answer("hardening", board)) == said
+
+
+def test_a_hardening_that_fails_under_a_pool_has_no_rank_and_one_whose_pool_failed_keeps_it() -> None:
+    key = ("strong", "soft", "transfer")
+    rest = {k: values for k, values in (BASE | POOL).items() if k != key}
+    at_fault, spared = (
+        row(tables(rest, {key: failed(culprit)}), "hardenings", "soft") for culprit in ("soft", "hard")
+    )
+    assert pd.isna(at_fault["rank"]) and at_fault["note"].startswith("it failed under what strong made")
+    assert spared["rank"] == 1 and spared["score"] == row(tables(BASE), "hardenings", "soft")["score"]
+
+
+def test_bounds_of_controls_are_of_means_and_not_of_the_worst_of_a_pool() -> None:
+    lost = {("strong", "none", "transfer"): {"fidelity": [np.nan] * 4}}
+    assert control_violations(tables(BASE | POOL, columns=lost)) == []
+
+
 def test_few_cases_have_an_order_and_no_ranks() -> None:
     few, enough = build_boards(tables(BASE), fewest=5), build_boards(tables(BASE), fewest=4)
     for name in ("attacks", "hardenings", "matrix"):
@@ -469,6 +521,7 @@ def test_boards_of_a_run_hold_plain_numbers_in_full_precision(first_run: tuple[P
     attacks = pd.read_csv(project.boards_folder / "attacks.csv")
     samples = project.samples
     mine = samples[(samples["attack"] == "push") & (samples["defense"] == "none")]
+    mine = mine[mine["mode"] == "oblivious"]
     expected = mine.groupby("task")["manipulation"].mean().mean()
     assert attacks.set_index("attack").loc["push", "score"] == pytest.approx(expected, rel=1e-12)
     assert {"score", "ci_low", "ci_high", "rank", "rank_low", "rank_high", "tie_group", "coverage"} <= set(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,7 +57,10 @@ def test_cells_are_the_product_of_tasks_attacks_defenses_and_modes(
         )
         for d in against
     }
-    assert cell_names(cells) == oblivious | adaptive
+    hardenings = ["none", "soft[beta=2]", "soft[beta=8]"]  # pull makes nothing on the second task
+    pools = {f"{t} x push x {d} x transfer x 0" for t in TASKS for d in hardenings}
+    pools |= {f"{TASKS[0]} x pull x {d} x transfer x 0" for d in hardenings}
+    assert cell_names(cells) == oblivious | adaptive | pools
     assert cells["cell_id"].is_unique
 
 
@@ -111,7 +115,7 @@ EDITS: dict[str, tuple[tuple[str, str, str], Rows, str]] = {
     ),
     "a line of a hardening": (
         ("submissions/soft/method.py", "factor: float = 1.0", "factor: float = 1.5"),
-        lambda cells: cells["defense"].str.startswith("soft"),
+        lambda cells: cells["defense"].str.startswith("soft") | (cells["mode"] == "transfer"),
         "submissions/soft/method.py",
     ),
     "a line of a detector": (
@@ -273,5 +277,39 @@ def test_a_task_has_no_cells_of_what_it_leaves_out(fresh: Project) -> None:
         name for name in before if name.startswith(TASKS[0]) and ("soft[beta=2]" in name or " push " in name)
     }
     assert gone
+    gone.add(f"{TASKS[0]} x pull x soft[beta=8] x transfer x 0")  # whose pool has nothing else
     assert set(after) == set(before) - gone
     assert all(state == after[name][0] for name, (state, _) in before.items() if name in after)
+
+
+def test_a_hardening_more_changes_the_pools_of_the_others_and_nothing_else(finished: Project) -> None:
+    cells = runnable(finished.cells)
+    code = (finished.root / "submissions/soft/method.py").read_text(encoding="utf-8")
+    code = code.replace('"soft"', '"firm"').replace("    params", "    others").replace("Soft(", "Firm(")
+    finished.method("firm", code)
+    states, result = finished.planned()
+    assert result.code == 0, result.err
+    own = {cell for cell in states if " x firm x " in cell}
+    stale = {cell: why for cell, (state, why) in states.items() if state == "run" and cell not in own}
+    assert set(stale) == cell_names(cells[cells["mode"] == "transfer"])
+    added = "against, submissions/firm/method.py, submissions/firm/card.yaml"
+    assert set(stale.values()) == {f"changed: {added}"}
+
+
+def test_a_pool_does_not_depend_on_the_order_in_which_methods_are_found() -> None:
+    registry = find_methods(ROOT)
+    task = load_task("saliency/gradient-32", ROOT)
+    attacks, defenses = registry.attacks(["dombrowski"]), registry.defenses(["none", "aggregation"])
+    defenses += registry.defenses(["beta_smoothing[beta=5]", "edges"])
+    planned = [Planner(ROOT).cells([task], attacks, order) for order in (defenses, defenses[::-1])]
+    first, second = ({cell.defense.variant: cell for cell in cells if cell.pool} for cells in planned)
+    assert {name: cell.id for name, cell in first.items()} == {name: c.id for name, c in second.items()}
+    pools = {name: [other.defense.variant for other in cell.pool] for name, cell in first.items()}
+    both = ["aggregation", "beta_smoothing[beta=5]"]
+    assert pools == {"none": both, "edges": both, both[0]: both[1:], both[1]: both[:1]}
+    opened = [replace(entry, division="open") for entry in defenses if entry.variant == both[0]]
+    rest = [entry for entry in defenses if entry.variant != both[0]]
+    found = {c.defense.variant: len(c.pool) for c in Planner(ROOT).cells([task], attacks, opened + rest)}
+    assert found == {both[0]: 1, "none": 1, "edges": 1, both[1]: 0}, (
+        "what is made against open ones is in none"
+    )

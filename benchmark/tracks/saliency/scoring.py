@@ -7,7 +7,7 @@ budgets are measured again, and of a defense only its maps or its suspicions are
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
@@ -19,6 +19,7 @@ from benchmark.metrics.behaviour import accuracy_drop, prediction_kept, probabil
 from benchmark.metrics.perceptual import maps_as_pictures
 from benchmark.metrics.similarity import l2, linf, mse, pcc, ssim, top_k_intersection
 from benchmark.network import Network
+from benchmark.tracks.pooling import worst
 from benchmark.tracks.saliency import chance
 from benchmark.tracks.saliency.lineup import LineUp, Maps, line_up
 from benchmark.tracks.saliency.occlusion import occlusion_maps, seen_coarsely
@@ -29,6 +30,8 @@ from benchmark.tracks.verdict import Columns, as_list, detector_columns, means, 
 
 Tensors = dict[str, Tensor]
 
+_PRIMARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"pcc_target": pcc, "ssim_target": ssim}
+"""What manipulation is made of."""
 _ALIKE = ("clean", "noised")
 """Kinds of natural images that thresholds are set on."""
 _MATES = 4
@@ -65,6 +68,24 @@ class Scorer:
         """Samples of a cell, from the tensors of its three steps."""
         columns = self.hardening if "maps" in judged else self.detector
         return {"sample_id": self.sample_ids(), **columns(forgery["inputs"], reference, judged, seed)}
+
+    def pooled(
+        self, made: Mapping[str, Tensors], reference: Tensors, judged: Mapping[str, Tensors], seed: int
+    ) -> Columns:
+        """Samples of a hardening under a pool of forgeries, by the defenses that they were made against."""
+        found = {name: self._scores(made[name]["inputs"], reference, judged[name]) for name in made}
+        return {"sample_id": self.sample_ids(), **worst(found)}
+
+    def _scores(self, forged: Tensor, reference: Tensors, judged: Tensors) -> Columns:
+        """What the scores of a hardening's cell are made of, and no more."""
+        like = self.bench.cases.inputs
+        clean, target, maps = (t.to(like) for t in (reference["clean"], reference["target"], judged["maps"]))
+        primary = self.bench.task.metrics.primary
+        similarity = _PRIMARY[primary]
+        columns: Columns = {primary: as_list(similarity(maps, target))}
+        columns[f"{primary}_before"] = as_list(similarity(clean, target))
+        columns |= self._remembered("inputs", forged, self._inputs)
+        return self._told(self._judged(columns), maps, clean)
 
     def hardening(self, forged: Tensor, reference: Tensors, judged: Tensors, seed: int) -> Columns:
         """Samples of a hardening's cell."""

@@ -12,7 +12,16 @@ from benchmark.errors import unknown
 from benchmark.tasks.data_manifest import dataset_names
 from benchmark.tasks.fits import image_count, misfits
 from benchmark.tasks.kinds import Distinct, Part
-from benchmark.tasks.parts import NOT_RUN, Count, Finite, Share, Task, identity, setting_problems
+from benchmark.tasks.parts import (
+    NOT_RUN,
+    CellMode,
+    Count,
+    Finite,
+    Share,
+    Task,
+    identity,
+    setting_problems,
+)
 from benchmark.victims.manifest import victim_names
 
 
@@ -93,6 +102,7 @@ class SaliencyTask(Task):
     """Everything that is fixed about a task of input attacks on attribution maps."""
 
     track: Literal["saliency"]
+    modes: Distinct[CellMode] = Field(default=["oblivious", "adaptive", "transfer"], min_length=1)
     target: TargetSpec = TargetSpec()
     cases: Count
     batch: Count = 16

@@ -8,6 +8,7 @@ no trigger (a control) is measured all the same, so that its detections are fals
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from benchmark.metrics.similarity import l2, pcc, ssim
 from benchmark.tracks import driving
 from benchmark.tracks.driving import Decoys
 from benchmark.tracks.networks import natural_logits, weight_change
+from benchmark.tracks.pooling import worst
 from benchmark.tracks.shared import Distances, Memory
 from benchmark.tracks.signature.signatures import (
     Localization,
@@ -93,6 +95,13 @@ class Scorer:
         achieved = zip(columns["valid"], columns["attack_success"], hidden, strict=True)
         columns["manipulation"] = [success * share if valid else 0.0 for valid, success, share in achieved]
         return columns
+
+    def pooled(
+        self, made: Mapping[str, Tensors], reference: Tensors, judged: Mapping[str, Tensors], seed: int
+    ) -> Columns:
+        """Samples of a hardening under a pool of forgeries, by the defenses that they were made against."""
+        found = {name: self.score(made[name], reference, judged[name], seed) for name in made}
+        return {"sample_id": self.sample_ids(), **worst(found)}
 
     def _networks(self, forgery: Tensors) -> Columns:
         """What forged networks and triggers do to natural images, and whether that makes a backdoor."""

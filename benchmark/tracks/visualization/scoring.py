@@ -7,7 +7,7 @@ beside them. What a forged network does on natural images is measured on images 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -22,6 +22,7 @@ from benchmark.metrics.similarity import mse, pcc, ssim
 from benchmark.tracks import driving
 from benchmark.tracks.driving import Decoys
 from benchmark.tracks.networks import natural_activations, natural_logits, weight_change
+from benchmark.tracks.pooling import worst
 from benchmark.tracks.shared import Distances, Memory
 from benchmark.tracks.verdict import Columns, detector_columns, movements, tensor_bytes
 from benchmark.tracks.visualization.workbench import UnitCase, Workbench
@@ -80,6 +81,13 @@ class Scorer:
         return columns | detector_columns(
             judged["suspicion"], reference["calibration"], negatives, rate, ("clean",)
         )
+
+    def pooled(
+        self, made: Mapping[str, Tensors], reference: Tensors, judged: Mapping[str, Tensors], seed: int
+    ) -> Columns:
+        """Samples of a hardening under a pool of forgeries, by the defenses that they were made against."""
+        found = {name: self.score(made[name], reference, judged[name], seed) for name in made}
+        return {"sample_id": self.sample_ids(), **worst(found)}
 
     def _measured(self, forgery: Tensors) -> Columns:
         """What the forged networks do on natural images, and in their weights."""

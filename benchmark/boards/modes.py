@@ -1,0 +1,81 @@
+"""What attacks reach in either mode, and by forgeries that were made against others, side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from benchmark.boards.statistics import rank, scores
+from benchmark.boards.tables import Tables
+from benchmark.boards.values import Floats, known_worst, mode_values, ranked_attacks
+
+MODES = ("oblivious", "adaptive", "transfer")
+
+
+def by_mode(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.DataFrame:
+    """Mean manipulation of hardenings in each mode: ``manipulation_oblivious`` and so on, a row per name.
+
+    Means over attacks of means over tasks of means over cases. All of them are of the same attacks, tasks and
+    cases, those that have every mode that any has; empty where a value cannot be told, as on the board. In
+    mode ``transfer`` a case's value is the worst of its pool.
+    """
+    ranked = tables.cells[tables.cells["attack"].isin(ranked_attacks(tables))]
+    ranked = ranked[ranked["defense"].isin(names)]
+    modes = [mode for mode in MODES if (ranked["mode"] == mode).any()]
+    places = [set(rows) for rows in (_places(ranked, mode) for mode in modes)]
+    common = set.intersection(*places) if places else set()
+    attacks = sorted({attack for attack, _ in common})
+    tasks = {task for _, task in common}
+    here = case[case["task"].isin(tasks)].reset_index(drop=True)
+    found = pd.DataFrame(index=pd.Index(names), dtype=float)
+    for mode in modes:
+        means = {name: _mean(tables, attacks, name, mode, here) for name in names}
+        found[f"manipulation_{mode}"] = pd.Series(means, dtype=float)
+    return found
+
+
+def _places(cells: pd.DataFrame, mode: str) -> list[tuple[str, str]]:
+    """Attacks and tasks that have cells in a mode."""
+    rows = cells.loc[cells["mode"] == mode, ["attack", "task"]].drop_duplicates()
+    return list(rows.itertuples(index=False, name=None))
+
+
+def _mean(tables: Tables, attacks: list[str], name: str, mode: str, case: pd.DataFrame) -> float:
+    """Mean over attacks of what each reaches against a hardening in one mode."""
+    values = [mode_values(tables, attack, name, mode, case) for attack in attacks]
+    if not values or not np.isfinite(values).all():
+        return np.nan
+    return float(np.mean([scores(row[None], case["task"].to_numpy())[0] for row in values]))
+
+
+def transferred(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.DataFrame:
+    """``transfers``: whether forgeries made against others reach more than those made against a hardening.
+
+    Where gradients say what they seem to, the forgery that was made for an explainer beats those that were
+    not. Where those do better, attacks could not follow this one's gradient (Athalye et al. 2018, section
+    3.1). It is the *average* forgery of the pool that is compared, attack by attack: the best of several
+    tries beats a single one by luck. Attacks of the project's own count, as for ``misleads``.
+    """
+    own = [name for name in ranked_attacks(tables) if not tables.methods[name].foreign]
+    found = pd.DataFrame(index=pd.Index(names), columns=["transfers"])
+    if "manipulation_average" not in tables.samples:
+        return found[[]]
+    average = tables.samples.assign(manipulation=tables.samples["manipulation_average"])
+    task = case["task"].to_numpy()
+    for name in names:
+        if tables.methods[name].method.control:
+            continue
+        values = [
+            known_worst(_of_mode(samples, mode), own, name, case)
+            for samples, mode in ((tables.samples, "adaptive"), (average, "transfer"))
+        ]
+        more: Floats = values[1] - values[0]
+        known = np.isfinite(more)
+        if known.any():
+            found.loc[name] = [bool(rank(more[known][None], task[known])[0].ci_low > 0)]
+    return found
+
+
+def _of_mode(samples: pd.DataFrame, mode: str) -> pd.DataFrame:
+    kept: pd.DataFrame = samples[samples["mode"] == mode]
+    return kept
