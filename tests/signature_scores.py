@@ -118,7 +118,7 @@ def forged_weights() -> list[Tensors]:
 
 MAPS = {"clean": drawn(N, K, *SIZE, seed=5)}
 JUDGED = {"maps": drawn(N, K, *SIZE, seed=6), "paired": drawn(N, K, *SIZE, seed=10)}
-POOLS = {"calibration": drawn(P, K, seed=7).double(), "negative_clean": drawn(Q, K, seed=8).double()}
+POOLS = {"calibration_clean": drawn(P, K, seed=7).double(), "negative_clean": drawn(Q, K, seed=8).double()}
 SUSPICION = {"suspicion": drawn(N, K, seed=9).double()}
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmark.tracks.signature.task import BackdoorCaseSpec, SignatureTask
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one is equal to itself alone: what is made of it is remembered by it
 class Workbench(workbenches.Workbench):
     """A task made ready.
 
