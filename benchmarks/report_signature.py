@@ -105,7 +105,8 @@ def detectors(samples: pd.DataFrame, cells: pd.DataFrame, store: Store) -> None:
         counted = own[own["auroc"].notna()]
         reference = store.tensors("reference", group["reference_id"].iloc[0])
         negatives = reference["negative_clean"].amax(1).numpy()
-        threshold = threshold_at(0.05, reference["calibration"].amax(1).numpy())
+        calibration = [scores for name, scores in reference.items() if name.startswith("calibration_")]
+        threshold = max(threshold_at(0.05, scores.amax(1).numpy()) for scores in calibration)
         positives = counted["suspicion"].to_numpy(float)
         low, high = auroc_interval(positives, negatives)
         print(

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from report_parts import mean, mean_if_any, read_results
 
-from benchmark.metrics.detection import auroc, auroc_interval
+from benchmark.metrics.detection import auroc, auroc_interval, threshold_at
 from benchmark.running.store import Store
 
 
@@ -89,8 +89,9 @@ def detectors(cells: pd.DataFrame, store: Store) -> None:
             continue
         positives = np.concatenate([store.tensors("judge", i)["suspicion"].numpy() for i in group["cell_id"]])
         reference = store.tensors("reference", group["reference_id"].iloc[0])
-        negatives, calibration = reference["negative_clean"].numpy(), reference["calibration"].numpy()
-        threshold = np.sort(calibration)[len(calibration) - 1 - int(0.05 * len(calibration))]
+        negatives = reference["negative_clean"].numpy()
+        calibration = [scores for name, scores in reference.items() if name.startswith("calibration_")]
+        threshold = max(threshold_at(0.05, scores.numpy()) for scores in calibration)
         low, high = auroc_interval(positives, negatives)
         print(
             f"| {task} | {defense} | {attack} | {len(positives)}, {len(negatives)} "

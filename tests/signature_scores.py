@@ -122,7 +122,7 @@ MAPS = {
     **{f"{index}/trained": torch.zeros(0, *SIZE) for index in range(N)},
 }
 JUDGED = {"maps": drawn(N, K, *SIZE, seed=6), "paired": drawn(N, K, *SIZE, seed=10)}
-POOLS = {"calibration": drawn(P, K, seed=7).double(), "negative_clean": drawn(Q, K, seed=8).double()}
+POOLS = {"calibration_clean": drawn(P, K, seed=7).double(), "negative_clean": drawn(Q, K, seed=8).double()}
 SUSPICION = {"suspicion": drawn(N, K, seed=9).double()}
 
 

@@ -47,7 +47,7 @@ FIELDS: dict[str, Any] = {
         "other_seeds": OTHER_SEEDS,
         "top": TOP,
     },
-    "pools": {"calibration": ["fashion-tiny"], "negatives": ["fashion-small"], "false_positive_rate": 0.2},
+    "pools": {"calibration": ["fashion-mini-1"], "negatives": ["fashion-mini-2"], "false_positive_rate": 0.2},
 }
 Tensors = dict[str, Tensor]
 Columns = dict[str, list[Any]]

@@ -27,7 +27,7 @@ FIELDS: dict[str, Any] = {
         "other_seeds": 1,
     },
     "limits": {"seconds": 60, "memory_gb": 4},
-    "pools": {"calibration": ["fashion-tiny"], "negatives": ["fashion-small-1"]},
+    "pools": {"calibration": ["fashion-mini-2"], "negatives": ["fashion-mini-4"]},
 }
 
 METHODS = {

@@ -152,7 +152,8 @@ def detector_board(tables: Tables) -> pd.DataFrame:
     broken = {name: rate.broken for name, rate in alarms.items() if rate.broken}
     notes = broken | not_attacked(tables, names)
     board = _standings(names, values, case, tables, "detector", notes)
-    for end in ("low", "high"):
+    kinds = any(rate.kind for rate in alarms.values())  # results of before promise for no kind by itself
+    for end in ("rate", "low", "high", "kind") if kinds else ("low", "high"):
         board[f"false_positive_{end}"] = [getattr(alarms[name], end) for name in board["detector"]]
     rows = found[found["attack"].isin(ranked_attacks(tables))]
     rows = rows.assign(detection_rate=rows["detected"], evasion=1 - rows["detected"])

@@ -70,8 +70,8 @@ class PoolSpec(Part):
         """Every network of both pools."""
         return [*self.calibration, *self.negatives]
 
-    def problems(self, known: Sequence[str]) -> Iterator[str]:
-        """``field NAME: what is wrong`` for networks that are unknown or in both pools."""
+    def problems(self, known: Sequence[str], attacked: Sequence[str]) -> Iterator[str]:
+        """``field NAME: what is wrong`` for networks that are unknown, in both pools, or attacked."""
         for field, names in (("calibration", self.calibration), ("negatives", self.negatives)):
             for name in names:
                 if name not in known:
@@ -79,6 +79,12 @@ class PoolSpec(Part):
         both = sorted(set(self.calibration) & set(self.negatives))
         if both:
             yield f"field pools: {both[0]} is in both pools, and a threshold is never tested where it was set"
+        for field, names in (("calibration", self.calibration), ("negatives", self.negatives)):
+            for name in sorted(set(names) & set(attacked)):
+                yield (
+                    f"field pools.{field}: {name} is the network of a case, whose forgeries a detector is to "
+                    "tell from other networks: name another"
+                )
 
 
 class Task(Part):
@@ -203,7 +209,7 @@ class NetworkTask(Task):
             if name not in known:
                 yield f"field decoys.{index}: {unknown('name', name, known)}"
         if self.pools:
-            yield from self.pools.problems(known)
+            yield from self.pools.problems(known, self.case_victims())
         others = [name for name in self.victims() if name in known and name != self.victim]
         yield from misfits(self.data, others, root)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,43 +38,57 @@ def means(first: Sequence[float], second: Sequence[float]) -> list[float]:
     return [(one + other) / 2 for one, other in zip(first, second, strict=True)]
 
 
-def detector_columns(
-    suspicion: Tensor,
-    calibration: Tensor,
-    negatives: Mapping[str, Tensor],
-    rate: float,
-    alike: Collection[str],
-) -> Columns:
+def detector_columns(suspicion: Tensor, reference: Mapping[str, Tensor], rate: float) -> Columns:
     """How a detector took each sample.
+
+    The threshold is the largest of those that each kind of calibration samples asks for, so that the rate is
+    kept for every kind by itself: one that is set on all together lets a kind have three times the rate where
+    there are three.
 
     Args:
         suspicion: of the forged samples, ``[N]``.
-        calibration: suspicions that the threshold is set on.
-        negatives: suspicions of harmless samples by kind.
-        rate: share of false positives that the threshold is set at.
-        alike: kinds that calibration is about, for which alone the rate is promised: columns of all of them
-            together have no suffix.
+        reference: suspicions of harmless samples by kind: ``calibration_KIND``, that the threshold is set on,
+            and ``negative_KIND``, other samples, of these kinds and of more.
+        rate: share of false positives that is promised for every kind of calibration samples.
 
     Returns:
         ``suspicion``, ``threshold`` (None where no threshold can promise the rate, and nothing is detected),
-        ``promised`` (the rate), ``detected``, and per kind ``auroc`` (whose mean over samples is the AUROC),
-        ``false_positive_rate`` and ``negatives``, their number.
+        ``promised`` (the rate), ``detected``, for every promised kind the number of scores that its threshold
+        is set on, ``calibrated_KIND``, and per kind ``auroc`` (whose mean over samples is the AUROC),
+        ``false_positive_rate`` and ``negatives``, their number; without a suffix of all promised kinds.
     """
-    suspicion, calibration = suspicion.double().cpu(), calibration.double().cpu()
-    threshold = threshold_at(rate, calibration.numpy())
+    suspicion = suspicion.double().cpu()
+    calibration, negatives = (_kinds(reference, role) for role in ("calibration_", "negative_"))
+    threshold = max(_threshold(rate, scores) for scores in calibration.values())
     columns: Columns = {
         "suspicion": suspicion.tolist(),
         "threshold": [threshold if math.isfinite(threshold) else None] * len(suspicion),
         "promised": [rate] * len(suspicion),
         "detected": [float(hit) for hit in detected(suspicion.numpy(), threshold)],
     }
-    kinds = {f"_{kind}": scores.double().cpu() for kind, scores in negatives.items()}
-    for suffix, scores in {**kinds, "": torch.cat([kinds[f"_{kind}"] for kind in alike])}.items():
+    for kind, scores in calibration.items():
+        columns[f"calibrated_{kind}"] = [float(len(scores))] * len(suspicion)
+    suffixes = {f"_{kind}": scores for kind, scores in negatives.items()}
+    for suffix, scores in {**suffixes, "": torch.cat([negatives[kind] for kind in calibration])}.items():
         columns[f"auroc{suffix}"] = as_list(_exceeded(suspicion, scores))
         alarms = float((scores > threshold).double().mean())
         columns[f"false_positive_rate{suffix}"] = [alarms] * len(suspicion)
         columns[f"negatives{suffix}"] = [float(len(scores))] * len(suspicion)
     return columns
+
+
+def _kinds(reference: Mapping[str, Tensor], role: str) -> dict[str, Tensor]:
+    """Suspicions of a role by kind."""
+    return {
+        name.removeprefix(role): scores.double().cpu()
+        for name, scores in reference.items()
+        if name.startswith(role)
+    }
+
+
+def _threshold(rate: float, scores: Tensor) -> float:
+    """Infinite where a kind has no sample: nothing is known of it."""
+    return threshold_at(rate, scores.numpy()) if len(scores) else math.inf
 
 
 def as_list(values: Tensor) -> list[float]:

@@ -659,6 +659,22 @@ def test_a_detector_that_breaks_its_promise_has_no_rank(rate: float, negatives: 
     assert ("5% were promised" in found["note"]) is broken
 
 
+@pytest.mark.parametrize("noisy", [0.05, 0.3])
+def test_a_rate_is_promised_for_every_kind_and_the_worst_one_is_shown(noisy: float) -> None:
+    rates = {"": 0.02, "_clean": 0.0, "_noised": noisy, "_jpeg": 0.9}
+    extra = {"detected": [1.0] * 4, "calibrated_clean": [40.0] * 4, "calibrated_noised": [40.0] * 4}
+    for suffix, rate in rates.items():
+        extra |= {f"false_positive_rate{suffix}": [rate] * 4, f"negatives{suffix}": [100.0] * 4}
+    values = {(attack, "gap", mode): [0.5] * 4 for attack in ("strong", "weak") for mode in MODES}
+    found = row(tables(BASE | values, None, {key: extra for key in values}), "detectors", "gap")
+    assert (found["false_positive_kind"], found["false_positive_rate"]) == ("noised", noisy)
+    low, high = exact_interval(round(100 * noisy), 100, 0.975)
+    assert (found["false_positive_low"], found["false_positive_high"]) == pytest.approx((low, high))
+    assert found["false_positive_rate_jpeg"] == 0.9, "shown, and not promised"
+    assert pd.isna(found["rank"]) is (noisy == 0.3)
+    assert ("30 false alarms of 100 noised" in found["note"]) is (noisy == 0.3)
+
+
 @pytest.mark.parametrize(
     ("hits", "count", "low", "high"),
     [(0, 20, 0.0, 0.1684), (1, 20, 0.0013, 0.2487), (5, 10, 0.1871, 0.8129), (10, 10, 0.6915, 1.0)],

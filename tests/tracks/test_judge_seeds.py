@@ -133,9 +133,8 @@ def test_the_undefended_maps_of_a_detectors_cell_are_those_of_no_defense() -> No
     defended = Scorer(noisy, scorer.distances).score(inputs, reference, answer, 0)
     suspicion = {"suspicion": torch.zeros(len(bench.cases)).double()}
     natural = {
-        "calibration": torch.rand(8),
+        "calibration_clean": torch.rand(8),
         "negative_clean": torch.rand(4),
-        "negative_noised": torch.rand(4),
     }
     audited = Scorer(noisy, scorer.distances).score(inputs, natural, suspicion, 0)
     assert audited["pcc_target"] == pytest.approx(defended["pcc_target"], abs=1e-6)

@@ -50,7 +50,7 @@ _TASKS: dict[str, tuple[dict[str, Any], ...]] = {
             "budget": {"accuracy_drop": 0.03},
             "visualization_seeds": 2,
             "metrics": {"perceptual_seeds": 1, "other_seeds": 1},
-            "pools": {"calibration": ["fashion-tiny"], "negatives": ["fashion-small-1"]},
+            "pools": {"calibration": ["fashion-mini-2"], "negatives": ["fashion-mini-4"]},
         },
     ),
     "signature": (

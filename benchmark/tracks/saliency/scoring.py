@@ -32,8 +32,6 @@ Tensors = dict[str, Tensor]
 
 _PRIMARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"pcc_target": pcc, "ssim_target": ssim}
 """What manipulation is made of."""
-_ALIKE = ("clean", "noised")
-"""Kinds of natural images that thresholds are set on."""
 _MATES = 4
 """Other images of a class that are occluded."""
 
@@ -152,12 +150,8 @@ class Scorer:
         """Samples of a detector's cell: the undefended maps, and how the detector took them."""
         undefended = self._remembered(f"maps {seed}", forged, lambda inputs: self._exact_maps(inputs, seed))
         columns = self._judged(undefended | self._remembered("inputs", forged, self._inputs))
-        kinds = [name for name in reference if name.startswith("negative_")]
-        negatives = {name.removeprefix("negative_"): reference[name] for name in kinds}
         rate = self.bench.task.calibration.false_positive_rate
-        return columns | detector_columns(
-            judged["suspicion"], reference["calibration"], negatives, rate, _ALIKE
-        )
+        return columns | detector_columns(judged["suspicion"], reference, rate)
 
     def _remembered(self, what: str, forged: Tensor, compute: Callable[[Tensor], Columns]) -> Columns:
         """What does not depend on the defense."""

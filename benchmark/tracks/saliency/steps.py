@@ -39,7 +39,8 @@ from benchmark.methods.meter import Meter, MeteredExplainer
 from benchmark.methods.stored import StoredForgery
 from benchmark.seeds import seed_of
 from benchmark.tracks.evaded import Evaded
-from benchmark.tracks.saliency import audits, chance, harmless
+from benchmark.tracks.saliency import audits, chance
+from benchmark.tracks.saliency.pools import pools_of
 from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
 
 Tensors = dict[str, Tensor]
@@ -113,8 +114,8 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
     """What the defense makes of natural images.
 
     Hardening: ``clean`` and ``target``, maps ``[N, H, W]``, and the clean ``inputs``. Detector:
-    suspicions ``calibration`` (clean and noised attacker images) and, of evaluation images,
-    ``negative_KIND`` for every kind of harmless change.
+    suspicions ``calibration_KIND`` of attacker images of the kinds for which a rate is promised and, of
+    evaluation images, ``negative_KIND`` for every kind of harmless change.
     """
     if isinstance(defense, Hardening):
         maps = {
@@ -122,20 +123,10 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
             for name, images in (("clean", bench.cases), ("target", bench.targets))
         }
         return {"inputs": bench.cases.inputs, **maps}
-    found = _suspicions(
-        bench,
-        defense,
-        {
-            "clean": bench.calibration,
-            "noised": bench.noised(bench.calibration, "noise of calibration"),
-            "negative_clean": bench.negatives,
-            "negative_noised": bench.noised(bench.negatives, "noise of negatives"),
-            **{f"negative_{kind}": bench.changed(bench.negatives, kind) for kind in harmless.CHANGES},
-        },
-        seed,
-        meter,
-    )
-    return {"calibration": torch.cat([found.pop("clean"), found.pop("noised")]), **found}
+    pools = pools_of(bench)
+    asked = {f"calibration_{kind}": images for kind, images in pools.calibration.items()}
+    asked |= {f"negative_{kind}": images for kind, images in pools.negatives.items()}
+    return _suspicions(bench, defense, asked, seed, meter)
 
 
 def judge(

@@ -22,7 +22,6 @@ from benchmark.network import Network
 from benchmark.seeds import seed_of
 from benchmark.tasks.data import Data, load_data
 from benchmark.tracks import workbenches
-from benchmark.tracks.saliency import harmless
 from benchmark.victims.loading import load_victim
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Images:
         return Images(self.inputs[which], self.labels[which])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one is equal to itself alone: what is made of it is remembered by it
 class Workbench(workbenches.Workbench):
     """A task made ready.
 
@@ -97,21 +96,6 @@ class Workbench(workbenches.Workbench):
     def query(self, inputs: Tensor, labels: Tensor, seed: int, role: str) -> Query:
         """A query whose noise depends on role, task and seed; a forgery has a seed of its own."""
         return Query(inputs, labels, seed_of(role, self.task.id, self.task.version, seed))
-
-    def noised(self, images: Images, role: str) -> Images:
-        """Copies under random sign noise of the budget's size, without those whose prediction it changed."""
-        generator = torch.Generator().manual_seed(seed_of(role, self.task.id, self.task.version))
-        return self._still_recognized(
-            harmless.noised(images.inputs, self.task.budget.linf, generator), images
-        )
-
-    def changed(self, images: Images, kind: str) -> Images:
-        """Copies after one of :data:`harmless.CHANGES`, less those that it changed the class of."""
-        return self._still_recognized(harmless.CHANGES[kind](images.inputs), images)
-
-    def _still_recognized(self, inputs: Tensor, images: Images) -> Images:
-        kept = predictions(self.model, inputs) == images.labels
-        return Images(inputs[kept], images.labels[kept])
 
 
 def decoys(bench: Workbench) -> Iterator[tuple[Network, Explainer]]:

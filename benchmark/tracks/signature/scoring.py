@@ -253,13 +253,8 @@ class Scorer:
         pools = self.bench.task.pools
         assert pools is not None  # the judge step was skipped otherwise
         negatives = reference["negative_clean"]
-        found = detector_columns(
-            suspicion.amax(1),
-            reference["calibration"].amax(1),
-            {"clean": negatives.amax(1)},
-            pools.false_positive_rate,
-            ("clean",),
-        )
+        worst = {role: scores.amax(1) for role, scores in reference.items()}
+        found = detector_columns(suspicion.amax(1), worst, pools.false_positive_rate)
         targets = [case.target_class for case in self.bench.task.cases]
         found["auroc_classes"], found["target_named"] = [], []
         for scores, target in zip(suspicion, targets, strict=True):
@@ -271,7 +266,7 @@ class Scorer:
         false_alarms = {
             name: found.pop(name)
             for name in list(found)
-            if name.startswith(("false_positive", "negatives", "promised"))
+            if name.startswith(("false_positive", "negatives", "promised", "calibrated"))
         }
         kept = {
             name: [value if yes else None for value, yes in zip(values, counted, strict=True)]

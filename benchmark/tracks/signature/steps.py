@@ -38,6 +38,7 @@ from benchmark.methods.stored import StoredForgery, by_case
 from benchmark.seeds import seed_of
 from benchmark.tracks.evaded import Evaded
 from benchmark.tracks.networks import check_weights, weights_sha256
+from benchmark.tracks.pools import pools_of
 from benchmark.tracks.signature.workbench import Workbench
 
 Tensors = dict[str, Tensor]
@@ -124,8 +125,8 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
 
     Hardening: ``clean`` maps ``[N, K, C, H, W]`` of the cases' networks; of the target class of every case in
     other networks ``INDEX/shuffled`` and ``INDEX/trained`` (:class:`benchmark.tracks.driving.Decoys`).
-    Detector: suspicions ``calibration`` and ``negative_clean``, ``[P, K]``, of the classes of the pools'
-    networks.
+    Detector: suspicions ``calibration_KIND`` and ``negative_KIND``, ``[P, K]``, of the classes of the pools'
+    networks, clean and finetuned.
     """
     if isinstance(defense, Hardening):
         models = [bench.clean(case) for case in bench.task.cases]
@@ -134,10 +135,10 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
     pools = bench.task.pools
     if pools is None:
         raise StepFailed("skipped", "", NO_POOL, defense.variant)
-    found = {"calibration": pools.calibration, "negative_clean": pools.negatives}
+    made = pools_of(bench, pools, bench.models, bench.splits.attacker)
     return {
-        role: _suspicions(bench, defense, [bench.models[name] for name in names], seed, meter)
-        for role, names in found.items()
+        role: _suspicions(bench, defense, list(networks.values()), seed, meter)
+        for role, networks in made.items()
     }
 
 

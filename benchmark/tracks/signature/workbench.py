@@ -23,7 +23,7 @@ Show = Callable[[Network, Sequence[int], int], Tensor]
 """Maps ``[K, C, H, W]`` of a network's classes under a seed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one is equal to itself alone: what is made of it is remembered by it
 class Workbench(workbenches.Workbench):
     """A task made ready.
 

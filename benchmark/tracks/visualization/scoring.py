@@ -76,11 +76,7 @@ class Scorer:
         columns = self._judged(columns | undefended)
         pools = self.bench.task.pools
         assert pools is not None  # the judge step was skipped otherwise
-        negatives = {"clean": reference["negative_clean"]}
-        rate = pools.false_positive_rate
-        return columns | detector_columns(
-            judged["suspicion"], reference["calibration"], negatives, rate, ("clean",)
-        )
+        return columns | detector_columns(judged["suspicion"], reference, pools.false_positive_rate)
 
     def pooled(
         self, made: Mapping[str, Tensors], reference: Tensors, judged: Mapping[str, Tensors], seed: int

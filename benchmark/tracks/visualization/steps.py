@@ -38,6 +38,7 @@ from benchmark.methods.stored import StoredForgery, by_case
 from benchmark.seeds import seed_of
 from benchmark.tracks.evaded import Evaded
 from benchmark.tracks.networks import check_weights, weights_sha256
+from benchmark.tracks.pools import pools_of
 from benchmark.tracks.visualization.workbench import Workbench
 
 Tensors = dict[str, Tensor]
@@ -112,7 +113,8 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
     Hardening: ``clean`` visualizations ``[N, S, C, H, W]``, ``target`` pictures and what is ``attainable`` of
     them, ``[N, C, H, W]``; of decoys (:class:`benchmark.tracks.driving.Decoys`) ``INDEX/others``,
     ``INDEX/shuffled`` and ``INDEX/trained`` for every case, from the first P seeds.
-    Detector: suspicions ``calibration`` and ``negative_clean`` of all units of the pools' networks.
+    Detector: suspicions ``calibration_KIND`` and ``negative_KIND`` of all units of the pools' networks, clean
+    and finetuned.
     """
     if isinstance(defense, Hardening):
         visualizer = harden(defense, bench.explainer)
@@ -133,15 +135,14 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
     if pools is None:
         raise StepFailed("skipped", "", NO_POOL, defense.variant)
     unit = bench.cases[0].unit
-    found = {"calibration": pools.calibration, "negative_clean": pools.negatives}
     return {
         role: torch.cat(
             [
-                _suspicions(bench, defense, bench.models[name], bench.siblings(unit, name), seed, meter)
-                for name in names
+                _suspicions(bench, defense, model, bench.siblings(unit, name), seed, meter)
+                for name, model in networks.items()
             ]
         )
-        for role, names in found.items()
+        for role, networks in pools_of(bench, pools, bench.models, bench.attacker).items()
     }
 
 

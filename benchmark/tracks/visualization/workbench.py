@@ -47,7 +47,7 @@ class UnitCase:
     target: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one is equal to itself alone: what is made of it is remembered by it
 class Workbench(workbenches.Workbench):
     """A task made ready.
 

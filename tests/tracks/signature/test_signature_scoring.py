@@ -331,7 +331,7 @@ def above(positive: float, negatives: Sequence[float]) -> float:
 def assert_detections(columns: Columns, suspicion: Tensor, pools: Tensors) -> None:
     """Every number by a plain loop."""
     calibration, negatives = (
-        [max(row) for row in pools[name].tolist()] for name in ("calibration", "negative_clean")
+        [max(row) for row in pools[name].tolist()] for name in ("calibration_clean", "negative_clean")
     )
     threshold = max(calibration)  # with four, one place in five is a fifth, two are more than a quarter
     for index, row in enumerate(suspicion.tolist()):
@@ -366,7 +366,7 @@ def test_ties_count_half_and_the_named_class_is_shared(data: st.DataObject) -> N
         cells = data.draw(st.lists(st.integers(0, 2), min_size=rows * K, max_size=rows * K))
         return torch.tensor(cells, dtype=torch.float64).view(rows, K)
 
-    suspicion, pools = values(N), {"calibration": values(P), "negative_clean": values(Q)}
+    suspicion, pools = values(N), {"calibration_clean": values(P), "negative_clean": values(Q)}
     scorer, forgery = remembering()
     columns = scorer.score(forgery, pools, {"suspicion": suspicion}, 0)
     assert_detections(columns, suspicion, pools)

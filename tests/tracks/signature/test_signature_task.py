@@ -73,6 +73,11 @@ def read(tmp_path: Path, **changes: Any) -> SignatureTask:
             "fashion-mini-4 is in both pools, and a threshold is never tested where it was set",
         ),
         (
+            pools(["fashion-mini-3"], ["fashion-mini-4", "fashion-mini-2"]),
+            "pools.negatives",
+            "fashion-mini-2 is the network of a case",
+        ),
+        (
             pools(["fashion-mini-3"], ["fashion-mini-4"], false_positive_rate=1),
             "pools.false_positive_rate",
             "less than 1",

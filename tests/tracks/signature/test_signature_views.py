@@ -107,15 +107,18 @@ def test_audits_of_clean_and_forged_networks_look_alike(bench: Workbench) -> Non
     detector = Suspects(watching(seen, zeros))
     found = reference(bench, detector, 0, Meter())
     assert {name: tuple(value.shape) for name, value in found.items()} == {
-        "calibration": (2, 10),
+        "calibration_clean": (2, 10),
+        "calibration_finetuned": (2, 10),
         "negative_clean": (6, 10),
+        "negative_finetuned": (6, 10),
     }
     judge(bench, detector, forged_by(bench, By(unchanged)), 0, Meter())
-    for number, audit in zip(range(3, 11), seen, strict=False):
+    clean = [*seen[0:2], *seen[4:10]]  # each pool's clean networks, then the same ones finetuned
+    for number, audit in zip(range(3, 11), clean, strict=True):
         expected = bench.models[f"fashion-mini-{number}"].module.state_dict()
         state = audit.model.module.state_dict()
         assert all(torch.equal(state[key], expected[key]) for key in state)
-    assert len(seen) == len({audit.seed for audit in seen}) == 10
+    assert len(seen) == len({audit.seed for audit in seen}) == 2 * 8 + 2
     judge(bench, detector, forged_by(bench, By(unchanged)), 1, Meter())
     assert seen[-1].seed != seen[0].seed
 

@@ -33,6 +33,7 @@ from baselines.defenses.fourier import FourierParametrization
 from benchmark.api import Detector, Hardening, Network, Unit, VisualizationAudit
 from benchmark.methods.meter import Meter
 from benchmark.tasks.data import load_data
+from benchmark.tracks.pools import finetuned
 from benchmark.tracks.visualization.scoring import make_scorer
 from benchmark.tracks.visualization.steps import forge, reference
 from benchmark.tracks.visualization.workbench import Workbench
@@ -288,18 +289,26 @@ def test_detectors_are_scored_as_every_pair_says(bench: Workbench, forged: Tenso
         float(last_bias(bench.forged(index, forged))[case.unit.index])
         for index, case in enumerate(bench.cases)
     ]
-    calibration, negatives = (
-        last_bias(network(f"fashion-{name}")).double().numpy() for name in ("tiny", "small")
+    networks = [network("fashion-mini-1"), network("fashion-mini-2")]
+    trained = [finetuned(model, bench.attacker) for model in networks]
+    calibration, negatives, calibration_trained, negatives_trained = (
+        last_bias(model).double().numpy() for model in (*networks, *trained)
     )
-    threshold = np.sort(calibration)[-2]
+    asked = [np.sort(scores)[-2] for scores in (calibration, calibration_trained)]
+    assert asked[0] != asked[1]
+    threshold = max(asked)
     assert columns["suspicion"] == pytest.approx(own)
     assert columns["threshold"] == pytest.approx([threshold] * 3), (
         "two places in eleven are less than a fifth"
     )
     assert columns["detected"] == [float(value > threshold) for value in own]
-    expected = [brute_auroc(np.array([value]), negatives) for value in own]
-    assert columns["auroc"] == columns["auroc_clean"] == pytest.approx(expected)
-    assert columns["false_positive_rate"] == pytest.approx([(negatives > threshold).mean()] * 3)
+    kinds = {"_clean": negatives, "_finetuned": negatives_trained}
+    for suffix, scores in {**kinds, "": np.concatenate(list(kinds.values()))}.items():
+        expected = [brute_auroc(np.array([value]), scores) for value in own]
+        assert columns[f"auroc{suffix}"] == pytest.approx(expected)
+        alarms = (scores > threshold).mean()
+        assert columns[f"false_positive_rate{suffix}"] == pytest.approx([alarms] * 3)
+        assert columns[f"negatives{suffix}"] == [float(len(scores))] * 3
 
 
 def test_what_a_detector_would_have_to_notice_is_measured_on_the_first_seeds(

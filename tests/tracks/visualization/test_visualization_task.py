@@ -48,16 +48,21 @@ from benchmark.tasks.task import load_task
         ({"metrics": {"oter_seeds": 1}}, "metrics.oter_seeds", "did you mean 'other_seeds'?"),
         ({"modes": ["adaptiv"]}, "modes.0", "'adaptive'"),
         ({"defenses": []}, "defenses", "at least 1 item"),
-        ({"pools": {"calibration": ["fashion-tiny"]}}, "pools.negatives", "missing; add it"),
+        ({"pools": {"calibration": ["fashion-mini-1"]}}, "pools.negatives", "missing; add it"),
         (
-            {"pools": {"calibration": ["fashion-tiny"], "negatives": ["fashion-small-0"]}},
+            {"pools": {"calibration": ["fashion-mini-1"], "negatives": ["fashion-small-0"]}},
             "pools.negatives",
             "did you mean 'fashion-small-",
         ),
         (
-            {"pools": {"calibration": ["fashion-tiny", "fashion-small"], "negatives": ["fashion-small"]}},
+            {"pools": {"calibration": ["fashion-mini-1", "fashion-mini-2"], "negatives": ["fashion-mini-2"]}},
             "pools",
-            "fashion-small is in both pools",
+            "fashion-mini-2 is in both pools",
+        ),
+        (
+            {"pools": {"calibration": ["fashion-tiny"], "negatives": ["fashion-mini-2"]}},
+            "pools.calibration",
+            "fashion-tiny is the network of a case",
         ),
         (
             {"explainer": {"name": "feature_visualization", "settings": {"optimizer": "adamw"}}},
