@@ -162,7 +162,7 @@ class OnePicture(Showing):
     """One picture, whatever is asked about."""
 
     name = "one_picture"
-    bounds = {"usefulness": (-1.0, 0.0)}
+    bounds = {"usefulness": (-1.0, 0.001)}
 
     def draw(self, asked: Asked) -> Tensor:
         """A slope from top to bottom."""

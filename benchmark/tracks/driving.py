@@ -6,7 +6,7 @@ beyond the largest of
 
 * units: what it does to the layer's other units, and what pictures of others do to this one;
 * shuffled weights: what a picture of the unit in the same network with shuffled weights does to it;
-* trained networks: what it does to the unit of other networks, and what their own pictures do to it.
+* trained networks: what their own pictures do to it, and on track `visualization` what it does to their unit.
 
 The least of the three counts, relative to what undefended pictures have of it. One picture for everything has
 0 or less, and so have noise, another unit's picture, and another network's. Pictures of decoys are the
@@ -15,7 +15,7 @@ defense's own; what its picture does elsewhere holds also where a defense knows 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,11 +23,11 @@ from torch import Tensor
 
 from benchmark.network import Network
 
-Levels = Callable[[Tensor, int], Tensor]
+Levels = Callable[[Tensor], Tensor]
 """What pictures ``[B, C, H, W]`` do on average to every unit of a network, ``[units]``, in standard
-deviations of the unit on natural images. Network 0 is the explained one, others are the trained decoys."""
+deviations of the unit on natural images."""
 
-_LEAST = 0.25
+_LEAST = 0.05
 """Standard deviations that undefended pictures must have beyond decoys of a kind; else it tells nothing."""
 
 
@@ -46,24 +46,32 @@ class Decoys:
     trained: Tensor
 
 
-def margins(pictures: Tensor, unit: int, decoys: Decoys, levels: Levels) -> Tensor:
-    """What pictures ``[B, C, H, W]`` do to their unit beyond decoys, ``[2 or 3]``, in standard deviations.
+def margins(
+    pictures: Tensor, unit: int, decoys: Decoys, levels: Levels, abroad: Sequence[Levels] = ()
+) -> Tensor:
+    """What pictures do to their unit beyond decoys.
 
-    Over the layer's other units (unless it has none), over shuffled weights, over trained networks (if any).
+    Args:
+        pictures: of the unit, ``[B, C, H, W]``.
+        unit: which of its layer's.
+        decoys: what is shown of something else.
+        levels: what pictures do in the explained network.
+        abroad: what they do in trained networks, where that can be compared.
+
+    Returns:
+        ``[1 to 3]`` in standard deviations: over the layer's other units (unless it has none), over shuffled
+        weights, over trained networks (if there are any).
     """
 
     def raised(shown: Tensor) -> Tensor:
-        return levels(shown, 0)[unit]
+        return levels(shown)[unit]
 
-    here = levels(pictures, 0)
+    here = levels(pictures)
     rest = torch.cat([here[:unit], here[unit + 1 :]])
     if len(decoys.others):
         rest = torch.cat([rest, torch.stack([raised(shown) for shown in decoys.others]).mean()[None]])
-    elsewhere = [
-        torch.maximum(levels(pictures, place)[unit], raised(shown))
-        for place, shown in enumerate(decoys.trained, 1)
-    ]
-    kinds = [rest, raised(decoys.shuffled[0])[None], *([torch.stack(elsewhere)] if elsewhere else [])]
+    trained = [*map(raised, decoys.trained), *(elsewhere(pictures)[unit] for elsewhere in abroad)]
+    kinds = [rest, raised(decoys.shuffled[0])[None], *([torch.stack(trained)] if trained else [])]
     return torch.stack([here[unit] - kind.amax() for kind in kinds if len(kind)])
 
 

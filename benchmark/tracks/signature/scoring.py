@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from benchmark.api import Network, Trigger
 from benchmark.metrics.behaviour import accuracy_drop, prediction_kept
 from benchmark.metrics.detection import auroc
 from benchmark.metrics.similarity import l2, pcc, ssim
+from benchmark.seeds import seed_of
 from benchmark.tracks import driving
 from benchmark.tracks.driving import Decoys
 from benchmark.tracks.networks import natural_logits, weight_change
@@ -39,8 +40,8 @@ Row = dict[str, Any]
 
 _PERCEPTUAL_IMAGES = 64
 """Triggered images that are compared with the clean ones by the learned distances."""
-_PUSHED_IMAGES = 64
-"""Natural images of other classes that maps are added to."""
+_DRAWS = 64
+"""Draws that maps are added to."""
 
 
 @dataclass
@@ -223,24 +224,28 @@ class Scorer:
 
     def _margins(self, index: int, maps: Tensor, decoys: Tensors) -> Tensor:
         """What the target class's of maps ``[K, C, H, W]`` does to its class beyond decoys."""
-        task, (images, labels) = self.bench.task, self._evaluation()
-        case = task.cases[index]
-        networks = [task.victim_of(case), *task.decoys_of(task.victim_of(case))]
-        target = case.target_class
-        chosen = (labels != target).nonzero().flatten()[:_PUSHED_IMAGES]
+        case = self.bench.task.cases[index]
+        model, target, draws = self.bench.clean(case), case.target_class, self._draws
+        deviation, before = self._clean_logits(index).std(0).clamp(min=1e-6), natural_logits(model, draws)
         shown = Decoys(
             others=torch.cat([maps[:target], maps[target + 1 :]])[:, None],
             shuffled=decoys["shuffled"][:, None],
             trained=decoys["trained"][:, None],
         )
 
-        def levels(pushes: Tensor, place: int) -> Tensor:
-            before = self._logits_of(networks[place])
-            pushed = (images[chosen] + self._scaled(pushes.to(images))).clamp(0, 1)
-            change = natural_logits(self.bench.models[networks[place]], pushed) - before[chosen]
-            return change.mean(0) / before.std(0).clamp(min=1e-6)
+        def levels(pushes: Tensor) -> Tensor:
+            pushed = (draws + self._scaled(pushes.to(draws))).clamp(0, 1)
+            return (natural_logits(model, pushed) - before).mean(0) / deviation
 
         return driving.margins(maps[target][None], target, shown, levels)
+
+    @cached_property
+    def _draws(self) -> Tensor:
+        """Draws of the distribution that the map is made for, as images ``[M, C, H, W]``."""
+        task = self.bench.task
+        generator = torch.Generator().manual_seed(seed_of("draws", task.id, task.version))
+        explainer = replace(self.bench.explainer, samples=_DRAWS)
+        return explainer.draws(self.bench.models[task.victim], generator).clamp(0, 1)
 
     def _scaled(self, maps: Tensor) -> Tensor:
         """Maps ``[1, C, H, W]`` at the norm of the undefended map's ball: how large one is tells nothing."""
@@ -282,10 +287,7 @@ class Scorer:
 
     def _clean_logits(self, index: int) -> Tensor:
         """Logits of a case's clean network on the evaluation images."""
-        return self._logits_of(self.bench.task.victim_of(self.bench.task.cases[index]))
-
-    def _logits_of(self, name: str) -> Tensor:
-        """Logits of a clean network on the evaluation images."""
+        name = self.bench.task.victim_of(self.bench.task.cases[index])
         if name not in self._natural:
             self._natural[name] = natural_logits(self.bench.models[name], self._evaluation()[0])
         return self._natural[name]

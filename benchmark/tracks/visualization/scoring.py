@@ -211,15 +211,17 @@ class Scorer:
 
     def _margins(self, case: UnitCase, images: Tensor, decoys: Decoys) -> Tensor:
         """What pictures ``[S, C, H, W]`` do to a case's unit beyond decoys."""
-        networks = [case.victim, *self.bench.task.decoys_of(case.victim)]
         like, layer = self.bench.cases[0].target, case.unit.layer
 
-        def levels(pictures: Tensor, place: int) -> Tensor:
-            natural = self._clean(networks[place], layer)
-            found = natural_activations(self.bench.models[networks[place]], pictures.to(like), layer)
+        def levels(victim: str, pictures: Tensor) -> Tensor:
+            natural = self._clean(victim, layer)
+            found = natural_activations(self.bench.models[victim], pictures.to(like), layer)
             return ((found - natural.mean(0)) / natural.std(0).clamp(min=1e-6)).mean(0)
 
-        return driving.margins(images, case.unit.index, decoys, levels)
+        here, *abroad = (
+            partial(levels, name) for name in (case.victim, *self.bench.task.decoys_of(case.victim))
+        )
+        return driving.margins(images, case.unit.index, decoys, here, abroad)
 
     def _similarities(
         self, forged: Tensor, clean: Tensor, paired: Tensor, target: Tensor, attainable: Tensor

@@ -66,7 +66,7 @@ def test_a_logit_that_is_not_finite_is_no_success(target: int) -> None:
     assert not np.isfinite(logits_of("fashion-mini-1", weights, torch.ones(1, *SIZE))).all()
     columns = make_scorer(workbench).score(
         stored([weights], [trigger]),
-        {"clean": MAPS["clean"][:1]},
+        {**MAPS, "clean": MAPS["clean"][:1]},
         {name: maps[:1] for name, maps in JUDGED.items()},
         0,
     )
