@@ -75,7 +75,7 @@ def main() -> None:
     for column in ("told", "manipulation"):
         tasks = values_of(published if published.is_dir() else Path(options.suite), column)
         for number in sorted({1, 3, len(tasks)}):
-            if number > len(tasks):
+            if not 0 < number <= len(tasks):
                 continue
             for cases in CASES:
                 random = np.random.default_rng(cases)

@@ -119,7 +119,7 @@ def _shared(ranked: pd.DataFrame, noun: str) -> str:
 def _tries(row: pd.Series) -> str:
     """Of how many variants it is the best."""
     tries = row.get("tries", 1)
-    return f", the best of {tries} tries" if pd.notna(tries) and tries > 1 else ""
+    return f", the best of {int(tries)} tries" if pd.notna(tries) and tries > 1 else ""
 
 
 def _score(row: pd.Series) -> str:
