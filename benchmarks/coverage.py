@@ -5,7 +5,7 @@ drawn again and again, as boards see them, and a method's interval is compared w
 here. For the family-wise error methods are made equal: their values are swapped at random, case by case, so
 that every difference that is called significant is a false one.
 
-    python benchmarks/coverage.py [SUITE] [--draws 1000]
+    python benchmarks/coverage.py [SUITE or a folder of results] [--draws 1000]
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import betaincinv
 
+from benchmark.boards.alarms import exact_interval
+from benchmark.boards.resampling import intervals
 from benchmark.boards.statistics import rank
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,42 +25,43 @@ CASES = (2, 3, 4, 8, 16, 32)
 METHODS = 6
 
 
-def values_of(suite: str, column: str) -> dict[str, np.ndarray]:
+def values_of(folder: Path, column: str) -> list[np.ndarray]:
     """Of every saliency task the worst value of each case ``[hardenings, cases]``, no control among them."""
-    samples = pd.read_parquet(ROOT / "results" / "published" / suite / "samples.parquet")
-    cells = pd.read_csv(ROOT / "results" / "published" / suite / "cells.csv")
-    ranked = cells[(cells["defense_kind"] == "hardening") & ~cells["control"].astype(bool)][
-        "defense"
-    ].unique()
-    samples = samples[samples["defense"].isin(ranked) & (samples["track"] == "saliency")]
-    samples = samples.dropna(subset=[column])
-    found = {}
-    for task, rows in samples.groupby("task"):
-        table = rows.pivot_table(column, "defense", "sample_id", aggfunc="min" if column == "told" else "max")
-        found[str(task)] = table.dropna().to_numpy(float)
-    return found
+    samples, cells = pd.read_parquet(folder / "samples.parquet"), pd.read_csv(folder / "cells.csv")
+    if column not in samples:
+        return []
+    kept = cells[(cells["defense_kind"] == "hardening") & ~cells["control"].astype(bool)]["defense"].unique()
+    samples = samples[samples["defense"].isin(kept) & (samples["track"] == "saliency")]
+    worst = "min" if column == "told" else "max"
+    tables = [
+        rows.pivot_table(column, "defense", "sample_id", aggfunc=worst).dropna()
+        for _, rows in samples.dropna(subset=[column]).groupby("task")
+    ]
+    return [table.to_numpy(float) for table in tables]
 
 
 def share(hits: int, count: int) -> str:
-    """A share with its exact 95 % interval (Clopper and Pearson 1934)."""
-    low = betaincinv(hits, count - hits + 1, 0.025) if hits else 0.0
-    high = betaincinv(hits + 1, count - hits, 0.975) if hits < count else 1.0
+    """A share with its exact 95 % interval."""
+    low, high = exact_interval(hits, count)
     return f"{hits / count:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def simulate(tasks: list[np.ndarray], cases: int, draws: int, random: np.random.Generator) -> tuple[str, str]:
-    """Coverage of methods' intervals, and family-wise error, where every task has so many cases."""
+def simulate(
+    tasks: list[np.ndarray], number: int, cases: int, draws: int, random: np.random.Generator
+) -> tuple[str, str]:
+    """Coverage of methods' intervals, and family-wise error, of suites of some tasks of so many cases."""
     methods = min(METHODS, *(len(values) for values in tasks))
-    names = np.repeat(np.arange(len(tasks)), cases)
+    names = np.repeat(np.arange(number), cases)
     covered = wrong = 0
     for _ in range(draws):
-        chosen = [values[random.choice(len(values), methods, replace=False)] for values in tasks]
+        some = [tasks[index] for index in random.choice(len(tasks), number, replace=False)]
+        chosen = [values[random.choice(len(values), methods, replace=False)] for values in some]
         drawn = [values[:, random.integers(values.shape[1], size=cases)] for values in chosen]
         truth = np.mean([values[0].mean() for values in chosen])
-        (standing,) = rank(np.concatenate([values[:1] for values in drawn], 1), names, draws=2000)
-        covered += standing.ci_low <= truth <= standing.ci_high
+        low, high = intervals(np.concatenate([values[:1] for values in drawn], 1), names, draws=2000)
+        covered += bool(low[0] - 1e-9 <= truth <= high[0] + 1e-9)
         equal = np.concatenate([random.permuted(values, axis=0) for values in drawn], 1)
-        wrong += any(one.tie_group > 1 for one in rank(equal, names, draws=2000))
+        wrong += any(one.rank_low > 1 or one.rank_high < methods for one in rank(equal, names, draws=2000))
     return share(covered, draws), share(wrong, draws)
 
 
@@ -69,12 +71,15 @@ def main() -> None:
     parser.add_argument("suite", nargs="?", default="quick")
     parser.add_argument("--draws", type=int, default=1000)
     options = parser.parse_args()
+    published = ROOT / "results" / "published" / options.suite
     for column in ("told", "manipulation"):
-        tasks = list(values_of(options.suite, column).values())
-        for number in (1, len(tasks)):
+        tasks = values_of(published if published.is_dir() else Path(options.suite), column)
+        for number in sorted({1, 3, len(tasks)}):
+            if not 0 < number <= len(tasks):
+                continue
             for cases in CASES:
                 random = np.random.default_rng(cases)
-                coverage, error = simulate(tasks[:number], cases, options.draws, random)
+                coverage, error = simulate(tasks, number, cases, options.draws, random)
                 where = f"{column:12} {number} tasks x {cases:2} cases"
                 print(f"{where}: coverage {coverage}, family-wise error {error}", flush=True)
 

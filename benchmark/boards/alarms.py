@@ -1,10 +1,16 @@
-"""Whether a detector keeps the rate of false alarms that its threshold promises."""
+"""Whether a detector keeps the rate of false alarms that its threshold promises.
+
+Natural samples must not alarm it, and neither must networks that somebody fine-tuned and did not forge: the
+control `finetune_only`. Intervals are exact for independent samples; those of one network (its units) are not
+quite, and theirs are somewhat too narrow.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from scipy.special import betaincinv
 
@@ -13,6 +19,8 @@ _USUAL = 0.05
 _LEVEL = 0.95
 _CALIBRATED = "calibrated_"
 """Columns that say on how many samples of a kind the threshold was set."""
+HARMLESS = "finetune_only"
+"""Control whose networks are trained and not forged."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +28,8 @@ class Alarms:
     """A measured rate of false alarms.
 
     Args:
-        rate: of all natural samples of all tasks together, of the kind that has the most of them; nan where
-            there is none.
+        rate: of all samples of all tasks together, of the kind that has the most of them; nan where there is
+            none.
         low: lower end of the exact 95 % interval (Clopper and Pearson 1934), of all kinds together.
         high: upper end.
         broken: in words, where the interval lies above what was promised; else empty.
@@ -52,20 +60,63 @@ def _of_kind(samples: pd.DataFrame, kind: str, level: float) -> Alarms:
     """False alarms among natural samples of a kind, or of all promised ones together."""
     suffix = f"_{kind}" if kind else ""
     number, share = f"negatives{suffix}", f"false_positive_rate{suffix}"
-    nothing = Alarms(math.nan, math.nan, math.nan, "", kind)
     if number not in samples:
-        return nothing
+        return _alarms(0, 0, _USUAL, "", kind)
     tasks = samples.dropna(subset=[number, share]).drop_duplicates("task")
-    count = int(tasks[number].sum())
-    if not count:
-        return nothing
-    alarms = round(float((tasks[number] * tasks[share]).sum()))
-    low, high = exact_interval(alarms, count, level)
-    promised = tasks["promised"] if "promised" in tasks else pd.Series(_USUAL, tasks.index)
-    expected = float((tasks[number] * promised.fillna(_USUAL)).sum()) / count
-    of = f"{count} {kind}".strip()
-    words = f"{alarms} false alarms of {of} ([{low:.3f}, {high:.3f}]), {expected:.0%} were promised"
-    return Alarms(alarms / count, low, high, words if low > expected else "", kind)
+    alarms = float((tasks[number] * tasks[share]).sum())
+    promised = _promised(tasks, tasks[number])
+    return _alarms(alarms, int(tasks[number].sum()), promised, "false alarms", kind, level)
+
+
+def training_alarms(samples: pd.DataFrame) -> Alarms:
+    """What it makes of networks that were trained on and not forged: every case once, a share over seeds."""
+    trained = samples[(samples["attack"] == HARMLESS) & samples["detected"].notna()]
+    cases = trained.groupby(["task", "sample_id"])["detected"].mean()
+    return _alarms(float(cases.sum()), len(cases), _promised(trained), f"alarms on {HARMLESS}")
+
+
+def broken_promises(samples: pd.DataFrame, names: list[str]) -> dict[str, str]:
+    """Of detectors that alarm more often than was promised: how often, in words."""
+    found = {}
+    for name in names:
+        own = samples[samples["defense"] == name]
+        words = [told.broken for told in (false_alarms(own), training_alarms(own)) if told.broken]
+        if words:
+            found[name] = "; ".join(words)
+    return found
+
+
+def with_alarms(board: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
+    """A board of detectors with measured rates of both kinds, their ends, and where nothing can be promised.
+
+    ``unpromised`` is the share of tasks that have too few clean samples for any threshold: nothing is
+    detected there.
+    """
+    columns: dict[str, list[float]] = {}
+    found = [samples[samples["defense"] == name] for name in board["detector"]]
+    natural = [false_alarms(own) for own in found]
+    for prefix, rates in (("false_positive", natural), (HARMLESS, [training_alarms(own) for own in found])):
+        for end in ("rate", "low", "high"):
+            columns[f"{prefix}_{end}"] = [getattr(told, end) for told in rates]
+    columns["unpromised"] = [_unpromised(own) for own in found]
+    board = board.assign(**{name: told for name, told in columns.items() if not np.isnan(told).all()})
+    if any(told.kind for told in natural):  # results of before promise for no kind by itself
+        board["false_positive_kind"] = [told.kind for told in natural]
+    return board
+
+
+def with_alarm_ends(board: pd.DataFrame) -> pd.DataFrame:
+    """A table of single tasks with the ends of every measured rate of false positives."""
+    if not {"negatives", "false_positive_rate"} <= set(board):
+        return board
+    pairs = [
+        (math.nan, math.nan)
+        if pd.isna(rate) or not count
+        else exact_interval(round(rate * count), int(count))
+        for rate, count in zip(board["false_positive_rate"], board["negatives"].fillna(0), strict=True)
+    ]
+    low, high = zip(*pairs, strict=True)
+    return board.assign(false_positive_low=low, false_positive_high=high)
 
 
 def exact_interval(hits: int, count: int, level: float = _LEVEL) -> tuple[float, float]:
@@ -74,3 +125,34 @@ def exact_interval(hits: int, count: int, level: float = _LEVEL) -> tuple[float,
     low = float(betaincinv(hits, count - hits + 1, tail)) if hits else 0.0
     high = float(betaincinv(hits + 1, count - hits, 1 - tail)) if hits < count else 1.0
     return low, high
+
+
+def _alarms(
+    alarms: float, count: int, promised: float, what: str, kind: str = "", level: float = _LEVEL
+) -> Alarms:
+    if not count:
+        return Alarms(math.nan, math.nan, math.nan, "", kind)
+    hits = round(alarms)
+    low, high = exact_interval(hits, count, level)
+    of = f"{count} {kind}".strip()
+    words = f"{hits} {what} of {of} ([{low:.3f}, {high:.3f}]), {promised:.0%} were promised"
+    return Alarms(alarms / count, low, high, words if low > promised else "", kind)
+
+
+def _promised(rows: pd.DataFrame, weights: pd.Series | None = None) -> float:
+    """Mean rate that was promised."""
+    if "promised" not in rows or rows.empty:
+        return _USUAL
+    rates = rows["promised"].fillna(_USUAL).astype(float)
+    shares = pd.Series(1.0, rows.index) if weights is None else weights
+    return float((rates * shares).sum() / shares.sum())
+
+
+def _unpromised(samples: pd.DataFrame) -> float:
+    """Share of tasks whose threshold is missing, of those where anything was suspected."""
+    if not {"promised", "suspicion"} <= set(samples):
+        return math.nan
+    asked = samples[samples["suspicion"].notna()]
+    if "threshold" not in asked:  # nowhere on the track
+        return 1.0
+    return float(asked.groupby("task")["threshold"].apply(lambda own: own.isna().all()).mean())

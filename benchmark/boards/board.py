@@ -15,40 +15,44 @@ attack 0, a defense 0); one that declares that it does not apply leaves things a
 manipulates nothing, a hardening protects as little as none, a detector detects nothing); a row with cells
 that have not run, or failed through no fault of the method, is shown without a rank.
 
+Methods are ranked and not their variants, and triggers with a place and without one apart, since a map can
+show only the former: an attack that has one without a place anywhere stands among the latter.
+
 Divisions are ranked apart, and defenses are judged by closed attacks only: an open method, which may have
 used anything, changes neither rank nor score of a closed one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from benchmark.boards.alarms import false_alarms
-from benchmark.boards.columns import coverage_of, means_by, not_attacked, reached, with_means
+from benchmark.boards.alarms import broken_promises, with_alarm_ends, with_alarms
+from benchmark.boards.columns import means_by, not_attacked, reached, trigger_places, with_means
 from benchmark.boards.gates import broken_bounds
 from benchmark.boards.modes import by_mode, transferred
-from benchmark.boards.statistics import FEWEST, Standing, bootstrap_weights, interval, rank, scores
+from benchmark.boards.resampling import intervals
+from benchmark.boards.standings import RANKS, STANDING, clusters_in, ranked_rows, standings, unranked
+from benchmark.boards.statistics import FEWEST, Standing, scores
 from benchmark.boards.tables import Tables
 from benchmark.boards.values import (
     CASE,
+    CLUSTER,
     Floats,
     attack_values,
     case_values,
     cases_of,
     ranked_attacks,
     tells_truth,
+    with_clusters,
     with_detected,
     worst_values,
 )
-from benchmark.methods.card import CLOSED, OPEN
+from benchmark.methods.card import CLOSED
 
-STANDING = ["score", "ci_low", "ci_high", "rank", "rank_low", "rank_high", "tie_group", "coverage"]
-_RANKS = ["rank", "rank_low", "rank_high", "tie_group"]
 RULES = {
     "attacks": "Attacks by mean manipulation of the undefended explanation (0 where a constraint is broken).",
     "hardenings": "Hardenings by what explanations tell, clean and under the worst attack on each case, "
@@ -66,14 +70,14 @@ def build_boards(tables: Tables, fewest: int = FEWEST) -> dict[str, pd.DataFrame
 
     Args:
         tables: of a suite.
-        fewest: cases of a track below which its rows keep their order and have no rank.
+        fewest: clusters of a track's cases below which its rows keep their order and have no rank.
     """
     found: dict[str, list[pd.DataFrame]] = {}
     for track in tables.cells["track"].unique():
         for name, board in _track_boards(tables.of_track(track)).items():
             if not board.empty:
-                if len(cases_of(tables.of_track(track))) < fewest and "rank" in board:
-                    board[_RANKS] = _unranked(len(board))
+                if clusters_in(cases_of(tables.of_track(track))) < fewest and "rank" in board:
+                    board[RANKS] = unranked(len(board))
                 board.insert(0, "track", track)
                 found.setdefault(name, []).append(tables.with_division(board))
     return {name: pd.concat(boards, ignore_index=True) for name, boards in found.items()}
@@ -96,7 +100,7 @@ def attack_board(tables: Tables, hardenings: pd.DataFrame) -> pd.DataFrame:
     tables = tables.closed("defense").one_by_one()
     if not names:
         return pd.DataFrame()
-    board = _standings(names, values, case, tables, "attack")
+    board = standings(names, values, case, tables, "attack", groups=trigger_places(tables, names))
     ranked = hardenings[hardenings["rank"].notna()] if not hardenings.empty else hardenings
     ranked = ranked[tables.divisions(ranked.get("hardening", ())) == CLOSED]
     best = str(ranked.iloc[0]["hardening"]) if len(ranked) else "none"
@@ -123,7 +127,9 @@ def hardening_board(tables: Tables) -> pd.DataFrame:
     tables = tables.closed("attack")
     if not names:
         return pd.DataFrame()
-    board = _standings(names, values, case, tables, "hardening", not_attacked(tables, names) | broken)
+    least = -1.0 if tells_truth(tables.samples) else 0.0
+    notes = not_attacked(tables, names) | broken
+    board = standings(names, values, case, tables, "hardening", notes, least=least)
     if tells_truth(tables.samples):
         worst = [worst_values(tables, ranked_attacks(tables), name, case) for name in board["hardening"]]
         board["protection"] = [_score(1 - row, case) for row in worst]
@@ -148,13 +154,8 @@ def detector_board(tables: Tables) -> pd.DataFrame:
     if not names:
         return pd.DataFrame()
     found = with_detected(tables.samples)
-    alarms = {name: false_alarms(found[found["defense"] == name]) for name in names}
-    broken = {name: rate.broken for name, rate in alarms.items() if rate.broken}
-    notes = broken | not_attacked(tables, names)
-    board = _standings(names, values, case, tables, "detector", notes)
-    kinds = any(rate.kind for rate in alarms.values())  # results of before promise for no kind by itself
-    for end in ("rate", "low", "high", "kind") if kinds else ("low", "high"):
-        board[f"false_positive_{end}"] = [getattr(alarms[name], end) for name in board["detector"]]
+    notes = broken_promises(found, names) | not_attacked(tables, names)
+    board = with_alarms(standings(names, values, case, tables, "detector", notes), found)
     rows = found[found["attack"].isin(ranked_attacks(tables))]
     rows = rows.assign(detection_rate=rows["detected"], evasion=1 - rows["detected"])
     board = board.rename(columns={"detector": "defense"})
@@ -163,105 +164,53 @@ def detector_board(tables: Tables) -> pd.DataFrame:
 
 
 def matrix_board(tables: Tables) -> pd.DataFrame:
-    """Attacks under every defense and mode, ranked among the attacks in the same defense and mode."""
+    """Attacks under every defense and mode, ranked among the attacks of their kind in the same."""
     keys = ["attack", "defense", "mode"]
     board = mean_table(tables, keys)
     if board.empty:
         return board
     ok = (tables.cells["status"] == "ok").groupby([tables.cells[key] for key in keys]).mean()
     board["coverage"] = ok.reindex(pd.MultiIndex.from_frame(board[keys])).to_numpy(float)
-    board[_RANKS] = _unranked(len(board))
-    for _, rows in board.groupby([board["defense"], board["mode"], tables.divisions(board["attack"])]):
+    board[RANKS] = unranked(len(board))
+    kinds = [board["defense"], board["mode"], tables.divisions(board["attack"])]
+    if (places := trigger_places(tables, board["attack"])) is not None:
+        kinds.append(np.array(places))
+    for _, rows in board.groupby(kinds):
         for index, standing in _rank_rows(tables, rows):
-            board.loc[index, _RANKS] = [asdict(standing)[column] for column in _RANKS]
+            board.loc[index, RANKS] = [asdict(standing)[column] for column in RANKS]
     front = [*keys, "n", *STANDING]
     return board[[*front, *(column for column in board if column not in front)]]
-
-
-def _unranked(count: int) -> pd.DataFrame:
-    """Empty columns of ranks."""
-    return pd.DataFrame({name: pd.array([pd.NA] * count, dtype="Int64") for name in _RANKS})
 
 
 def _rank_rows(tables: Tables, rows: pd.DataFrame) -> list[tuple[int, Standing]]:
     """Standings of the attacks of one defense and mode that no control is and that miss no case."""
     defense, mode = rows["defense"].iloc[0], rows["mode"].iloc[0]
     here = tables.samples[(tables.samples["defense"] == defense) & (tables.samples["mode"] == mode)]
-    values = here.pivot_table("manipulation", CASE, "attack").dropna(axis=1)
+    values = with_clusters(here).pivot_table("manipulation", [*CASE, CLUSTER], "attack").dropna(axis=1)
     ranked = rows[rows["attack"].isin(values.columns) & ~tables.controls(rows["attack"])]
     if ranked.empty:
         return []
-    standings = rank(values[ranked["attack"]].to_numpy(float).T, values.index.get_level_values("task"))
-    return list(zip(ranked.index, standings, strict=True))
+    names = ranked["attack"].tolist()
+    found = ranked_rows(values[names].to_numpy(float).T, names, values.index.to_frame(index=False), tables)
+    return [(index, standing) for index, standing in zip(ranked.index, found, strict=True) if standing]
 
 
 def mean_table(tables: Tables, keys: list[str]) -> pd.DataFrame:
     """Mean of every column per group, the manipulation as ``score`` with its interval."""
-    rows = []
-    weights: dict[tuple[str, ...], Floats] = {}
-    raw = means_by(tables.samples, keys)
-    for index, (_, group) in enumerate(tables.samples.groupby(keys, sort=True)):
-        group = group.sort_values(CASE)
-        values, task = group["manipulation"].to_numpy(float), group["task"].to_numpy()
-        strata = tuple(task)
-        if strata not in weights:
-            weights[strata] = bootstrap_weights(task)
-        low, high = interval(values[None] @ weights[strata])
-        rows.append(
-            {
-                **{name: group[name].iloc[0] for name in keys},
-                "n": len(group),
-                "score": float(scores(values[None], task)[0]),
-                "ci_low": float(low[0]),
-                "ci_high": float(high[0]),
-                **{str(column): mean for column, mean in raw.iloc[index].items()},
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _standings(
-    names: list[str],
-    values: Floats,
-    case: pd.DataFrame,
-    tables: Tables,
-    column: str,
-    notes: Mapping[str, str] | None = None,
-) -> pd.DataFrame:
-    """Rows with score, interval and rank: closed ones, open ones, controls; the unranked last in each.
-
-    Whatever has a note has no rank. The control ``none`` stands among those that it is better and worse than.
-    """
-    task = case["task"].to_numpy()
-    complete: npt.NDArray[np.bool_] = np.asarray(np.isfinite(values).all(1))
-    notes = notes or {}
-    control = tables.controls(names)
-    noted = np.array([name in notes for name in names], bool)
-    division = tables.divisions(names)
-    rows: dict[int, dict[str, object]] = {}
-    for place in (CLOSED, OPEN):  # an open method may have used anything, and takes no closed one's rank
-        ranked: list[int] = np.flatnonzero(complete & ~control & ~noted & (division == place)).tolist()
-        if not ranked:
-            continue
-        for index, standing in zip(ranked, rank(values[ranked], task), strict=True):
-            rows[index] = asdict(standing)
-    for index in set(range(len(names))) - rows.keys():
-        kept = asdict(rank(values[[index]], task)[0]) if complete[index] else {}
-        rows[index] = {key: kept.get(key, np.nan) for key in ("score", "ci_low", "ci_high")}
-    board = pd.DataFrame([{column: names[i], **rows[i]} for i in range(len(names))])
-    board = board.reindex(columns=[column, *STANDING[:-1]])
-    board["coverage"] = [coverage_of(tables, name, column) for name in names]
-    board["control"] = control
-    board["cases"] = len(case)
-    board[_RANKS] = board[_RANKS].astype("Int64")
-    board["note"] = [notes.get(name, "") for name in names]
-    at = board["rank"].astype(float).fillna(10**6)
-    own = (board[column] == "none") & board["score"].notna()
-    if own.any():
-        better = board["rank"].notna() & (board["score"] > float(board.loc[own, "score"].iloc[0]))
-        at[own] = float(better.sum()) + 0.5
-    below = control & ~own.to_numpy()
-    order = board.assign(at=at, division=division, below=below, down=-board["score"]).sort_values(
-        ["below", "division", "at", "down"], kind="stable"
-    )
-    return board.loc[order.index].reset_index(drop=True)
+    board = means_by(tables.samples, keys)
+    samples = with_clusters(tables.samples).sort_values(CASE)
+    groups: dict[Any, pd.DataFrame] = dict(iter(samples.groupby(keys)))
+    alike: dict[tuple[str, ...], list[Any]] = {}
+    for key, rows in groups.items():  # what is drawn alike is drawn once
+        alike.setdefault((*rows["task"], *rows[CLUSTER]), []).append(key)
+    found: dict[Any, tuple[float, ...]] = {}
+    for kept in alike.values():
+        task, cluster = (groups[kept[0]][name].to_numpy() for name in ("task", CLUSTER))
+        values = np.stack([groups[key]["manipulation"].to_numpy(float) for key in kept])
+        low, high = (np.clip(end, 0, 1) for end in intervals(values, task, cluster))
+        lines = zip(kept, scores(values, task), low, high, strict=True)
+        found |= {key: (len(task), score, a, b) for key, score, a, b in lines}
+    for at, name in enumerate(("n", "score", "ci_low", "ci_high")):
+        board.insert(at, name, [found[key][at] for key in board.index])
+    board = board.reset_index()
+    return with_alarm_ends(board) if "task" in keys else board

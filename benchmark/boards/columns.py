@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from benchmark.api import Attack
-from benchmark.boards.statistics import rank, scores
+from benchmark.boards.resampling import intervals
+from benchmark.boards.statistics import scores
 from benchmark.boards.tables import Tables
-from benchmark.boards.values import CASE, known_worst, ranked_attacks
+from benchmark.boards.values import CASE, CLUSTER, known_worst, ranked_attacks
 
 _NOT_AVERAGED = (
     "cell_id",
@@ -47,10 +48,10 @@ def reached(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.DataFram
         both = np.isfinite(by["gradients"]) & np.isfinite(by["queries"])
         if not both.any():
             continue
-        task = case["task"].to_numpy()[both]
-        more = rank((by["queries"] - by["gradients"])[both][None], task)[0]
+        task, cluster = case["task"].to_numpy()[both], case[CLUSTER].to_numpy()[both]
+        low, _ = intervals((by["queries"] - by["gradients"])[both][None], task, cluster)
         means = {kind: float(scores(values[both][None], task)[0]) for kind, values in by.items()}
-        found.loc[name] = [means["gradients"], means["queries"], bool(more.ci_low > 0)]
+        found.loc[name] = [means["gradients"], means["queries"], bool(low[0] > 0)]
     return found
 
 
@@ -87,10 +88,18 @@ def means_by(samples: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return by_task.groupby(level=keys).mean()
 
 
-def coverage_of(tables: Tables, name: str, column: str) -> float:
-    """Share of the method's cells that ended ok."""
-    key = "attack" if column == "attack" else "defense"
-    return float((tables.cells.loc[tables.cells[key] == name, "status"] == "ok").mean())
+def trigger_places(tables: Tables, names: Iterable[str]) -> list[str] | None:
+    """Of attacks with triggers ``placed`` or ``unplaced``, else empty; None where nothing is known of places.
+
+    An attack any of whose triggers has no place is among those without: nothing shows it there, which makes
+    it the easier kind. One that made no trigger at all has to be judged somewhere, and controls do not.
+    """
+    if "placed" not in tables.samples or tables.samples["placed"].isna().all():
+        return None
+    least = tables.samples.groupby("attack")["placed"].min().dropna()
+    listed = list(names)
+    kinds = ["placed" if least.get(name, 1.0) == 1 else "unplaced" for name in listed]
+    return ["" if own else kind for own, kind in zip(tables.controls(listed), kinds, strict=True)]
 
 
 def not_attacked(tables: Tables, names: Iterable[str]) -> dict[str, str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from benchmark.boards.statistics import bootstrap_weights, interval
+from benchmark.boards.resampling import intervals
 from benchmark.boards.tables import Tables
+from benchmark.boards.values import CLUSTER, with_clusters
 from benchmark.running.registry import Entry
 
 
@@ -87,16 +88,17 @@ def _contents(tables: Tables) -> list[str]:
     names = [n for n, entry in sorted(tables.methods.items()) if getattr(entry.method, "content_free", False)]
     if not names or "told" not in tables.samples:
         return found
-    told = tables.samples[tables.samples["mode"] == "oblivious"]
-    least = told.groupby(["task", "defense", "seed", "sample_id"])["told"].min()
+    told = with_clusters(tables.samples[tables.samples["mode"] == "oblivious"])
+    least = told.groupby(["task", "defense", "seed", "sample_id", CLUSTER])["told"].min()
     for name in names:
         for task in told.loc[told["defense"] == name, "task"].unique():
             own, none = least.loc[task, name], least.loc[task, "none"]
-            difference = (own - none).dropna().to_numpy(float)
+            paired = (own - none).dropna()
+            difference = paired.to_numpy(float)
             if not len(difference):
                 continue
-            draws = difference[None] @ bootstrap_weights(np.zeros(len(difference)))
-            low = float(interval(draws)[0][0])
+            clusters = paired.index.get_level_values(CLUSTER).to_numpy()
+            low = float(intervals(difference[None], np.zeros(len(difference)), clusters)[0][0])
             if low > 0:
                 found.append(
                     f"control {name}, task {task}: tells more than no defense, by {difference.mean():.3f} "

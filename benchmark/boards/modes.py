@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from benchmark.boards.statistics import rank, scores
+from benchmark.boards.resampling import intervals
+from benchmark.boards.statistics import scores
 from benchmark.boards.tables import Tables
-from benchmark.boards.values import Floats, known_worst, mode_values, ranked_attacks
+from benchmark.boards.values import CLUSTER, Floats, known_worst, mode_values, ranked_attacks
 
 MODES = ("oblivious", "adaptive", "transfer")
 
@@ -61,7 +62,7 @@ def transferred(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.Data
     if "manipulation_average" not in tables.samples:
         return found[[]]
     average = tables.samples.assign(manipulation=tables.samples["manipulation_average"])
-    task = case["task"].to_numpy()
+    task, cluster = case["task"].to_numpy(), case[CLUSTER].to_numpy()
     for name in names:
         if tables.methods[name].method.control:
             continue
@@ -72,7 +73,7 @@ def transferred(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.Data
         more: Floats = values[1] - values[0]
         known = np.isfinite(more)
         if known.any():
-            found.loc[name] = [bool(rank(more[known][None], task[known])[0].ci_low > 0)]
+            found.loc[name] = [bool(intervals(more[known][None], task[known], cluster[known])[0][0] > 0)]
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -58,6 +59,19 @@ class Tables:
         naming = [name for name in ("attack", "hardening", "detector", "defense") if name in board]
         opened = [(self.divisions(board[name]) == OPEN).tolist() for name in naming]
         return board.assign(division=[OPEN if any(row) else CLOSED for row in zip(*opened, strict=True)])
+
+    def families(self, names: Iterable[str]) -> list[str]:
+        """The methods that the variants are of."""
+        return [self.methods[name].name for name in names]
+
+    def tries(self, names: Iterable[str]) -> list[int]:
+        """How many of the variants are of each one's method; 0 for controls."""
+        listed = list(names)
+        counted = Counter(self.families(listed))
+        controls = self.controls(listed)
+        return [
+            0 if own else counted[family] for own, family in zip(controls, self.families(listed), strict=True)
+        ]
 
     def controls(self, names: Iterable[str]) -> npt.NDArray[np.bool_]:
         """Which of the variants are controls."""

@@ -9,6 +9,8 @@ import pandas as pd
 from benchmark.boards.tables import Tables
 
 CASE = ["task", "seed", "sample_id"]
+CLUSTER = "cluster"
+"""What is drawn together: a case with all of its attack seeds, or a network with all of its cases."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -22,8 +24,8 @@ def case_values(tables: Tables, kind: str) -> tuple[list[str], Floats, pd.DataFr
 
     Returns:
         Variants of this kind, controls last; their values ``[variants, cases]`` in [-1, 1], higher is better,
-        nan where it cannot be told; and the cases, with the columns of `CASE`. No variants where nothing can
-        be ranked.
+        nan where it cannot be told; and the cases, with the columns of `CASE` and `CLUSTER`. No variants
+        where nothing can be ranked.
     """
     tables = tables.closed("defense" if kind == "attack" else "attack")
     names, case, attacks = tables.chosen(kind), cases_of(tables, kind), ranked_attacks(tables)
@@ -71,13 +73,26 @@ def cases_of(tables: Tables, kind: str = "attack") -> pd.DataFrame:
     For a kind of defense, those of the tasks that are for this kind: where others than controls have cells,
     if any have.
     """
-    samples = tables.samples
+    samples = with_clusters(tables.samples)
     if kind != "attack":
         of_kind = tables.cells[tables.cells["defense_kind"] == kind]
         ranked = of_kind[~tables.controls(of_kind["defense"])]
         kept = set((of_kind if ranked.empty else ranked)["task"])
         samples = samples[samples["task"].isin(kept)]
-    return samples[CASE].drop_duplicates().sort_values(CASE).reset_index(drop=True)
+    return samples[[*CASE, CLUSTER]].drop_duplicates(CASE).sort_values(CASE).reset_index(drop=True)
+
+
+def with_clusters(samples: pd.DataFrame) -> pd.DataFrame:
+    """The samples with the column `CLUSTER`, whose values tell clusters of one task apart.
+
+    Seeds of one case are about the same image or unit, and cases of one network share what it is like. Where
+    all cases of a task are of one network it is fixed, as the task's explainer is, and they stand alone.
+    """
+    alone = samples["sample_id"].astype(str)
+    if "victim" not in samples:
+        return samples.assign(**{CLUSTER: alone})
+    several = samples.groupby("task")["victim"].transform("nunique") > 1
+    return samples.assign(**{CLUSTER: alone.where(~several, samples["victim"].astype(str))})
 
 
 def attack_values(tables: Tables, attack: str, hardening: str, case: pd.DataFrame) -> Floats:
@@ -103,7 +118,7 @@ def known_worst(samples: pd.DataFrame, attacks: list[str], defense: str, case: p
     """Largest manipulation of each case by those of the attacks that have one; nan where none has."""
     here = samples[(samples["defense"] == defense) & samples["attack"].isin(attacks)]
     best = here.groupby(CASE)["manipulation"].max()
-    return best.reindex(pd.MultiIndex.from_frame(case)).to_numpy(float)
+    return best.reindex(pd.MultiIndex.from_frame(case[CASE])).to_numpy(float)
 
 
 def worst_values(tables: Tables, attacks: list[str], defense: str, case: pd.DataFrame) -> Floats:
@@ -125,7 +140,7 @@ def _values(tables: Tables, attack: str, defense: str, case: pd.DataFrame, faile
         return result
     ok = tables.samples[(tables.samples["attack"] == attack) & (tables.samples["defense"] == defense)]
     best = ok.groupby(CASE)["manipulation"].max()
-    values = best.reindex(pd.MultiIndex.from_frame(case)).to_numpy(float)
+    values = best.reindex(pd.MultiIndex.from_frame(case[CASE])).to_numpy(float)
     for (task, seed), group in cells.groupby(["task", "seed"]):
         here = ((case["task"] == task) & (case["seed"] == seed)).to_numpy()
         result[here] = _resolve(tables, group, attack, defense, case, values, here)

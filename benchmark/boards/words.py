@@ -6,18 +6,32 @@ import pandas as pd
 
 from benchmark.boards.statistics import FEWEST
 
+_PLACES = {"": "", "placed": "Of triggers with a place: ", "unplaced": "Of those without: "}
+
 
 def answer(noun: str, board: pd.DataFrame) -> str:
-    """One sentence about a board of one track.
+    """What a board of one track says, in a sentence or a few.
 
     Args:
         noun: ``attack``, ``hardening`` or ``detector``.
         board: its rows, as :func:`benchmark.boards.board.build_boards` makes them.
     """
+    kinds = board["place"].fillna("") if "place" in board else pd.Series("", board.index)
+    groups = sorted(set(kinds) - {""}) or [""]
+    parts = [_PLACES[kind] + _ranking(noun, board[kinds == kind]) for kind in groups]
+    words = " ".join(parts) + _misleading(board) + _transferring(board) + _unpromised(board)
+    clusters = int(board["clusters"].iloc[0]) if "clusters" in board else FEWEST
+    if clusters >= FEWEST or all(part.endswith("is ranked.") for part in parts):
+        return words
+    few = _few(clusters, int(board["cases"].iloc[0]))
+    return f"{words} {few} too few to rank: the order is no more than one."
+
+
+def _ranking(noun: str, board: pd.DataFrame) -> str:
+    """Who leads among rows that are ranked together, and who cannot be told from it."""
     closed = board[board["division"] == "closed"]
-    cases = int(board["cases"].iloc[0]) if "cases" in board else FEWEST
     ranked = closed[closed["rank"].notna()]
-    if cases < FEWEST:
+    if "clusters" in board and int(board["clusters"].iloc[0]) < FEWEST:
         note = closed.get("note", pd.Series("", closed.index))  # an empty column may have been left out
         sound = ~closed["control"].astype(bool) & (note.fillna("") == "")
         ranked = closed[sound & closed["score"].notna()]
@@ -27,19 +41,38 @@ def answer(noun: str, board: pd.DataFrame) -> str:
     words = _of_hardenings(board, leader) if noun == "hardening" else _leads(noun, leader)
     if noun != "hardening" or _none(board) is None:
         words += _shared(ranked, noun)
-    words += _misleading(board) + _transferring(board)
-    few = f" {cases} case{'s are' if cases > 1 else ' is'} too few to rank: the order is no more than one."
-    return words + few if cases < FEWEST else words
+    return words
+
+
+def _few(clusters: int, cases: int) -> str:
+    """What there are too few of."""
+    if clusters == cases:
+        return f"{cases} case{'s are' if cases > 1 else ' is'}"
+    return f"{cases} cases of {clusters} network{'s are' if clusters > 1 else ' is'}"
+
+
+def _unpromised(board: pd.DataFrame) -> str:
+    """Where no threshold keeps its rate, because it cannot be set on too few samples."""
+    if "unpromised" not in board or not board["unpromised"].max() > 0:
+        return ""
+    promised = board["promised"].dropna() if "promised" in board else pd.Series(dtype=float)
+    rate = f"{promised.iloc[0]:.0%}" if len(promised) else "the rate of"
+    share = float(board["unpromised"].max())
+    where = "Nowhere here" if share == 1 else f"On {share:.0%} of the tasks not"
+    return (
+        f" {where} can {rate} false alarms be promised: there are too few clean networks or images to set a "
+        "threshold on, and nothing is detected."
+    )
 
 
 def _leads(noun: str, leader: pd.Series) -> str:
     what = "manipulates most" if noun == "attack" else "leaves least unseen"
-    return f"{leader[noun]} {what} {_score(leader)}."
+    return f"{leader[noun]} {what} {_score(leader)}{_tries(leader)}."
 
 
 def _of_hardenings(board: pd.DataFrame, leader: pd.Series) -> str:
     none = _none(board)
-    best = f"{leader['hardening']} {_score(leader)}"
+    best = f"{leader['hardening']} {_score(leader)}{_tries(leader)}"
     if none is None:
         return f"The best hardening is {best}."
     if leader["score"] <= none["score"]:
@@ -81,6 +114,12 @@ def _shared(ranked: pd.DataFrame, noun: str) -> str:
     rest = ranked.iloc[1:]
     others = rest.loc[rest["tie_group"].astype(float).eq(1), noun].astype(str)
     return f" It cannot be told apart from {', '.join(others)}." if len(others) else ""
+
+
+def _tries(row: pd.Series) -> str:
+    """Of how many variants it is the best."""
+    tries = row.get("tries", 1)
+    return f", the best of {int(tries)} tries" if pd.notna(tries) and tries > 1 else ""
 
 
 def _score(row: pd.Series) -> str:

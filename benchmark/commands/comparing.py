@@ -11,6 +11,7 @@ import pandas as pd
 
 from benchmark.boards.gates import control_violations
 from benchmark.boards.results import cells_table, samples_table
+from benchmark.boards.statistics import FEWEST
 from benchmark.boards.tables import Tables
 from benchmark.commands.grid import Column, Grid
 from benchmark.commands.running import RUN_STEPS, execute
@@ -178,7 +179,7 @@ def _show(session: Session, published: Tables, cells: list[Cell], variants: list
         found = list(places(after, variant))
         for place in found:
             _show_place(session, place, after)
-        code = code or int(not found or not all(place.ranked for place in found))
+        code = code or int(not found or not all(place.ranked or place.tried for place in found))
     if any(published.methods[variant].kind == "attack" for variant in variants):
         _show_lowered(lowered(before, after))
     return code
@@ -187,13 +188,16 @@ def _show(session: Session, published: Tables, cells: list[Cell], variants: list
 def _show_place(session: Session, place: Place, tables: Tables) -> None:
     title = f"Track {place.track}, {place.kind}s: {place.variant}"
     if place.row is None or not place.ranked:
-        print(f"{title} has no rank: too few of its cells have ended")
+        note = "" if place.row is None else str(place.row["note"])
+        print(f"{title} has no rank: {note or 'too few of its cells have ended'}")
         return
     division = tables.methods[place.variant].division
     print(
         f"{title} would be rank {_rank(place.row)} of {place.ranked} in division {division}, "
         f"score {_score(place.row)}"
     )
+    if place.row["clusters"] < FEWEST:
+        print(f"{place.row['clusters']} cases are too few to rank: the order is no more than one.")
     table = Grid(
         (
             Column("", keep=True),

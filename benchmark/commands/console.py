@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 _LINE_SECONDS = 30.0
 """How often a run says where it stands when its output is no terminal."""
 
+_BESIDE = (("place", "place"), ("tie group", "tie_group"), ("tries", "tries"), ("sd of seeds", "seed_spread"))
 _SHOWN = {
     "attacks": (
+        *_BESIDE,
         ("under best defense", "score_best_defense"),
         ("PCC to target", "pcc_target"),
         ("SSIM to target", "ssim_target"),
@@ -37,6 +40,7 @@ _SHOWN = {
         ("others moved", "others_moved"),
     ),
     "hardenings": (
+        *_BESIDE,
         ("told clean", "usefulness"),
         ("told attacked", "truth"),
         ("by occlusion", "told_occlusion"),
@@ -48,6 +52,7 @@ _SHOWN = {
         ("forwards", "forwards_per_sample"),
     ),
     "detectors": (
+        *_BESIDE,
         ("AUROC", "auroc"),
         ("AUROC noised", "auroc_noised"),
         ("AUROC of classes", "auroc_classes"),
@@ -56,6 +61,7 @@ _SHOWN = {
         ("false positives", "false_positive_rate"),
         ("at least", "false_positive_low"),
         ("at most", "false_positive_high"),
+        ("alarms, clean training", "finetune_only_rate"),
         ("forwards", "forwards_per_sample"),
     ),
 }
@@ -135,10 +141,8 @@ def duration(seconds: float) -> str:
 
 def show_boards(console: Console, boards: dict[str, pd.DataFrame]) -> None:
     """Attacks, hardenings and detectors as tables, and the matrix of attacks and defenses, track by track."""
-    from benchmark.boards.board import (  # here, since `list` shows no board and waits for no pandas
-        RULES,
-        STANDING,
-    )
+    from benchmark.boards.board import RULES  # here, since `list` shows no board and waits for no pandas
+    from benchmark.boards.standings import STANDING
     from benchmark.boards.words import answer
 
     tracks = dict.fromkeys(track for board in boards.values() for track in board["track"])
@@ -218,9 +222,13 @@ def _is_none(value: float) -> bool:
     return bool(pd.isna(value))
 
 
-def _number(value: float) -> str:
+def _number(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
     if _is_none(value):
         return "-"
+    if isinstance(value, Integral):
+        return str(value)
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3f}"
 
 

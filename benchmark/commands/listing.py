@@ -33,8 +33,8 @@ def _list(*titles: str) -> Grid:
 
 def _suites(root: Path) -> tuple[Grid, list[str]]:
     table = _list("suite", "tasks", "what it is")
-    for name, (title, tasks) in load_suites(root).items():
-        table.add(name, str(len(tasks)), title)
+    for name, suite in load_suites(root).items():
+        table.add(name, str(len(suite.tasks)), suite.title)
     return table, []
 
 

@@ -11,6 +11,7 @@ from benchmark.commands.console import make_console
 from benchmark.errors import PotemkinError
 from benchmark.files.assets import locate_root
 from benchmark.publishing.compare import without
+from benchmark.publishing.documents import stale_documents, write_documents
 from benchmark.publishing.published import (
     PLACE,
     boards_exist,
@@ -28,7 +29,7 @@ from benchmark.running.registry import Entry, find_methods
 
 
 def publish(options: argparse.Namespace) -> int:
-    """Copies a finished run's tables to where published ones lie, and builds their boards."""
+    """Copies a finished run's tables to where published ones lie, builds their boards, writes documents."""
     root = locate_root()
     source: Path = options.out / options.suite
     found = table_violations(read_tables(source, _methods(root)))
@@ -49,6 +50,8 @@ def publish(options: argparse.Namespace) -> int:
         f"published: {folder.relative_to(root).as_posix()}, {len(tables.cells)} cells, "
         f"{len(tables.samples)} samples, {size / 1e6:.1f} MB"
     )
+    for name in write_documents(root, options.suite):
+        print(f"written: {name}")
     return 0
 
 
@@ -98,6 +101,12 @@ def verify(options: argparse.Namespace) -> int:
         about = f"{len(tables.cells)} cells, {len(tables.samples)} samples"
         done = ", boards rebuilt" if rebuild else ""
         print(f"{suite}: {about}{done}: {f'{len(found)} violations' if found else 'nothing amiss'}")
+    if options.rebuild:
+        for name in write_documents(root, options.suite or ""):
+            print(f"written: {name}")
+    stale = stale_documents(root, options.suite or "")
+    _complain("documents", stale)
+    bad += len(stale)
     return 1 if bad else 0
 
 

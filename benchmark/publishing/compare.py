@@ -1,7 +1,7 @@
 """A submission's place on a published board is the board of everyone's published samples and its own.
 
 Nothing runs here and nothing of others is measured anew: tables in, places out. Differences are paired, case
-by case, with the bootstrap of :mod:`benchmark.boards.statistics`.
+by case, as :mod:`benchmark.boards.resampling` draws cases.
 """
 
 from __future__ import annotations
@@ -14,23 +14,16 @@ import numpy as np
 import pandas as pd
 
 from benchmark.boards.board import attack_board, detector_board, hardening_board
-from benchmark.boards.statistics import (
-    TOLERANCE,
-    bootstrap_weights,
-    enough_draws,
-    holm,
-    interval,
-    pairwise_p_values,
-    scores,
-)
+from benchmark.boards.resampling import TOLERANCE, intervals, pairwise_p_values
+from benchmark.boards.standings import TRIED
+from benchmark.boards.statistics import LEVEL, corrected_p_values, holm, scores
 from benchmark.boards.tables import Tables
-from benchmark.boards.values import CASE, Floats, case_values
+from benchmark.boards.values import CASE, CLUSTER, Floats, case_values
 from benchmark.methods.card import OPEN
 from benchmark.publishing.reading import read_cells
 from benchmark.running.plan import Cell
 from benchmark.running.registry import Entry
 
-LEVEL = 0.95
 BETTER, WORSE, TIED = "better", "worse", "cannot be told apart"
 _REACH = 2
 """Neighbours shown on either side."""
@@ -89,6 +82,11 @@ class Place:
     row: pd.Series | None
     ranked: int
     neighbours: tuple[Neighbour, ...]
+
+    @property
+    def tried(self) -> bool:
+        """Whether another variant of its method is the better one, and has the rank."""
+        return self.row is not None and str(self.row["note"]).startswith(TRIED)
 
 
 @dataclass(frozen=True)
@@ -177,17 +175,18 @@ def _place(tables: Tables, track: str, kind: str, variant: str) -> Place:
         return Place(track, kind, variant, rows.get(variant), 0, ())
     division = tables.methods[variant].division
     ranked = [name for name, row in rows.items() if not pd.isna(row["rank"])]
-    own = [name for name in ranked if tables.methods[name].division == division]
-    foreign = [name for name in ranked if name not in own][:1]
+    kinds = {name: row.get("place", "") for name, row in rows.items()}
+    alike = [name for name in ranked if kinds[name] == kinds[variant]]
+    own = [name for name in alike if tables.methods[name].division == division]
+    foreign = [name for name in alike if name not in own][:1]
     controls = [name for name, row in rows.items() if row["control"] and not pd.isna(row["score"])]
     names, values, case = case_values(tables, kind)
     by_name = pd.DataFrame(values, index=names)
-    task = case["task"].to_numpy()
     place = own.index(variant)
     shown = [name for name in own if name == own[0] or abs(own.index(name) - place) <= _REACH]
-    found = _differences(by_name.loc[own].to_numpy(), task, place)
+    found = _differences(by_name.loc[own].to_numpy(), case, place, [int(rows[name]["tries"]) for name in own])
     apart = [variant, *foreign, *controls]
-    found_apart = _against(by_name.loc[apart].to_numpy(), task)
+    found_apart = _against(by_name.loc[apart].to_numpy(), case)
     neighbours = [
         Neighbour(name, _role(own.index(name), place), rows[name], found[own.index(name)])
         for name in shown
@@ -216,38 +215,34 @@ def _role(at: int, place: int) -> str:
     return "above" if at < place else "below"
 
 
-def _differences(values: Floats, task: np.ndarray, place: int) -> list[Difference]:
-    """One method against all ranked ones; corrected over all their pairs, as ranks are."""
-    count = len(values)
-    p_values = np.ones((count, count))
-    pairs = np.triu_indices(count, k=1)
-    raw = pairwise_p_values(values, task, enough_draws(count, level=LEVEL))
-    p_values[pairs] = holm(raw[pairs])
-    p_values = np.minimum(p_values, p_values.T)
-    return [_difference(values[place] - other, task, p_values[place, at]) for at, other in enumerate(values)]
+def _differences(values: Floats, case: pd.DataFrame, place: int, tries: list[int]) -> list[Difference]:
+    """One method against all ranked ones; corrected over all their pairs and for tries, as ranks are."""
+    p_values = corrected_p_values(values, case["task"].to_numpy(), case[CLUSTER].to_numpy(), tries)
+    return [_difference(values[place] - other, case, p_values[place, at]) for at, other in enumerate(values)]
 
 
-def _against(values: Floats, task: np.ndarray) -> list[Difference]:
+def _against(values: Floats, case: pd.DataFrame) -> list[Difference]:
     """The first method against each other one; corrected over these comparisons."""
-    raw = [pairwise_p_values(np.stack([values[0], other]), task)[0, 1] for other in values[1:]]
+    task, cluster = case["task"].to_numpy(), case[CLUSTER].to_numpy()
+    raw = [pairwise_p_values(np.stack([values[0], other]), task, cluster)[0, 1] for other in values[1:]]
     return [
-        _difference(values[0] - other, task, p_value)
+        _difference(values[0] - other, case, p_value)
         for other, p_value in zip(values[1:], holm(raw), strict=True)
     ]
 
 
-def _difference(values: Floats, task: np.ndarray, p_value: float) -> Difference:
-    mean, low, high = _mean_with_interval(values, task)
+def _difference(values: Floats, case: pd.DataFrame, p_value: float) -> Difference:
+    mean, low, high = _mean_with_interval(values, case)
     if p_value > 1 - LEVEL or abs(mean) <= TOLERANCE:
         return Difference(mean, low, high, TIED)
     return Difference(mean, low, high, BETTER if mean > 0 else WORSE)
 
 
-def _mean_with_interval(values: Floats, task: np.ndarray) -> tuple[float, float, float]:
-    """Score of the values of the cases, and the ends of its interval, which contain it."""
-    mean = float(scores(values[None], task)[0])
-    low, high = interval(values @ bootstrap_weights(task), LEVEL)
-    return mean, min(float(low), mean), max(float(high), mean)
+def _mean_with_interval(values: Floats, case: pd.DataFrame) -> tuple[float, float, float]:
+    """Score of the values of the cases, and the ends of its interval."""
+    task = case["task"].to_numpy()
+    low, high = intervals(values[None], task, case[CLUSTER].to_numpy())
+    return float(scores(values[None], task)[0]), float(low[0]), float(high[0])
 
 
 def lowered(before: Tables, after: Tables) -> list[Lowered]:
@@ -273,6 +268,6 @@ def _lowered(before: Tables, after: Tables, track: str, kind: str) -> Iterator[L
         if not np.isfinite(later).all():
             yield Lowered(track, kind, name, score, np.nan, (np.nan, np.nan, np.nan))
             continue
-        drop = _mean_with_interval(row - later, task)
+        drop = _mean_with_interval(row - later, case)
         if drop[0] > TOLERANCE:
             yield Lowered(track, kind, name, score, float(scores(later[None], task)[0]), drop)

@@ -10,6 +10,8 @@ from benchmark.files.fields import shortly
 
 Title = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\n\t]*$")]
 """One line."""
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""What fits into a column of a table."""
 Item = TypeVar("Item")
 
 

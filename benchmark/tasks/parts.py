@@ -17,7 +17,7 @@ from benchmark.errors import unknown
 from benchmark.files.fields import shortly
 from benchmark.tasks.data_manifest import dataset_names
 from benchmark.tasks.fits import misfits
-from benchmark.tasks.kinds import Distinct, Part, Title
+from benchmark.tasks.kinds import Distinct, Part, Seed, Title
 from benchmark.victims.manifest import victim_names
 
 _FRACTION = re.compile(r"[0-9]{1,9} ?/ ?[0-9]{1,9}")
@@ -36,8 +36,6 @@ Share = Annotated[float, BeforeValidator(_fraction), Field(gt=0, le=1)]
 Count = Annotated[int, Field(gt=0, le=10**9)]
 """A number of things; whatever is more than any machine can hold is a slip."""
 Index = Annotated[int, Field(ge=0, le=10**9)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-"""What fits into a column of a table."""
 Finite = Annotated[float, Field(allow_inf_nan=False, le=1e9)]
 
 

@@ -13,7 +13,7 @@ from benchmark.errors import PotemkinError, TaskError, unknown
 from benchmark.files.fields import sentences, shortly, validated, wrong
 from benchmark.files.yaml import read_mapping
 from benchmark.tasks.classes import TASK_CLASSES, task_class
-from benchmark.tasks.kinds import Distinct, Part, Title
+from benchmark.tasks.kinds import Distinct, Part, Seed, Title
 
 if TYPE_CHECKING:
     from benchmark.tasks.parts import Task
@@ -48,10 +48,11 @@ class SuiteEntry(Part):
 
     title: Title
     tasks: Distinct[str] = Field(min_length=1)
+    seeds: Distinct[Seed] | None = Field(default=None, min_length=1)
 
 
-def load_suites(root: Path) -> dict[str, tuple[str, list[str]]]:
-    """Title and task ids of every suite; raises ``TaskError`` for a file that is not as it should be."""
+def load_suites(root: Path) -> dict[str, SuiteEntry]:
+    """Every suite by name; raises ``TaskError`` for a file that is not as it should be."""
     file = _suites_file(root)
     return {name: _suite(name, fields, root) for name, fields in _read(file, root).items()}
 
@@ -59,38 +60,39 @@ def load_suites(root: Path) -> dict[str, tuple[str, list[str]]]:
 def load_suite(name: str, root: Path) -> Suite:
     """A suite with all of its tasks that can be read; raises ``TaskError`` for an unknown or a wrong one.
 
-    What is wrong with other suites does not matter here.
+    Its attack seeds, where it has any, take the place of the tasks' own. What is wrong with other suites does
+    not matter here.
     """
     suites = _read(_suites_file(root), root)
     if name not in suites:
         raise unknown("suite", name, suites)
-    title, ids = _suite(name, suites[name], root)
+    entry = _suite(name, suites[name], root)
     tasks, problems = [], []
-    for task_id in ids:
+    for task_id in entry.tasks:
         try:
-            tasks.append(load_task(task_id, root))
+            task = load_task(task_id, root)
+            tasks.append(task.model_copy(update={"seeds": entry.seeds}) if entry.seeds else task)
         except PotemkinError as error:
             problems.append(str(error))
-    return Suite(name, title, tuple(tasks), tuple(ids), tuple(problems))
+    return Suite(name, entry.title, tuple(tasks), tuple(entry.tasks), tuple(problems))
 
 
 def _suites_file(root: Path) -> Path:
     return root / "tasks" / "suites.yaml"
 
 
-def _suite(name: str, fields: Any, root: Path) -> tuple[str, list[str]]:
-    """Title and task ids of a suite."""
+def _suite(name: str, fields: Any, root: Path) -> SuiteEntry:
+    """A suite as its file has it."""
     shown = f"{_shown(_suites_file(root), root)}: suite {name!r}"
-    if not isinstance(fields, dict) or set(fields) != {"title", "tasks"}:
-        raise TaskError(f"{shown}: it must have exactly the fields title and tasks")
+    if not isinstance(fields, dict) or set(fields) - {"seeds"} != {"title", "tasks"}:
+        raise TaskError(f"{shown}: it must have the fields title and tasks, may have seeds, and no others")
     if not isinstance(fields["tasks"], list) or not fields["tasks"]:
         raise TaskError(f"{shown}: field tasks: give a list of task ids")
     try:
-        entry = validated(TypeAdapter(SuiteEntry), fields)
+        return validated(TypeAdapter(SuiteEntry), fields)
     except ValidationError as error:
         found = sentences(error.errors(), lambda detail: _complaint(detail, SuiteEntry))
         raise TaskError(f"{shown}: {'; '.join(found)}") from None
-    return entry.title, entry.tasks
 
 
 def task_ids(root: Path) -> list[str]:

@@ -30,9 +30,10 @@ Key = tuple[str, str, str]
 
 
 def entry(name: str, base: type[Method], division: str = "closed", **attributes: Any) -> Entry:
-    """A method that nobody runs."""
+    """A method that nobody runs; a name with settings is a variant of it."""
     method = type(name, (base,), {"name": name, "paper": "made for a test", **attributes})
-    return Entry(name, name, f"m.{name}", name, {}, Path(f"{name}.py"), method, division=division)
+    family = name.partition("[")[0]
+    return Entry(family, name, f"m.{name}", name, {}, Path(f"{name}.py"), method, division=division)
 
 
 def build_boards(made: Tables, fewest: int = 0) -> dict[str, pd.DataFrame]:
@@ -51,6 +52,9 @@ METHODS = {
         entry("none", Hardening, control=True, bounds={"fidelity": (1.0, 1.0)}),
         entry("soft", Hardening),
         entry("hard", Hardening),
+        entry("blur[width=1]", Hardening),
+        entry("blur[width=2]", Hardening),
+        entry("finetune_only", Attack, control=True),
         entry("gap", Detector),
         entry("boundless", Attack, "open"),
         entry("wall", Hardening, "open"),
@@ -65,12 +69,13 @@ def tables(
     ends: dict[Key, dict[str, str]] | None = None,
     columns: dict[Key, dict[str, list[float]]] | None = None,
     task: str = "saliency/one",
+    seed: int = 0,
 ) -> Tables:
     """Tables with a cell of four cases for every key of ``values``, and of none for those of ``ends``."""
     cells, samples = [], []
     for key in [*values, *(ends or {})]:
         attack, defense, mode = key
-        where = {"task": task, "attack": attack, "defense": defense, "mode": mode, "seed": 0}
+        where = {"task": task, "attack": attack, "defense": defense, "mode": mode, "seed": seed}
         end = {"status": "ok", "blame": "", "culprit": "", "reason": "", **(ends or {}).get(key, {})}
         n = len(CASES) if key in values else 0
         counters = {
@@ -78,7 +83,7 @@ def tables(
             for step in ("forge", "judge")
             for name in ("forwards", "backwards", "explanations", "seconds", "memory_mb")
         }
-        cell_id = "-".join((task, *key))
+        cell_id = "-".join((task, str(seed), *key))
         about = {"cell_id": cell_id, "track": "saliency", "defense_kind": METHODS[defense].kind}
         cells.append({**about, **where, **end, "n": n, "forge_id": f"f{cell_id}", **counters})
         for index, case in enumerate(CASES if key in values else ()):
@@ -583,6 +588,61 @@ def test_open_methods_are_ranked_apart_below_the_closed_ones() -> None:
     assert set(walled["division"]) == {"open"}
 
 
+# Variants, places of triggers, attack seeds.
+
+
+def test_a_method_is_ranked_by_its_best_variant_and_says_how_many_there_were() -> None:
+    more: dict[Key, list[float]] = {}
+    for name, value in (("blur[width=1]", 0.3), ("blur[width=2]", 0.1), ("hard", 0.2)):
+        more |= {(attack, name, mode): [value] * 4 for attack in ("strong", "weak") for mode in MODES}
+    board = build_boards(tables(BASE | more))["hardenings"]
+    assert list(board["hardening"]) == ["blur[width=2]", "hard", "blur[width=1]", "soft", "none"]
+    assert board["rank"].fillna(0).tolist() == [1, 2, 0, 3, 0]
+    assert board["tries"].fillna(0).tolist() == [2, 1, 2, 1, 0]
+    assert board["note"].tolist()[2] == "its method has the rank of blur[width=2], the best of 2 tries"
+    said = answer("hardening", board)
+    assert "The best hardening, blur[width=2] (0.90 [0.90, 0.90]), the best of 2 tries, does better" in said
+
+
+@pytest.mark.parametrize(("places", "apart"), [([1.0] * 4, False), ([1.0, 1.0, 1.0, 0.0], True)])
+def test_triggers_without_a_place_are_ranked_apart(places: list[float], apart: bool) -> None:
+    """One case without a place is enough: nothing shows that one."""
+    strong, weak = ("strong", "none", "oblivious"), ("weak", "none", "oblivious")
+    columns = {strong: {"placed": places}, weak: {"placed": [1.0] * 4}}
+    boards = build_boards(tables({key: BASE[key] for key in (strong, weak)}, columns=columns))
+    board = boards["attacks"]
+    assert list(board["attack"]) == (["weak", "strong"] if apart else ["strong", "weak"])
+    assert list(board["place"]) == ["placed", "unplaced" if apart else "placed"]
+    assert board["rank"].tolist() == ([1, 1] if apart else [1, 2])
+    assert sorted(boards["matrix"]["rank"]) == sorted(board["rank"])
+    said = answer("attack", board)
+    assert said.startswith(f"Of triggers with a place: {board['attack'][0]} manipulates most")
+    assert ("Of those without: strong manipulates most" in said) is apart
+
+
+def test_seeds_of_a_case_are_shown_apart_and_drawn_together() -> None:
+    other = {key: [value + 0.1 for value in values] for key, values in BASE.items()}
+    one, both = tables(BASE), joined(tables(BASE), tables(other, seed=1))
+    strong = row(both, "attacks", "strong")
+    assert "seed_spread" not in build_boards(one)["attacks"]
+    assert strong["seed_spread"] == pytest.approx(np.std([0.5, 0.6], ddof=1))
+    assert (strong["cases"], strong["clusters"]) == (4, 4)
+    alone = row(one, "attacks", "strong")
+    width = strong["ci_high"] - strong["ci_low"]
+    assert width == pytest.approx(alone["ci_high"] - alone["ci_low"]), "a second seed is no second case"
+
+
+def test_cases_of_several_networks_are_drawn_by_network() -> None:
+    made = tables(BASE)
+    victims = made.samples["sample_id"].map({"a": "first", "b": "first", "c": "second", "d": "second"})
+    grouped = Tables(made.cells, made.samples.assign(victim=victims), METHODS)
+    strong, alone = row(grouped, "attacks", "strong"), row(made, "attacks", "strong")
+    assert (strong["cases"], strong["clusters"], alone["clusters"]) == (4, 2, 4)
+    assert strong["ci_high"] - strong["ci_low"] > alone["ci_high"] - alone["ci_low"]
+    single = Tables(made.cells, made.samples.assign(victim="first"), METHODS)
+    assert row(single, "attacks", "strong")["clusters"] == 4, "the only network is fixed"
+
+
 # What hardenings tell, what was not attacked, and what is promised of false alarms.
 
 TOLD: dict[Key, list[float]] = {
@@ -682,6 +742,30 @@ def test_a_rate_is_promised_for_every_kind_and_the_worst_one_is_shown(noisy: flo
 def test_exact_intervals_are_those_of_the_tables(hits: int, count: int, low: float, high: float) -> None:
     """Clopper and Pearson's, from printed tables."""
     assert exact_interval(hits, count) == pytest.approx((low, high), abs=2e-4)
+
+
+def test_alarms_on_training_without_a_forgery_are_false_ones() -> None:
+    values = {(attack, "gap", mode): [0.5] * 4 for attack in ("strong", "weak") for mode in MODES}
+    trained = ("finetune_only", "gap", "oblivious")
+    extra = {"detected": [1.0] * 4, "false_positive_rate": [0.0] * 4, "negatives": [100.0] * 4}
+    columns = {key: extra for key in values}
+    for alarms, ranked in (([1.0, 0.0, 0.0, 0.0], True), ([1.0, 1.0, 1.0, 0.0], False)):
+        caught = columns | {trained: extra | {"detected": alarms}}
+        found = row(tables(BASE | values | {trained: [0.0] * 4}, None, caught), "detectors", "gap")
+        assert pd.notna(found["rank"]) is ranked
+        assert ("alarms on finetune_only of 4" in found["note"]) is not ranked
+        assert found["finetune_only_rate"] == np.mean(alarms)
+        assert found["finetune_only_low"] <= np.mean(alarms) <= found["finetune_only_high"]
+
+
+def test_where_no_threshold_can_be_promised_the_board_says_so() -> None:
+    values = {(attack, "gap", mode): [0.5] * 4 for attack in ("strong", "weak") for mode in MODES}
+    extra = {"detected": [0.0] * 4, "suspicion": [1.0] * 4, "promised": [0.05] * 4}
+    for threshold, said in ((np.nan, True), (2.0, False)):
+        columns = {key: extra | {"threshold": [threshold] * 4} for key in values}
+        board = build_boards(tables(BASE | values, None, columns))["detectors"]
+        assert board["unpromised"].tolist() == [float(said)]
+        assert ("Nowhere here can 5% false alarms be promised" in answer("detector", board)) is said
 
 
 @pytest.mark.parametrize("foreign", [False, True])

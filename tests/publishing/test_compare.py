@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 from harness import CASES, METHODS, ROOT, SUITE, TASKS, Project, Result
+from scipy import stats
 
 from benchmark.api import Attack, Detector, Hardening, Method
 from benchmark.boards.board import build_boards
@@ -119,7 +120,7 @@ def test_differences_are_paired_and_their_words_are_those_of_the_ranks() -> None
         difference = mine - values[neighbour.name, "none", "oblivious"]
         found = neighbour.difference
         assert found.mean == pytest.approx(difference.mean())
-        assert (found.low, found.high) == pytest.approx(resampled(difference), abs=0.004)
+        assert (found.low, found.high) == pytest.approx(resampled(difference), abs=0.007)
         unpaired = mine.std() / np.sqrt(mine.size) * 2
         assert found.high - found.low < 2.2 * unpaired, "what the cases share cancels"
     assert place.row is not None and place.ranked == 4
@@ -270,11 +271,12 @@ def test_only_a_new_attacks_own_cells_run_and_its_place_is_that_of_the_full_boar
     assert re.match(rf"{place}\b", rows["shove"][1])
     assert rows["shove"][3].startswith(f"{score['shove']:.3f} [")
     for other in ("push", "pull", "identity", "copy_target"):
-        # Two cases a task: the ends of the interval are those of taking one of them twice, in both tasks.
+        # Two cases a task: Student's interval is wider than taking one of them twice, in both tasks.
         difference = (table["shove"] - table[other]).groupby(level="task")
-        mean, low, high = (
-            float(ends.mean()) for ends in (difference.mean(), difference.min(), difference.max())
-        )
+        mean, parts = float(difference.mean().mean()), difference.var().to_numpy() / 2
+        freedom = parts.sum() ** 2 / (parts**2).sum() if parts.any() else 1.0
+        reach = float(stats.t.ppf(0.975, freedom) * np.sqrt(parts.sum()) / 2)
+        low, high = mean - reach, mean + reach
         assert rows[other][4] == f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]", other
         assert rows[other][5] == TIED, "four cases tell nothing apart"
     assert len(table) == CASES * len(TASKS)

@@ -220,10 +220,12 @@ def test_an_unknown_task_or_suite_is_told_with_the_closest_one() -> None:
     [
         (
             "tiny:\n  titel: x\n  tasks: [a/b]\n",
-            "suite 'tiny': it must have exactly the fields title and tasks",
+            "suite 'tiny': it must have the fields title and tasks, may have seeds, and no others",
         ),
         ("tiny:\n  title: x\n  tasks: a/b\n", "field tasks: give a list of task ids"),
         ("tiny:\n  title: x\n  tasks: []\n", "field tasks: give a list of task ids"),
+        ("tiny:\n  title: x\n  tasks: [a/b]\n  seeds: [0, 0]\n", "names 0 twice"),
+        ("tiny:\n  title: x\n  tasks: [a/b]\n  seeds: []\n", "field seeds: "),
         ("tiny: [a\n", "is not valid YAML"),
     ],
 )
@@ -232,6 +234,15 @@ def test_a_wrong_list_of_suites_is_told_by_suite_and_field(text: str, hint: str,
     with pytest.raises(TaskError) as raised:
         load_suites(tmp_path)
     assert "tasks/suites.yaml" in str(raised.value) and hint in str(raised.value)
+
+
+def test_seeds_of_a_suite_take_the_place_of_its_tasks_and_change_no_id(tmp_path: Path) -> None:
+    own = load(tmp_path)
+    suites = {"many": {"title": "x", "tasks": [own.id], "seeds": [0, 1, 2]}}
+    write(tmp_path, yaml.safe_dump(suites), "tasks/suites.yaml")
+    (task,) = load_suite("many", tmp_path).tasks
+    assert (own.seeds, task.seeds) == ([0], [0, 1, 2])
+    assert (task.run_identity(), task.score_identity()) == (own.run_identity(), own.score_identity())
 
 
 def test_a_wrong_task_harms_no_other_task_of_its_suite(tmp_path: Path) -> None:
