@@ -29,13 +29,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.boards.alarms import false_alarms
-from benchmark.boards.columns import coverage_of, means_by, not_attacked, reached, with_means
+from benchmark.boards.columns import alike, coverage_of, means_by, not_attacked, reached, with_means
 from benchmark.boards.gates import broken_bounds
+from benchmark.boards.matrix import RANKS, STANDING, matrix_board, mean_table, unranked
 from benchmark.boards.modes import by_mode, transferred
-from benchmark.boards.statistics import FEWEST, Standing, bootstrap_weights, interval, rank, scores
+from benchmark.boards.statistics import FEWEST, rank, scores
 from benchmark.boards.tables import Tables
 from benchmark.boards.values import (
-    CASE,
     Floats,
     attack_values,
     case_values,
@@ -47,8 +47,6 @@ from benchmark.boards.values import (
 )
 from benchmark.methods.card import CLOSED, OPEN
 
-STANDING = ["score", "ci_low", "ci_high", "rank", "rank_low", "rank_high", "tie_group", "coverage"]
-_RANKS = ["rank", "rank_low", "rank_high", "tie_group"]
 RULES = {
     "attacks": "Attacks by mean manipulation of the undefended explanation (0 where a constraint is broken).",
     "hardenings": "Hardenings by what explanations tell, clean and under the worst attack on each case, "
@@ -73,7 +71,7 @@ def build_boards(tables: Tables, fewest: int = FEWEST) -> dict[str, pd.DataFrame
         for name, board in _track_boards(tables.of_track(track)).items():
             if not board.empty:
                 if len(cases_of(tables.of_track(track))) < fewest and "rank" in board:
-                    board[_RANKS] = _unranked(len(board))
+                    board[RANKS] = unranked(len(board))
                 board.insert(0, "track", track)
                 found.setdefault(name, []).append(tables.with_division(board))
     return {name: pd.concat(boards, ignore_index=True) for name, boards in found.items()}
@@ -110,13 +108,15 @@ def attack_board(tables: Tables, hardenings: pd.DataFrame) -> pd.DataFrame:
         for row in defended
     ]
     undefended = tables.samples[tables.samples["defense"] == "none"]
-    return with_means(board, "attack", undefended, tables.cells[tables.cells["defense"] == "none"])
+    cells = tables.cells[tables.cells["defense"] == "none"]
+    return with_means(board, "attack", alike(undefended, "attack"), cells)
 
 
 def hardening_board(tables: Tables) -> pd.DataFrame:
     """Hardenings by their worst case over all ranked closed attacks and modes, with fidelity.
 
-    Raw means and costs are those of forgeries judged one by one.
+    ``truth``, what forgeries leave, is that of the worst case as the score is. Raw means and costs are of
+    forgeries judged one by one.
     """
     names, values, case = case_values(tables, "hardening")
     broken = broken_bounds(tables)
@@ -131,9 +131,21 @@ def hardening_board(tables: Tables) -> pd.DataFrame:
         board = board.join(columns(tables, names, case), on="hardening")
     board = board.rename(columns={"hardening": "defense"})
     single = tables.one_by_one()
-    samples = single.samples[single.samples["attack"].isin(ranked_attacks(tables))]
-    board = with_means(board, "defense", samples, single.cells, ("manipulation",))
+    attacks, samples = ranked_attacks(tables), _of(single.samples, names, case)
+    samples = samples[samples["attack"].isin(attacks)]
+    if "truth" in samples and samples["truth"].notna().any():
+        lost = tables.samples.assign(manipulation=1 - tables.samples["truth"])
+        left = Tables(tables.cells, lost, tables.methods)
+        truths = [1 - worst_values(left, attacks, name, case) for name in board["defense"]]
+        board["truth"] = [_score(row, case) for row in truths]
+    board = with_means(board, "defense", alike(samples, "defense"), single.cells, ("manipulation",))
     return board.rename(columns={"defense": "hardening"})
+
+
+def _of(samples: pd.DataFrame, names: list[str], case: pd.DataFrame) -> pd.DataFrame:
+    """Samples of some defenses on the tasks of a board's cases."""
+    kept: pd.DataFrame = samples[samples["defense"].isin(names) & samples["task"].isin(set(case["task"]))]
+    return kept
 
 
 def _score(values: Floats, case: pd.DataFrame) -> float:
@@ -142,7 +154,10 @@ def _score(values: Floats, case: pd.DataFrame) -> float:
 
 
 def detector_board(tables: Tables) -> pd.DataFrame:
-    """Detectors by the worst undetected manipulation, with detection rate, evasion and AUROC."""
+    """Detectors by the worst undetected manipulation, with detection rate, evasion and AUROC.
+
+    These are of oblivious forgeries, which all detectors are asked about; beside them those of adaptive ones.
+    """
     names, values, case = case_values(tables, "detector")
     tables = tables.closed("attack")
     if not names:
@@ -154,69 +169,15 @@ def detector_board(tables: Tables) -> pd.DataFrame:
     board = _standings(names, values, case, tables, "detector", notes)
     for end in ("low", "high"):
         board[f"false_positive_{end}"] = [getattr(alarms[name], end) for name in board["detector"]]
-    rows = found[found["attack"].isin(ranked_attacks(tables))]
+    rows = _of(found[found["attack"].isin(ranked_attacks(tables))], names, case)
     rows = rows.assign(detection_rate=rows["detected"], evasion=1 - rows["detected"])
     board = board.rename(columns={"detector": "defense"})
-    board = with_means(board, "defense", rows, tables.cells)
+    board = with_means(board, "defense", alike(rows, "defense"), tables.cells)
+    adaptive = means_by(alike(rows, "defense", "adaptive"), ["defense"])
+    for column in ("auroc", "detection_rate"):
+        if column in adaptive and adaptive[column].notna().any():
+            board[f"{column}_adaptive"] = board["defense"].map(adaptive[column])
     return board.rename(columns={"defense": "detector"})
-
-
-def matrix_board(tables: Tables) -> pd.DataFrame:
-    """Attacks under every defense and mode, ranked among the attacks in the same defense and mode."""
-    keys = ["attack", "defense", "mode"]
-    board = mean_table(tables, keys)
-    if board.empty:
-        return board
-    ok = (tables.cells["status"] == "ok").groupby([tables.cells[key] for key in keys]).mean()
-    board["coverage"] = ok.reindex(pd.MultiIndex.from_frame(board[keys])).to_numpy(float)
-    board[_RANKS] = _unranked(len(board))
-    for _, rows in board.groupby([board["defense"], board["mode"], tables.divisions(board["attack"])]):
-        for index, standing in _rank_rows(tables, rows):
-            board.loc[index, _RANKS] = [asdict(standing)[column] for column in _RANKS]
-    front = [*keys, "n", *STANDING]
-    return board[[*front, *(column for column in board if column not in front)]]
-
-
-def _unranked(count: int) -> pd.DataFrame:
-    """Empty columns of ranks."""
-    return pd.DataFrame({name: pd.array([pd.NA] * count, dtype="Int64") for name in _RANKS})
-
-
-def _rank_rows(tables: Tables, rows: pd.DataFrame) -> list[tuple[int, Standing]]:
-    """Standings of the attacks of one defense and mode that no control is and that miss no case."""
-    defense, mode = rows["defense"].iloc[0], rows["mode"].iloc[0]
-    here = tables.samples[(tables.samples["defense"] == defense) & (tables.samples["mode"] == mode)]
-    values = here.pivot_table("manipulation", CASE, "attack").dropna(axis=1)
-    ranked = rows[rows["attack"].isin(values.columns) & ~tables.controls(rows["attack"])]
-    if ranked.empty:
-        return []
-    standings = rank(values[ranked["attack"]].to_numpy(float).T, values.index.get_level_values("task"))
-    return list(zip(ranked.index, standings, strict=True))
-
-
-def mean_table(tables: Tables, keys: list[str]) -> pd.DataFrame:
-    """Mean of every column per group, the manipulation as ``score`` with its interval."""
-    rows = []
-    weights: dict[tuple[str, ...], Floats] = {}
-    raw = means_by(tables.samples, keys)
-    for index, (_, group) in enumerate(tables.samples.groupby(keys, sort=True)):
-        group = group.sort_values(CASE)
-        values, task = group["manipulation"].to_numpy(float), group["task"].to_numpy()
-        strata = tuple(task)
-        if strata not in weights:
-            weights[strata] = bootstrap_weights(task)
-        low, high = interval(values[None] @ weights[strata])
-        rows.append(
-            {
-                **{name: group[name].iloc[0] for name in keys},
-                "n": len(group),
-                "score": float(scores(values[None], task)[0]),
-                "ci_low": float(low[0]),
-                "ci_high": float(high[0]),
-                **{str(column): mean for column, mean in raw.iloc[index].items()},
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def _standings(
@@ -252,7 +213,7 @@ def _standings(
     board["coverage"] = [coverage_of(tables, name, column) for name in names]
     board["control"] = control
     board["cases"] = len(case)
-    board[_RANKS] = board[_RANKS].astype("Int64")
+    board[RANKS] = board[RANKS].astype("Int64")
     board["note"] = [notes.get(name, "") for name in names]
     at = board["rank"].astype(float).fillna(10**6)
     own = (board[column] == "none") & board["score"].notna()

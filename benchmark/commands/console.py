@@ -52,6 +52,7 @@ _SHOWN = {
         ("AUROC of classes", "auroc_classes"),
         ("class named", "target_named"),
         ("detection rate", "detection_rate"),
+        ("adaptive", "detection_rate_adaptive"),
         ("false positives", "false_positive_rate"),
         ("at least", "false_positive_low"),
         ("at most", "false_positive_high"),
@@ -134,10 +135,8 @@ def duration(seconds: float) -> str:
 
 def show_boards(console: Console, boards: dict[str, pd.DataFrame]) -> None:
     """Attacks, hardenings and detectors as tables, and the matrix of attacks and defenses, track by track."""
-    from benchmark.boards.board import (  # here, since `list` shows no board and waits for no pandas
-        RULES,
-        STANDING,
-    )
+    from benchmark.boards.board import RULES  # here: `list` shows no board and waits for no pandas
+    from benchmark.boards.matrix import STANDING
     from benchmark.boards.words import answer
 
     tracks = dict.fromkeys(track for board in boards.values() for track in board["track"])
