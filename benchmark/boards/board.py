@@ -24,30 +24,24 @@ used anything, changes neither rank nor score of a closed one.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
-from benchmark.boards.alarms import broken_promises, with_alarm_ends, with_alarms
-from benchmark.boards.columns import means_by, not_attacked, reached, trigger_places, with_means
+from benchmark.boards.alarms import broken_promises, with_alarms
+from benchmark.boards.columns import alike, means_by, not_attacked, reached, trigger_places, with_means
 from benchmark.boards.gates import broken_bounds
+from benchmark.boards.matrix import matrix_board, mean_table
 from benchmark.boards.modes import by_mode, transferred
-from benchmark.boards.resampling import intervals
-from benchmark.boards.standings import RANKS, STANDING, clusters_in, ranked_rows, standings, unranked
-from benchmark.boards.statistics import FEWEST, Standing, scores
+from benchmark.boards.standings import RANKS, clusters_in, standings, unranked
+from benchmark.boards.statistics import FEWEST, scores
 from benchmark.boards.tables import Tables
 from benchmark.boards.values import (
-    CASE,
-    CLUSTER,
     Floats,
     attack_values,
     case_values,
     cases_of,
     ranked_attacks,
     tells_truth,
-    with_clusters,
     with_detected,
     worst_values,
 )
@@ -114,13 +108,15 @@ def attack_board(tables: Tables, hardenings: pd.DataFrame) -> pd.DataFrame:
         for row in defended
     ]
     undefended = tables.samples[tables.samples["defense"] == "none"]
-    return with_means(board, "attack", undefended, tables.cells[tables.cells["defense"] == "none"])
+    cells = tables.cells[tables.cells["defense"] == "none"]
+    return with_means(board, "attack", alike(undefended, "attack"), cells)
 
 
 def hardening_board(tables: Tables) -> pd.DataFrame:
     """Hardenings by their worst case over all ranked closed attacks and modes, with fidelity.
 
-    Raw means and costs are those of forgeries judged one by one.
+    ``truth``, what forgeries leave, is that of the worst case as the score is. Raw means and costs are of
+    forgeries judged one by one.
     """
     names, values, case = case_values(tables, "hardening")
     broken = broken_bounds(tables)
@@ -137,9 +133,21 @@ def hardening_board(tables: Tables) -> pd.DataFrame:
         board = board.join(columns(tables, names, case), on="hardening")
     board = board.rename(columns={"hardening": "defense"})
     single = tables.one_by_one()
-    samples = single.samples[single.samples["attack"].isin(ranked_attacks(tables))]
-    board = with_means(board, "defense", samples, single.cells, ("manipulation",))
+    attacks, samples = ranked_attacks(tables), _of(single.samples, names, case)
+    samples = samples[samples["attack"].isin(attacks)]
+    if "truth" in samples and samples["truth"].notna().any():
+        lost = tables.samples.assign(manipulation=1 - tables.samples["truth"])
+        left = Tables(tables.cells, lost, tables.methods)
+        truths = [1 - worst_values(left, attacks, name, case) for name in board["defense"]]
+        board["truth"] = [_score(row, case) for row in truths]
+    board = with_means(board, "defense", alike(samples, "defense"), single.cells, ("manipulation",))
     return board.rename(columns={"defense": "hardening"})
+
+
+def _of(samples: pd.DataFrame, names: list[str], case: pd.DataFrame) -> pd.DataFrame:
+    """Samples of some defenses on the tasks of a board's cases."""
+    kept: pd.DataFrame = samples[samples["defense"].isin(names) & samples["task"].isin(set(case["task"]))]
+    return kept
 
 
 def _score(values: Floats, case: pd.DataFrame) -> float:
@@ -148,7 +156,10 @@ def _score(values: Floats, case: pd.DataFrame) -> float:
 
 
 def detector_board(tables: Tables) -> pd.DataFrame:
-    """Detectors by the worst undetected manipulation, with detection rate, evasion and AUROC."""
+    """Detectors by the worst undetected manipulation, with detection rate, evasion and AUROC.
+
+    These are of oblivious forgeries, which all detectors are asked about; beside them those of adaptive ones.
+    """
     names, values, case = case_values(tables, "detector")
     tables = tables.closed("attack")
     if not names:
@@ -156,61 +167,12 @@ def detector_board(tables: Tables) -> pd.DataFrame:
     found = with_detected(tables.samples)
     notes = broken_promises(found, names) | not_attacked(tables, names)
     board = with_alarms(standings(names, values, case, tables, "detector", notes), found)
-    rows = found[found["attack"].isin(ranked_attacks(tables))]
+    rows = _of(found[found["attack"].isin(ranked_attacks(tables))], names, case)
     rows = rows.assign(detection_rate=rows["detected"], evasion=1 - rows["detected"])
     board = board.rename(columns={"detector": "defense"})
-    board = with_means(board, "defense", rows, tables.cells)
+    board = with_means(board, "defense", alike(rows, "defense"), tables.cells)
+    adaptive = means_by(alike(rows, "defense", "adaptive"), ["defense"])
+    for column in ("auroc", "detection_rate"):
+        if column in adaptive and adaptive[column].notna().any():
+            board[f"{column}_adaptive"] = board["defense"].map(adaptive[column])
     return board.rename(columns={"defense": "detector"})
-
-
-def matrix_board(tables: Tables) -> pd.DataFrame:
-    """Attacks under every defense and mode, ranked among the attacks of their kind in the same."""
-    keys = ["attack", "defense", "mode"]
-    board = mean_table(tables, keys)
-    if board.empty:
-        return board
-    ok = (tables.cells["status"] == "ok").groupby([tables.cells[key] for key in keys]).mean()
-    board["coverage"] = ok.reindex(pd.MultiIndex.from_frame(board[keys])).to_numpy(float)
-    board[RANKS] = unranked(len(board))
-    kinds = [board["defense"], board["mode"], tables.divisions(board["attack"])]
-    if (places := trigger_places(tables, board["attack"])) is not None:
-        kinds.append(np.array(places))
-    for _, rows in board.groupby(kinds):
-        for index, standing in _rank_rows(tables, rows):
-            board.loc[index, RANKS] = [asdict(standing)[column] for column in RANKS]
-    front = [*keys, "n", *STANDING]
-    return board[[*front, *(column for column in board if column not in front)]]
-
-
-def _rank_rows(tables: Tables, rows: pd.DataFrame) -> list[tuple[int, Standing]]:
-    """Standings of the attacks of one defense and mode that no control is and that miss no case."""
-    defense, mode = rows["defense"].iloc[0], rows["mode"].iloc[0]
-    here = tables.samples[(tables.samples["defense"] == defense) & (tables.samples["mode"] == mode)]
-    values = with_clusters(here).pivot_table("manipulation", [*CASE, CLUSTER], "attack").dropna(axis=1)
-    ranked = rows[rows["attack"].isin(values.columns) & ~tables.controls(rows["attack"])]
-    if ranked.empty:
-        return []
-    names = ranked["attack"].tolist()
-    found = ranked_rows(values[names].to_numpy(float).T, names, values.index.to_frame(index=False), tables)
-    return [(index, standing) for index, standing in zip(ranked.index, found, strict=True) if standing]
-
-
-def mean_table(tables: Tables, keys: list[str]) -> pd.DataFrame:
-    """Mean of every column per group, the manipulation as ``score`` with its interval."""
-    board = means_by(tables.samples, keys)
-    samples = with_clusters(tables.samples).sort_values(CASE)
-    groups: dict[Any, pd.DataFrame] = dict(iter(samples.groupby(keys)))
-    alike: dict[tuple[str, ...], list[Any]] = {}
-    for key, rows in groups.items():  # what is drawn alike is drawn once
-        alike.setdefault((*rows["task"], *rows[CLUSTER]), []).append(key)
-    found: dict[Any, tuple[float, ...]] = {}
-    for kept in alike.values():
-        task, cluster = (groups[kept[0]][name].to_numpy() for name in ("task", CLUSTER))
-        values = np.stack([groups[key]["manipulation"].to_numpy(float) for key in kept])
-        low, high = (np.clip(end, 0, 1) for end in intervals(values, task, cluster))
-        lines = zip(kept, scores(values, task), low, high, strict=True)
-        found |= {key: (len(task), score, a, b) for key, score, a, b in lines}
-    for at, name in enumerate(("n", "score", "ci_low", "ci_high")):
-        board.insert(at, name, [found[key][at] for key in board.index])
-    board = board.reset_index()
-    return with_alarm_ends(board) if "task" in keys else board

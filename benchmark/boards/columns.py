@@ -81,6 +81,17 @@ def with_means(
     return board.join(raw.drop(columns=empty), on=key)
 
 
+def alike(samples: pd.DataFrame, key: str, mode: str = "oblivious") -> pd.DataFrame:
+    """Samples in one mode of the methods in a column that have all that any of them has.
+
+    A mean of others would be of other attacks or cases than its neighbors.
+    """
+    here: pd.DataFrame = samples[samples["mode"] == mode]
+    other = "defense" if key == "attack" else "attack"
+    count = here.drop_duplicates([key, other, *CASE]).groupby(key).size()
+    return here[here[key].isin(count.index[count == len(here[[other, *CASE]].drop_duplicates())])]
+
+
 def means_by(samples: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Mean over tasks of the mean over cases of every numeric column, one row per group."""
     names = [c for c in samples if c not in _NOT_AVERAGED and pd.api.types.is_numeric_dtype(samples[c])]

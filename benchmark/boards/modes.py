@@ -25,12 +25,11 @@ def by_mode(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.DataFram
     modes = [mode for mode in MODES if (ranked["mode"] == mode).any()]
     places = [set(rows) for rows in (_places(ranked, mode) for mode in modes)]
     common = set.intersection(*places) if places else set()
-    attacks = sorted({attack for attack, _ in common})
-    tasks = {task for _, task in common}
-    here = case[case["task"].isin(tasks)].reset_index(drop=True)
+    tasks = {attack: [task for other, task in common if other == attack] for attack, _ in sorted(common)}
+    cases = {a: case[case["task"].isin(own)].reset_index(drop=True) for a, own in tasks.items()}
     found = pd.DataFrame(index=pd.Index(names), dtype=float)
     for mode in modes:
-        means = {name: _mean(tables, attacks, name, mode, here) for name in names}
+        means = {name: _mean(tables, cases, name, mode) for name in names}
         found[f"manipulation_{mode}"] = pd.Series(means, dtype=float)
     return found
 
@@ -41,12 +40,12 @@ def _places(cells: pd.DataFrame, mode: str) -> list[tuple[str, str]]:
     return list(rows.itertuples(index=False, name=None))
 
 
-def _mean(tables: Tables, attacks: list[str], name: str, mode: str, case: pd.DataFrame) -> float:
-    """Mean over attacks of what each reaches against a hardening in one mode."""
-    values = [mode_values(tables, attack, name, mode, case) for attack in attacks]
-    if not values or not np.isfinite(values).all():
+def _mean(tables: Tables, cases: dict[str, pd.DataFrame], name: str, mode: str) -> float:
+    """Mean over attacks of what each reaches against a hardening in one mode, on the attack's cases."""
+    values = [(mode_values(tables, attack, name, mode, case), case) for attack, case in cases.items()]
+    if not values or not all(np.isfinite(row).all() for row, _ in values):
         return np.nan
-    return float(np.mean([scores(row[None], case["task"].to_numpy())[0] for row in values]))
+    return float(np.mean([scores(row[None], case["task"].to_numpy())[0] for row, case in values]))
 
 
 def transferred(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.DataFrame:

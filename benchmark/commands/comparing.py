@@ -118,9 +118,7 @@ def _run(session: Session, cells: list[Cell], mine: set[str]) -> Tally:
         step.key: c.attack.variant
         for c in cells
         for step in c.forges
-        if c.attack.variant not in mine
-        and (c.mode == "oblivious" or (c.pool and mine.isdisjoint({c.maker(step).defense.variant})))
-        and not (c.skip or c.problem)
+        if c.attack.variant not in mine and (c.mode == "oblivious" or c.pool) and not (c.skip or c.problem)
     }
     absent = {key: name for key, name in lent.items() if session.store.record(*key) is None}
     if absent:

@@ -58,6 +58,7 @@ _SHOWN = {
         ("AUROC of classes", "auroc_classes"),
         ("class named", "target_named"),
         ("detection rate", "detection_rate"),
+        ("adaptive", "detection_rate_adaptive"),
         ("false positives", "false_positive_rate"),
         ("at least", "false_positive_low"),
         ("at most", "false_positive_high"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from benchmark.boards.results import POOL
 from benchmark.boards.tables import Tables
 
 COORDINATES = ["task", "attack", "defense", "mode", "seed"]
@@ -20,7 +21,7 @@ class Since:
         torch: release that it ran with, and the present one.
         methods: variants whose own file has changed.
         tasks: those whose weights or data have changed.
-        renamed: published cells that would have another id now.
+        renamed: published cells that would have another id now; but for those whose pool is another.
         cells: published cells.
         left_out: tasks that cannot be compared, each with the reason.
     """
@@ -66,15 +67,23 @@ def since(published: pd.DataFrame, now: pd.DataFrame, torch: str) -> Since:
         methods |= {*both[both[code] != both[f"{code}_now"]][column]}
     moved = (both["weights"] != both["weights_now"]) | (both["data"] != both["data_now"])
     ran = published[published["commit"] != ""]
+    gone = len(kept) - len(both)
     return Since(
         commit=str(ran["commit"].iloc[0]) if len(ran) else "unknown",
         torch=(str(ran["torch"].iloc[0]) if len(ran) else torch, torch),
         methods=tuple(sorted(methods)),
         tasks=tuple(sorted(set(both[moved]["task"]))),
-        renamed=int((both["cell_id"] != both["cell_id_now"]).sum()) + len(kept) - len(both),
+        renamed=int(((both["cell_id"] != both["cell_id_now"]) & ~_other_pool(both)).sum()) + gone,
         cells=len(kept),
         left_out=left_out,
     )
+
+
+def _other_pool(both: pd.DataFrame) -> pd.Series:
+    """Cells judged on what was made against other defenses than there are now: company, and no change."""
+    if f"{POOL}_now" not in both:  # published before there were pools
+        return pd.Series(False, both.index)
+    return both[POOL].fillna("") != both[f"{POOL}_now"].fillna("")
 
 
 def of_tasks(tables: Tables, left_out: dict[str, str]) -> Tables:

@@ -6,8 +6,8 @@ that it depends on (code, task, weights, data, seed) and nothing else:
     forge (shared by all cells that judge the forgery)  ->  judge  ->  score
     reference (shared by all cells of a defense on a task)    ---^
 
-A cell in mode ``transfer`` makes no forgery: a hardening is judged on those that the attack made against the
-others, all in one judge step. They are its *pool*. One that could not be made takes no other's place in it.
+A cell in mode ``transfer`` makes no forgery: a hardening is judged on those that the attack made against
+other defenses, its *pool*, all in one judge step. What could not be made is left out.
 
 A cell's id is that of its judge step, so it does not depend on metrics: those only change the score step.
 """
@@ -184,12 +184,12 @@ class Planner:
     def _transfers(self, task: Task, cells: list[Cell], assets: dict[str, str]) -> Iterator[Cell]:
         """The cells in mode ``transfer`` of one attack: one for every hardening that has a pool.
 
-        Forgeries against open hardenings are in no pool: no closed method's score may depend on them.
+        Forgeries against open defenses are in no pool: no closed method's score may depend on them.
         """
         if "transfer" not in task.modes:
             return
         made = [cell for cell in cells if cell.mode == "adaptive" and not (cell.skip or cell.problem)]
-        made = [cell for cell in made if cell.defense.kind == "hardening" and cell.defense.division == CLOSED]
+        made = [cell for cell in made if cell.defense.division == CLOSED]
         made.sort(key=lambda cell: cell.defense.variant)
         for cell in {cell.defense.variant: cell for cell in cells}.values():
             pool = tuple(other for other in made if other.defense.variant != cell.defense.variant)

@@ -258,7 +258,7 @@ def test_only_a_new_attacks_own_cells_run_and_its_place_is_that_of_the_full_boar
     project.run("board")
     own = project.samples
     samples = pd.concat([pd.read_parquet(project.root / f"results/published/{SUITE}/samples.parquet"), own])
-    undefended = samples[samples["defense"] == "none"]
+    undefended = samples[(samples["defense"] == "none") & (samples["mode"] == "oblivious")]
     table = undefended.pivot_table("manipulation", ["task", "sample_id"], "attack")
     cases = pd.MultiIndex.from_frame(undefended[["task", "sample_id"]].drop_duplicates())
     table = table.reindex(cases).fillna(0)  # pull skips a task
@@ -296,7 +296,10 @@ def test_a_new_hardening_runs_others_forgeries_and_says_so(project: Project) -> 
     assert {defense for _, defense in met(project, "judge")} == {"other[beta=4]"}
     attacks = {attack for attack, _ in met(project, "judge")}
     assert {"push", "pull", "identity", "copy_target"} <= attacks
-    lent = [r for r in project.records("forge").values() if r["coordinates"]["mode"] == "oblivious"]
+    made = [record["coordinates"] for record in project.records("forge").values()]
+    lent = [name for name in made if name["mode"] == "oblivious" or name["defense"] != "other[beta=4]"]
+    assert {name["defense"] for name in lent} > {"soft[beta=2]", "gap"}, "those of the pools too"
+    assert "unchanged since" in result.out, "a hardening more in the pools of others is no change"
     assert f"forgeries of other attacks: {len(lent)} made, in " in result.out
     assert f"{len(lent)} forgeries of {len(attacks)} other attacks are not in the store" in result.err
     assert "hardenings: other[beta=4] would be rank " in result.out
@@ -352,6 +355,11 @@ def test_nothing_has_changed_where_nothing_has() -> None:
     )
     other = since(then, pd.DataFrame([{**row, "cell_id": "g"}]), "2.15.0")
     assert "since then the harness or a task's text changed (1 of 1 cells)" in other.line()
+    pooled = {**row, "pool": "soft"}
+    joined = since(
+        pd.DataFrame([pooled]), pd.DataFrame([{**pooled, "cell_id": "g", "pool": "hard; soft"}]), "2.15.0"
+    )
+    assert joined.line().endswith("unchanged since"), "who is in a pool is no change of anything"
     gone = since(then, pd.DataFrame([{**row, "task": "saliency/two"}]), "2.15.0")
     assert gone.left_out == {"saliency/one": "it has left the suite", "saliency/two": "it is not published"}
 

@@ -52,7 +52,7 @@ class _Attack(Attack):
 
 def entry(variant: str, method: type[Method]) -> Entry:
     """A variant as the registry has it."""
-    return Entry(variant.partition("[")[0], variant, "", "", {}, Path(), method)
+    return Entry(variant.partition("[")[0], variant, "", "", {}, Path(), method, foreign=True)
 
 
 @pytest.fixture(scope="module")

@@ -120,7 +120,9 @@ EDITS: dict[str, tuple[tuple[str, str, str], Rows, str]] = {
     ),
     "a line of a detector": (
         ("submissions/gap/method.py", "beta = 30.0", "beta = 20.0"),
-        lambda cells: cells["defense"] == "gap",
+        lambda cells: (
+            (cells["defense"] == "gap") | ((cells["mode"] == "transfer") & (cells["attack"] == "push"))
+        ),
         "submissions/gap/method.py",
     ),
     "a module that a method imports": (
