@@ -56,7 +56,7 @@ def _of_kind(tables: Tables, kind: str) -> tuple[pd.DataFrame, Tables]:
     Closed methods alone say which they are: an open one changes no closed one's field.
     """
     of_kind = [
-        table[[tables.methods[name].kind == kind for name in table["defense"]]]
+        table[np.array([tables.methods[name].kind == kind for name in table["defense"]], bool)]
         for table in (tables.cells, tables.samples)
     ]
     here = Tables(of_kind[0], of_kind[1], tables.methods)
