@@ -108,6 +108,16 @@ def resampled(difference: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def test_a_variant_that_is_not_its_methods_best_is_told_so_and_has_no_place_of_its_own() -> None:
+    values = drawn({"first": 0.8, "new": 0.6, "third": 0.3})
+    methods = ENTRIES | {"third": replace(ENTRIES["third"], name="new")}
+    made = tables(values)
+    made = Tables(made.cells, made.samples, methods)
+    best, other = the_place(made), the_place(made, "third")
+    assert (best.ranked, best.tried) == (2, False) and best.row is not None and best.row["tries"] == 2
+    assert (other.ranked, other.tried, other.neighbours) == (0, True, ())
+
+
 def test_differences_are_paired_and_their_words_are_those_of_the_ranks() -> None:
     values = drawn({"first": 0.8, "second": 0.55, "new": 0.52, "third": 0.3, "identity": 0.0})
     values["identity", "none", "oblivious"][:] = 0
