@@ -119,6 +119,8 @@ def _steps(offer: Offer, spent: dict[str, Spent], task: Task, root: Path) -> Ite
         return
     adaptive = "adaptive" in task.modes
     judged = len(attacks) + sum(adaptive and _adapts(method, offer) for method in attacks)
+    if "transfer" in task.modes and kind_of_method(offer.method) == "hardening":
+        judged += sum(_against(entry.method, others) for entry in others if entry.kind == "attack")
     yield _Step(task.id, one.case_seconds * task.case_count, seeds * judged, limit)
     yield _Step(task.id, one.natural_seconds * task.case_count, seeds, limit)
 
@@ -154,12 +156,17 @@ def _forgeries(offer: Offer, others: list[Entry], task: Task) -> int:
     """Forgeries that an attack makes on a task: one, and one for each defense that it adapts to."""
     if "adaptive" not in task.modes:
         return 1
-    method, count = offer.method, 1
+    return 1 + _against(offer.method, others)
+
+
+def _against(attack: Any, others: list[Entry]) -> int:
+    """Defenses that an attack adapts to."""
+    count = 0
     for entry in others:
         if entry.kind == "hardening" and not entry.method.control:
-            count += bool(getattr(method, "adaptive", True))
+            count += bool(getattr(attack, "adaptive", True))
         elif entry.kind == "detector" and not entry.method.control:
-            count += bool(getattr(method, "evades", False))
+            count += bool(getattr(attack, "evades", False))
     return count
 
 
