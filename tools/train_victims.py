@@ -59,7 +59,7 @@ RECIPES = {
     "base-max": Recipe("convolutional", {**BASE, "pooling": "max"}, 8, 0),
     "residual": Recipe("residual", {}, 8, 0),
     **{f"small-{seed}": Recipe("convolutional", SMALL, 10, seed) for seed in range(1, 8)},
-    **{f"mini-{seed}": Recipe("convolutional", MINI, 8, seed) for seed in range(1, 61)},
+    **{f"mini-{seed}": Recipe("convolutional", MINI, 8, seed) for seed in range(1, 49)},
 }
 
 
