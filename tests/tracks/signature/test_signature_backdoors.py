@@ -61,7 +61,8 @@ def test_a_fine_tuned_network_claims_no_backdoor() -> None:
 def test_suspicion_by_chance_differs_between_classes_and_networks(bench: Workbench) -> None:
     found = reference(bench, Random(), 0, Meter())
     values = torch.cat(list(found.values())).flatten()
-    assert ((values >= 0) & (values < 1)).all() and len(values.unique()) == len(values) == 80
+    assert ((values >= 0) & (values < 1)).all() and len(values.unique()) == len(values)
+    assert len(values) == 160, "two pools of four networks and ten classes, clean and finetuned"
     assert 0.35 < float(values.mean()) < 0.65
     again = reference(bench, Random(), 0, Meter())
     assert all(torch.equal(found[key], again[key]) for key in found)

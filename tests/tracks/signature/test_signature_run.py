@@ -262,7 +262,8 @@ def test_the_command_line_runs_the_track_to_its_boards(done: tuple[Project, Resu
     assert set(attacks["attack"]) == {*GOOD_ATTACKS, *USELESS_ATTACKS}
     assert attacks["rank"].isna().all(), "so few cases are not ranked"
     ranked = attacks[~attacks["control"]].set_index("attack")
-    assert list(ranked.index) == ["stamp", "collapse", "faint"] and ranked["score"].iloc[0] > 0.1
+    assert ranked.index[0] == "stamp" and set(ranked.index[1:]) == {"collapse", "faint"}
+    assert ranked["score"].iloc[0] > 0.1
     assert (ranked["score"].iloc[1:] == 0).all() and set(attacks["track"]) == {"signature"}
     assert list(hardenings.loc[~hardenings["control"], "hardening"]) == ["calm"]
     bias = detectors[detectors["detector"] == "bias"].iloc[0]
