@@ -33,12 +33,12 @@ def occlusion_maps(model: Network, images: Tensor, labels: Tensor) -> Tensor:
     for index, (row, column) in enumerate(places):
         rows = slice(max(0, row - half[0]), row + half[0] + 1)
         squares[index, :, rows, max(0, column - half[1]) : column + half[1] + 1] = True
-    found = []
+    found = [images.new_zeros(0, len(_centres(height)), len(_centres(width)))]  # of no images as well
     for image, label in zip(images, labels, strict=True):
         hidden = torch.where(squares, model.mean, image)
         change = _value(model, hidden, label) - _value(model, image[None], label)
-        found.append(change.abs().view(len(_centres(height)), -1))
-    return torch.stack(found)
+        found.append(change.abs().view(1, len(_centres(height)), -1))
+    return torch.cat(found)
 
 
 def seen_coarsely(maps: Tensor) -> Tensor:
