@@ -262,9 +262,10 @@ def test_the_command_line_runs_the_track_to_its_boards(done: tuple[Project, Resu
     assert set(attacks["attack"]) == {*GOOD_ATTACKS, *USELESS_ATTACKS}
     assert attacks["rank"].isna().all(), "so few cases are not ranked"
     ranked = attacks[~attacks["control"]].set_index("attack")
-    assert ranked.index[0] == "stamp" and set(ranked.index[1:]) == {"collapse", "faint"}
-    assert ranked["score"].iloc[0] > 0.1
-    assert (ranked["score"].iloc[1:] == 0).all() and set(attacks["track"]) == {"signature"}
+    assert ranked["place"].to_dict() == {"collapse": "placed", "stamp": "unplaced", "faint": "unplaced"}
+    assert list(ranked.index) == ["collapse", "stamp", "faint"], "a place of its own for what has one"
+    assert ranked.at["stamp", "score"] > 0.1 and set(attacks["track"]) == {"signature"}
+    assert (ranked["score"].drop("stamp") == 0).all()
     assert list(hardenings.loc[~hardenings["control"], "hardening"]) == ["calm"]
     bias = detectors[detectors["detector"] == "bias"].iloc[0]
     assert pd.isna(bias["rank"]) and "false alarms of 6" in bias["note"], "two networks to set a threshold on"
