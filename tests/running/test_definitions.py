@@ -64,6 +64,11 @@ def _under(name: str) -> Concerned:
     return lambda cell: cell.defense.name == name
 
 
+def _met_by(name: str) -> Concerned:
+    """Cells under a defense, and those that judge what was made against it."""
+    return lambda cell: name in (cell.defense.name, *(other.defense.name for other in cell.pool))
+
+
 def _everything(cell: Cell) -> bool:
     return True
 
@@ -232,7 +237,7 @@ RUN: list[tuple[str, str, str, Concerned]] = [
         "baselines/defenses/beta_smoothing.py",
         "Softplus(self.beta)",
         "Softplus(2 * self.beta)",
-        _under("beta_smoothing"),
+        _met_by("beta_smoothing"),
     ),
     ("baselines/defenses/maco.py", "noise: float = 0.05", "noise: float = 0.06", _under("maco")),
     (
