@@ -24,7 +24,7 @@ from benchmark.publishing.published import (
     write_boards,
 )
 from benchmark.publishing.reading import CELLS, SAMPLES
-from benchmark.publishing.takedowns import TAKEDOWNS, reliefs, remember, takedowns
+from benchmark.publishing.takedowns import TAKEDOWNS, comparable, reliefs, remember, takedowns
 from benchmark.running.registry import Entry, find_methods
 
 
@@ -74,7 +74,10 @@ def _tell_takedowns(before: Tables, after: Tables, folder: Path) -> None:
     """Says what the run takes down of what was published, and keeps it beside the boards."""
     found = takedowns(before, after)
     lines = [*(one.line() for one in found), *(one.line() for one in reliefs(before, after))]
-    for line in lines or ["nothing that was published is taken down"]:
+    none = "nothing that was published is taken down"
+    if not comparable(before, after):
+        none = "takedowns cannot be told: no cell is in both publications with the same scores"
+    for line in lines or [none]:
         print(line)
     ran = after.cells[after.cells["commit"] != ""]
     remember(found, folder / TAKEDOWNS, str(ran["commit"].iloc[0]) if len(ran) else "")

@@ -2,11 +2,13 @@
 
 A worst case is per case, over every admissible forgery, so that another attack, or a pool with more in it,
 can only make it worse. What is taken away makes it better: that is told too, since nothing was mended by it.
+Where cells that are in both publications have other values, or none is in both, nothing is told: scores then
+differ by the rules or the harness.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +23,9 @@ from benchmark.files.writing import write_whole, writing
 TAKEDOWNS = "takedowns.csv"
 GREW = 0.01
 """By how much a case has to get worse to count: another machine's rounding is no takedown."""
+
+_COLUMNS = {"hardening": ("manipulation", "told"), "detector": ("manipulation", "detected", "threshold")}
+"""What a kind's score is made of."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,11 @@ def reliefs(before: Tables, after: Tables) -> list[Relief]:
     return [one for pair in _pairs(before, after) for one in _reliefs(*pair)]
 
 
+def comparable(before: Tables, after: Tables) -> bool:
+    """Whether anything can be told at all: see the top of this module."""
+    return any(True for _ in _pairs(before, after))
+
+
 def _pairs(before: Tables, after: Tables) -> Iterator[tuple[str, str, Tables, Tables]]:
     """Tables of every track and kind of defense, of tasks that are in both in the same version."""
     versions = [set(zip(t.cells["task"], t.cells["task_version"], strict=True)) for t in (before, after)]
@@ -97,8 +107,21 @@ def _pairs(before: Tables, after: Tables) -> Iterator[tuple[str, str, Tables, Ta
         kept.append(Tables(cells, samples, after.methods))
     for track in kept[0].cells["track"].unique():
         first, second = (tables.of_track(track) for tables in kept)
-        for kind in ("hardening", "detector"):
-            yield track, kind, first.closed("attack"), second.closed("attack")
+        for kind, columns in _COLUMNS.items():
+            if _scored_alike(first.samples, second.samples, columns):
+                yield track, kind, first.closed("attack"), second.closed("attack")
+
+
+def _scored_alike(before: pd.DataFrame, after: pd.DataFrame, columns: Sequence[str]) -> bool:
+    """Whether cells that are in both have the same values: else it is rules, or the harness, that changed."""
+    keys = ["cell_id", *CASE]
+    both = before.merge(after, on=keys, suffixes=("", "_after"))
+    if both.empty:
+        return False
+    told = [name for name in columns if {name, f"{name}_after"} <= set(both)]
+    shared = all((name in before) == (name in after) for name in columns)
+    first, second = (both[[f"{name}{end}" for name in told]].to_numpy(float) for end in ("", "_after"))
+    return shared and bool(np.allclose(first, second, rtol=0, atol=GREW / 10, equal_nan=True))
 
 
 def _takedowns(track: str, kind: str, before: Tables, after: Tables) -> Iterator[Takedown]:

@@ -11,7 +11,7 @@ from test_compare import Key, tables
 
 from benchmark.boards.tables import Tables
 from benchmark.publishing.compare import without
-from benchmark.publishing.takedowns import reliefs, remember, takedowns
+from benchmark.publishing.takedowns import comparable, reliefs, remember, takedowns
 
 
 def suite(values: dict[Key, list[float]], **code: str) -> Tables:
@@ -69,6 +69,17 @@ def test_another_defense_of_the_same_name_or_another_version_of_a_task_is_taken_
         Tables(suite(BASE).cells.assign(task_version=2), after.samples, after.methods), after
     )
     assert not takedowns(without(after, {"new"}), without(after, {"new"}))
+
+
+def test_where_scores_are_by_other_rules_nobody_is_taken_down() -> None:
+    before, after = suite(BASE), suite(BASE | NEW)
+    by_others = before.samples.assign(manipulation=before.samples["manipulation"] / 2)
+    other_cells = before.samples.assign(cell_id=before.samples["cell_id"] + "x")
+    assert comparable(before, after)
+    for samples in (by_others, other_cells):
+        changed = Tables(before.cells, samples, before.methods)
+        assert not comparable(changed, after)
+        assert not takedowns(changed, after) and not reliefs(changed, after)
 
 
 def test_takedowns_are_kept_with_the_commit_that_shows_them(tmp_path: Path) -> None:
