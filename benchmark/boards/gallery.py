@@ -11,7 +11,7 @@ from PIL import Image
 from benchmark.boards.tables import Tables
 from benchmark.files.names import safe_name
 from benchmark.files.writing import write_whole
-from benchmark.running.plan import Cell
+from benchmark.running.cells import Cell
 from benchmark.running.store import Store, StoreDamaged
 from benchmark.tracks import pictures_of
 

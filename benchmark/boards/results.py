@@ -11,8 +11,8 @@ import pandas as pd
 
 from benchmark.files.writing import write_whole, writing
 from benchmark.methods.card import CLOSED, OPEN
+from benchmark.running.cells import BETWEEN, Cell
 from benchmark.running.outcome import Outcome, outcome_of
-from benchmark.running.plan import BETWEEN, Cell
 from benchmark.running.record import counted
 from benchmark.running.store import Record, Store
 

@@ -32,8 +32,8 @@ from benchmark.publishing.compare import (
 )
 from benchmark.publishing.published import foreign_methods, published_folder, read_tables
 from benchmark.publishing.since import of_tasks, since
+from benchmark.running.cells import Cell
 from benchmark.running.outcome import outcome_of
-from benchmark.running.plan import Cell
 from benchmark.running.registry import FOLDERS, Entry, Registry
 from benchmark.running.runner import Tally, count_cells
 from benchmark.running.store import Record, Store, release

@@ -8,8 +8,9 @@ from benchmark.commands.console import plan_table
 from benchmark.commands.session import Session
 from benchmark.errors import PotemkinError, unknown
 from benchmark.reproducing.why import cell_lines
+from benchmark.running.cells import Cell
 from benchmark.running.outcome import outcome_of
-from benchmark.running.plan import Cell, latest_records, stale_reason
+from benchmark.running.stale import latest_records, stale_reason
 from benchmark.running.store import Record, Store
 
 

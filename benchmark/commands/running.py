@@ -21,8 +21,8 @@ from benchmark.commands.console import progress_bar, show_boards
 from benchmark.commands.session import Session
 from benchmark.errors import PotemkinError
 from benchmark.files.writing import writable, writing
+from benchmark.running.cells import Cell
 from benchmark.running.outcome import outcome_of
-from benchmark.running.plan import Cell
 from benchmark.running.runner import Runner, Settings, Tally, count_cells
 from benchmark.running.store import Record
 from benchmark.running.timing import Seen, past_cells

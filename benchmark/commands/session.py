@@ -10,8 +10,9 @@ from benchmark.boards.tables import Tables
 from benchmark.commands.console import make_console
 from benchmark.errors import PotemkinError, unknown
 from benchmark.files.assets import locate_root
+from benchmark.running.cells import Cell
 from benchmark.running.outcome import outcome_of
-from benchmark.running.plan import Cell, Planner
+from benchmark.running.plan import Planner
 from benchmark.running.registry import Registry, find_methods
 from benchmark.running.store import Record, Store
 from benchmark.tasks.task import Suite, load_suite

@@ -21,7 +21,7 @@ from benchmark.boards.tables import Tables
 from benchmark.boards.values import CASE, CLUSTER, Floats, case_values
 from benchmark.methods.card import OPEN
 from benchmark.publishing.reading import read_cells
-from benchmark.running.plan import Cell
+from benchmark.running.cells import Cell
 from benchmark.running.registry import Entry
 
 BETTER, WORSE, TIED = "better", "worse", "cannot be told apart"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import PotemkinError
+from benchmark.running.cells import Cell
 from benchmark.running.fingerprint import Code
-from benchmark.running.plan import Cell
 from benchmark.running.roots import names_asked, scoring_roots, step_roots
 from benchmark.tasks.task import load_task
 from benchmark.victims.manifest import victim_entry

@@ -18,7 +18,7 @@ from benchmark.boards.results import POOL
 from benchmark.errors import PotemkinError
 from benchmark.publishing.reading import CELLS, SAMPLES, read_cells, read_samples
 from benchmark.reproducing.history import made_at
-from benchmark.running.plan import BETWEEN, POOLED, Cell
+from benchmark.running.cells import BETWEEN, POOLED, Cell
 from benchmark.running.store import Record, Store
 
 COORDINATES = ("task", "attack", "defense", "mode", "seed")

@@ -31,8 +31,9 @@ from benchmark.boards.results import IDENTITY, samples_table
 from benchmark.errors import PotemkinError
 from benchmark.reproducing.noise import OWN_UNIT, KindFloor
 from benchmark.reproducing.recorded import PERCEPTUAL, Recorded
+from benchmark.running.cells import Cell
 from benchmark.running.outcome import outcome_of
-from benchmark.running.plan import Cell, Planner
+from benchmark.running.plan import Planner
 from benchmark.running.registry import find_methods
 from benchmark.running.runner import Progress, Runner, Settings, provenance
 from benchmark.running.store import Store

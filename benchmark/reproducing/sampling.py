@@ -16,8 +16,9 @@ from typing import Any
 
 from benchmark.boards.results import samples_table, write_table
 from benchmark.files.assets import locate_root
+from benchmark.running.cells import Cell
 from benchmark.running.outcome import outcome_of
-from benchmark.running.plan import Cell, Planner
+from benchmark.running.plan import Planner
 from benchmark.running.registry import find_methods
 from benchmark.running.runner import Runner, Settings
 from benchmark.running.store import Store

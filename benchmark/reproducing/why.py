@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from benchmark.running.cells import Cell, Step
 from benchmark.running.outcome import Outcome
-from benchmark.running.plan import Cell, Step
 from benchmark.running.store import Record, Store
 
 _SHOWN = 12

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from benchmark.running.plan import Cell, Step
+from benchmark.running.cells import Cell, Step
 from benchmark.running.timing import Estimator, Factors, Seen, Standing, factors, time_left
 
 _FRESH_SECONDS = 1.0

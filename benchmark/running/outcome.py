@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.running.plan import Cell
+from benchmark.running.cells import Cell
 from benchmark.running.record import counted
 from benchmark.running.store import Record, Store
 

@@ -26,8 +26,9 @@ from benchmark.isolation.families import end, family
 from benchmark.isolation.starting import confinement, launch
 from benchmark.isolation.submitted import submission_folder
 from benchmark.running.clock import Limits, Stopwatch
+from benchmark.running.jobs import Answer, Job
 from benchmark.running.warmup import context
-from benchmark.running.worker import Answer, Job, main
+from benchmark.running.worker import main
 
 _POLL_SECONDS = 0.1
 _MOST_THREADS = 256

@@ -17,15 +17,15 @@ from typing import Any
 
 from benchmark.files.writing import CannotWrite
 from benchmark.isolation.operations import facts_of
+from benchmark.running.cells import Cell, Step
 from benchmark.running.clock import Limits
 from benchmark.running.course import Course
+from benchmark.running.jobs import Answer, Job, MethodRef
 from benchmark.running.outcome import Outcome, outcome_of
-from benchmark.running.plan import Cell, Step
 from benchmark.running.pool import Pool
 from benchmark.running.registry import Entry
 from benchmark.running.store import Record, Store, release
 from benchmark.running.timing import Seen, Standing, past_steps
-from benchmark.running.worker import Answer, Job, MethodRef
 
 Progress = Callable[[Standing], None]
 """Is told several times a second where the run stands."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from harness import ROOT
 
-from benchmark.running.plan import Cell, Planner
+from benchmark.running.cells import Cell
+from benchmark.running.plan import Planner
 from benchmark.running.registry import Entry, Registry, find_methods
 from benchmark.tasks.parts import Task
 from benchmark.tasks.task import load_task

@@ -11,7 +11,7 @@ import pytest
 from definitions import added, edited, ids, planned, project
 from harness import ROOT
 
-from benchmark.running.plan import Cell
+from benchmark.running.cells import Cell
 
 ATTACKS = ("identity", "dombrowski", "slingshot", "badnets")
 DEFENSES = (
