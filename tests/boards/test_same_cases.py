@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from test_board import BASE, INFRA, Key, build_boards, failed, joined, row, skipped, tables
+from board_tables import BASE, INFRA, Key, build_boards, failed, joined, row, skipped, tables
 
 OBLIVIOUS = {key: [1.0] * 4 for key in BASE if key[2] == "oblivious"}
 """A second task, where attacks reach everything, without a mode adaptive."""

@@ -1,0 +1,71 @@
+"""Variants, places of triggers, attack seeds and clusters: who is ranked among whom."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from board_tables import (
+    BASE,
+    METHODS,
+    MODES,
+    Key,
+    build_boards,
+    joined,
+    row,
+    tables,
+)
+
+from benchmark.boards.tables import Tables
+from benchmark.boards.words import answer
+
+
+def test_a_method_is_ranked_by_its_best_variant_and_says_how_many_there_were() -> None:
+    more: dict[Key, list[float]] = {}
+    for name, value in (("blur[width=1]", 0.3), ("blur[width=2]", 0.1), ("hard", 0.2)):
+        more |= {(attack, name, mode): [value] * 4 for attack in ("strong", "weak") for mode in MODES}
+    board = build_boards(tables(BASE | more))["hardenings"]
+    assert list(board["hardening"]) == ["blur[width=2]", "hard", "blur[width=1]", "soft", "none"]
+    assert board["rank"].fillna(0).tolist() == [1, 2, 0, 3, 0]
+    assert board["tries"].fillna(0).tolist() == [2, 1, 2, 1, 0]
+    assert board["note"].tolist()[2] == "its method has the rank of blur[width=2], the best of 2 tries"
+    said = answer("hardening", board)
+    assert "The best hardening, blur[width=2] (0.90 [0.90, 0.90]), the best of 2 tries, does better" in said
+
+
+@pytest.mark.parametrize(("places", "apart"), [([1.0] * 4, False), ([1.0, 1.0, 1.0, 0.0], True)])
+def test_triggers_without_a_place_are_ranked_apart(places: list[float], apart: bool) -> None:
+    """One case without a place is enough: nothing shows that one."""
+    strong, weak = ("strong", "none", "oblivious"), ("weak", "none", "oblivious")
+    columns = {strong: {"placed": places}, weak: {"placed": [1.0] * 4}}
+    boards = build_boards(tables({key: BASE[key] for key in (strong, weak)}, columns=columns))
+    board = boards["attacks"]
+    assert list(board["attack"]) == (["weak", "strong"] if apart else ["strong", "weak"])
+    assert list(board["place"]) == ["placed", "unplaced" if apart else "placed"]
+    assert board["rank"].tolist() == ([1, 1] if apart else [1, 2])
+    assert sorted(boards["matrix"]["rank"]) == sorted(board["rank"])
+    said = answer("attack", board)
+    assert said.startswith(f"Of triggers with a place: {board['attack'][0]} manipulates most")
+    assert ("Of those without: strong manipulates most" in said) is apart
+
+
+def test_seeds_of_a_case_are_shown_apart_and_drawn_together() -> None:
+    other = {key: [value + 0.1 for value in values] for key, values in BASE.items()}
+    one, both = tables(BASE), joined(tables(BASE), tables(other, seed=1))
+    strong = row(both, "attacks", "strong")
+    assert "seed_spread" not in build_boards(one)["attacks"]
+    assert strong["seed_spread"] == pytest.approx(np.std([0.5, 0.6], ddof=1))
+    assert (strong["cases"], strong["clusters"]) == (4, 4)
+    alone = row(one, "attacks", "strong")
+    width = strong["ci_high"] - strong["ci_low"]
+    assert width == pytest.approx(alone["ci_high"] - alone["ci_low"]), "a second seed is no second case"
+
+
+def test_cases_of_several_networks_are_drawn_by_network() -> None:
+    made = tables(BASE)
+    victims = made.samples["sample_id"].map({"a": "first", "b": "first", "c": "second", "d": "second"})
+    grouped = Tables(made.cells, made.samples.assign(victim=victims), METHODS)
+    strong, alone = row(grouped, "attacks", "strong"), row(made, "attacks", "strong")
+    assert (strong["cases"], strong["clusters"], alone["clusters"]) == (4, 2, 4)
+    assert strong["ci_high"] - strong["ci_low"] > alone["ci_high"] - alone["ci_low"]
+    single = Tables(made.cells, made.samples.assign(victim="first"), METHODS)
+    assert row(single, "attacks", "strong")["clusters"] == 4, "the only network is fixed"
