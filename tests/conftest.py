@@ -11,7 +11,10 @@ import pytest
 import torch
 from harness import ROOT, CommandLine, Project, Result, git, made_once
 
+from benchmark import arithmetic
+
 torch.set_num_threads(1)  # two tests run at a time, on two cores
+arithmetic.settle("cuda" if torch.cuda.is_available() else "cpu")
 
 LONGEST = (
     "reproducing/test_reproduce.py",

@@ -10,7 +10,7 @@ import pytest
 from harness import ROOT
 
 ROOMS = (
-    ("errors", "failures", "interrupts", "names", "seeds"),
+    ("arithmetic", "errors", "failures", "interrupts", "names", "seeds"),
     ("files",),
     ("metrics",),
     ("network",),

@@ -88,11 +88,11 @@ def with_clusters(samples: pd.DataFrame) -> pd.DataFrame:
     Seeds of one case are about the same image or unit, and cases of one network share what it is like. Where
     all cases of a task are of one network it is fixed, as the task's explainer is, and they stand alone.
     """
-    alone = samples["sample_id"].astype(str)
-    if "victim" not in samples:
-        return samples.assign(**{CLUSTER: alone})
-    several = samples.groupby("task")["victim"].transform("nunique") > 1
-    return samples.assign(**{CLUSTER: alone.where(~several, samples["victim"].astype(str))})
+    cluster = samples["sample_id"].astype(str)
+    if "victim" in samples:
+        several = samples.groupby("task")["victim"].transform("nunique") > 1
+        cluster = cluster.where(~several, samples["victim"].astype(str))
+    return pd.concat([samples, cluster.rename(CLUSTER)], axis=1)
 
 
 def attack_values(tables: Tables, attack: str, hardening: str, case: pd.DataFrame) -> Floats:

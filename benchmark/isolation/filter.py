@@ -81,6 +81,10 @@ _FCNTL_REACHING_OUT = (6, 7, 37, 38, 8, 10, 15, 1024, 1026, 1031)
 """Record locks (kernel memory without end), owners of signals, leases, watches of folders, size of pipes."""
 _IOCTL_REACHING_OUT = (0x5412, 0x540E, 0x541C, 0x541D, 0x5423, 0x8901, 0x8902, 0x40086602)
 """Typing into a terminal and taking one over, owners of signals, attributes of files."""
+_FOR_A_GPU = ("bind", "listen")
+"""CUDA does not start without a socket of the machine's own (AF_UNIX) that it binds and listens at, nor
+without shared memory of no file; it accepts and connects nothing. Found by refusing one call at a time."""
+_AF_UNIX = 1
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,16 @@ class _Condition:
     values: tuple[int, ...]
 
 
-def _conditions() -> tuple[_Condition, ...]:
+def _conditions(gpu: bool) -> tuple[_Condition, ...]:
     itself = os.getpid()
+    # Shared memory without a file is in no process's account.
+    kinds = (
+        _Condition((41, 198), 0, "among", (_AF_UNIX,))
+        if gpu
+        else _Condition((9, 222), 3, "not all of", (_MAP_SHARED | _MAP_ANONYMOUS,))
+    )
     return (
+        kinds,
         _Condition((56, 220), 0, "with", (_CLONE_THREAD,)),  # threads may be started, processes may not
         _Condition((302, 261), 0, "among", (0,)),  # limits are set on oneself only
         _Condition((157, 167), 0, "among", _HARMLESS_PRCTL),
@@ -117,7 +128,6 @@ def _conditions() -> tuple[_Condition, ...]:
         _Condition((72, 25), 1, "not among", _FCNTL_REACHING_OUT),
         _Condition((16, 29), 1, "not among", _IOCTL_REACHING_OUT),
         _Condition((9, 222), 3, "without", (_MAP_HUGETLB,)),
-        _Condition((9, 222), 3, "not all of", (_MAP_SHARED | _MAP_ANONYMOUS,)),  # is in no process's account
         _Condition((90, None), 1, "without", (_SET_IDS,)),  # chmod, fchmod, fchmodat
         _Condition((91, 52), 1, "without", (_SET_IDS,)),
         _Condition((268, 53), 2, "without", (_SET_IDS,)),
@@ -127,8 +137,11 @@ def _conditions() -> tuple[_Condition, ...]:
     )
 
 
-def filter_calls() -> None:
+def filter_calls(gpu: bool = False) -> None:
     """Gives up all privileges and refuses system calls that no method needs, for good.
+
+    Args:
+        gpu: whether CUDA will be used, which needs a few calls more.
 
     Raises:
         OSError: the machine does not let it, or its processor's calls are not known here.
@@ -136,7 +149,7 @@ def filter_calls() -> None:
     machine = platform.machine()
     if not sys.platform.startswith("linux") or machine not in _ARCHITECTURES:
         raise OSError(errno.ENOSYS, f"the system calls of {machine} are not known")
-    program = b"".join(_filter(machine))
+    program = b"".join(_filter(machine, gpu))
 
     class Program(ctypes.Structure):
         _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_char_p)]
@@ -158,7 +171,7 @@ _DENY_KNOWLEDGE = _instruction(_RETURN, _ERRNO | errno.ENOSYS)
 _LET = _instruction(_RETURN, _ALLOW)
 
 
-def _filter(machine: str) -> Iterator[bytes]:
+def _filter(machine: str, gpu: bool) -> Iterator[bytes]:
     """The filter's program, instruction by instruction."""
     which = list(_ARCHITECTURES).index(machine)
     yield _instruction(_LOAD, _ARCHITECTURE)
@@ -172,7 +185,7 @@ def _filter(machine: str) -> Iterator[bytes]:
         yield _DENY_KNOWLEDGE
     by_call: dict[int, list[bytes]] = {}
     number: int | None
-    for condition in _conditions():
+    for condition in _conditions(gpu):
         number = condition.call[which]
         if number is not None:
             by_call.setdefault(number, []).extend(_test(condition))
@@ -180,9 +193,9 @@ def _filter(machine: str) -> Iterator[bytes]:
         yield _instruction(_EQUAL, number, 0, len(tests) + 1)
         yield from tests
         yield _LET
-    for refused in _REFUSED.values():
+    for name, refused in _REFUSED.items():
         number = refused[which]
-        if number is not None:
+        if number is not None and not (gpu and name in _FOR_A_GPU):
             yield _instruction(_EQUAL, number, 0, 1)
             yield _REFUSE
     yield _LET

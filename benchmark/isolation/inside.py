@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from benchmark import arithmetic
 from benchmark.errors import PotemkinError
 from benchmark.failures import StepFailed, invalid
 from benchmark.isolation import bare, kernel, landlock, libc, parcel, watch
@@ -50,6 +51,7 @@ class Confinement:
         memory_gb: that may be taken beyond what the process starts with.
         modules: of the project's own methods in it, imported before any other's can meddle with them.
         file_mb: what one file may hold.
+        device: ``cpu`` or ``cuda``: whether a GPU is at hand.
     """
 
     root: Path
@@ -60,6 +62,7 @@ class Confinement:
     memory_gb: float
     modules: tuple[str, ...] = ()
     file_mb: int = 256
+    device: str = "cpu"
 
 
 def main(pipe: Connection, confinement: Confinement) -> None:
@@ -80,6 +83,7 @@ def main(pipe: Connection, confinement: Confinement) -> None:
         pipe.send_bytes(json.dumps({"failed": str(error)}).encode())
         return
     torch.set_num_threads(confinement.threads)
+    arithmetic.settle(confinement.device)
     parts = Parts()
     with contextlib.suppress(EOFError, OSError):
         pipe.send_bytes(json.dumps({"containment": force}).encode())
@@ -141,11 +145,15 @@ def _confine(confinement: Confinement, warden: Warden | None, tell: Teller) -> s
     sys.pycache_prefix = str(view.scratch)  # what a submission brings along compiled is not what is run
     system = tuple(Path(path) for path in (*kernel.SYSTEM, "/proc", "/sys"))
     readable, devices = (*view.readable, *system), kernel.devices(view)
+    gpu = confinement.device.startswith("cuda")
+    # CUDA does not start where it may write nothing below /proc. Its own process is all that may be left to
+    # it: a superuser's process could set the kernel's switches there.
+    own = (Path("/proc/self"),) if gpu else ()
     with contextlib.suppress(OSError):
-        landlock.restrict_files(readable, (view.scratch,), devices, view.hidden)
+        landlock.restrict_files(readable, (view.scratch, *own), devices, view.hidden)
         force.append("landlock")
     with contextlib.suppress(OSError):
-        filter_calls()
+        filter_calls(gpu)
         force.append("system calls filtered")
     kernel.limit(confinement.file_mb, None if view.devices else confinement.memory_gb)
     force.append("limits")

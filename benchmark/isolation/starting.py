@@ -35,6 +35,7 @@ def confinement(
     threads: int,
     memory_gb: float,
     modules: tuple[str, ...] = (),
+    device: str = "cpu",
 ) -> inside.Confinement:
     """How a process for a submission is confined.
 
@@ -46,6 +47,7 @@ def confinement(
         threads: of tensor operations.
         memory_gb: that it may take beyond what it starts with.
         modules: of the project's own methods that will be in it.
+        device: where it computes; a GPU's files are seen for one on a GPU only.
     """
     python = {Path(p).resolve() for p in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
     paths = {Path(entry).resolve() for entry in sys.path if entry}
@@ -53,9 +55,9 @@ def confinement(
     projects = {root, *(path for path in paths if (path / MARKER).is_file())}
     own = [project / name for project in sorted(projects) for name in _CODE] + list(methods)
     installed = {path for path in python | paths if path.exists() and not _leads_to(path, projects)}
-    devices = tuple(sorted(Path("/dev").glob("nvidia*")))
+    devices = tuple(sorted(Path("/dev").glob("nvidia*"))) if device.startswith("cuda") else ()
     view = kernel.View((*own, *sorted(installed)), tuple(sorted(projects)), scratch, devices=devices)
-    return inside.Confinement(root, view, log, threads, namespaces_work(), memory_gb, modules)
+    return inside.Confinement(root, view, log, threads, namespaces_work(), memory_gb, modules, device=device)
 
 
 def _leads_to(path: Path, projects: set[Path]) -> bool:

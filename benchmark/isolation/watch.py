@@ -216,7 +216,7 @@ def settings_of_process() -> dict[str, Any]:
         "torch's default type": torch.get_default_dtype(),
         "torch's number of threads": torch.get_num_threads(),
         "torch's deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-        "cuDNN": torch.backends.cudnn.enabled,
+        "cuDNN": (torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32),
         "the precision of matrix products": torch.get_float32_matmul_precision(),
         "the current folder": os.getcwd(),
         "the environment": dict(os.environ),

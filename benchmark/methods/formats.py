@@ -49,8 +49,12 @@ def as_stored(weights: Mapping[str, Tensor], clean: Mapping[str, Tensor]) -> dic
 
 
 def _values(levels: Tensor, like: Tensor) -> Tensor:
-    """Values of levels, in the very bits that natural images have: divided in single precision."""
-    return (levels.float() / LEVELS).to(like)
+    """Values of levels, in the very bits that natural images have: divided in single precision.
+
+    By way of double precision: a GPU multiplies by the reciprocal instead, which in single precision is
+    another number for 126 of the 256 levels, and in double precision for none.
+    """
+    return (levels.double() / LEVELS).float().to(like)
 
 
 def _rounded(value: Tensor, clean: Tensor) -> Tensor:

@@ -112,6 +112,7 @@ class Pool:
             self._threads,
             worker.memory_bytes / 2**30,
             tuple(member.module for member in job.members() if not member.foreign),
+            job.device,
         )
         worker.guest, pipe = launch(self._context, how)
         worker.pipe.send(job.started(worker.guest.pid or 0))

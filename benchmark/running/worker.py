@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from benchmark import arithmetic
 from benchmark.api import Attack, Detector, Hardening, Method
 from benchmark.errors import PotemkinError
 from benchmark.failures import StepFailed
@@ -125,6 +126,7 @@ def _guest(job: Job, pipe: Connection) -> Guest:
 
 def run_job(job: Job, shelf: Shelf, guest: Guest | None = None) -> Answer:
     """Runs a job; every failure becomes an answer."""
+    arithmetic.settle(job.device)
     meter, usage = Meter(), Usage(torch.device(job.device))
     started, computed = time.perf_counter(), time.process_time()
     surroundings, bench = _surroundings(), None
@@ -190,6 +192,7 @@ def _surroundings() -> tuple[Any, ...]:
         torch.get_num_threads(),
         torch.are_deterministic_algorithms_enabled(),
         torch.backends.cudnn.enabled,
+        torch.backends.cudnn.allow_tf32,
         torch.get_float32_matmul_precision(),
         os.getcwd(),
         dict(os.environ),

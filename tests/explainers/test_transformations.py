@@ -128,3 +128,13 @@ def test_parametrizations_are_differentiable(name: str) -> None:
     generator = torch.Generator().manual_seed(1)
     start = parametrization.start(plain(3), (3, 4, 6), 1.0, generator).double()[None].requires_grad_()
     assert torch.autograd.gradcheck(lambda values: parametrization.decode(plain(3), values), start)
+
+
+def test_transformations_are_derived_twice() -> None:
+    """As attacks on what an ascent shows do; PyTorch 2.11 cannot, of its own function."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 1, 6, 5, generator=generator, dtype=torch.double).requires_grad_()
+    settings = Transformations((30.0,), (0.6, 1.3), 1)
+    uniform, _ = settings.draw(2, (1, 6, 5), generator)
+    assert torch.autograd.gradcheck(lambda rows: settings.apply(rows, uniform), (images,))
+    assert torch.autograd.gradgradcheck(lambda rows: settings.apply(rows, uniform), (images,))

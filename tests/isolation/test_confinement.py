@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -177,6 +178,43 @@ def test_memory_that_is_in_no_process_account_is_refused(folder: Path) -> None:
         """,
     )
     assert found == 2
+
+
+def test_what_cuda_needs_is_let_through_on_a_gpu_and_nothing_beside_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+        def act():
+            own = c(libc.socket, 1, 1, 0) if not refused(lambda: c(libc.socket, 1, 1, 0)) else None
+            name = struct.pack("H", 1) + b"\\0" + os.urandom(8)
+            return {
+                "own socket": own is None,
+                "bind": own is None or refused(lambda: c(libc.bind, own, name, len(name))),
+                "listen": own is None or refused(lambda: c(libc.listen, own, 1)),
+                "shared memory": refused(lambda: mmap.mmap(-1, 2**20, mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)),
+                "own process": refused(lambda: open_(b"/proc/self/comm", os.O_WRONLY)),
+                "network": refused(lambda: c(libc.socket, 2, 1, 0)),
+                "connect": refused(lambda: c(libc.connect, own or 0, name, len(name))),
+                "pair": refused(lambda: c(libc.socketpair, 1, 1, 0, (ctypes.c_int * 2)())),
+                "project": refused(lambda: open_(b"FOLDER/tasks/secret", os.O_RDONLY)),
+                "machine": refused(lambda: open_(b"/proc/sys/kernel/core_pattern", os.O_WRONLY)),
+            }
+
+        def open_(path, flags):
+            return c(libc.open, path, flags)
+
+        def refused(attempt):
+            try:
+                attempt()
+            except OSError:
+                return True
+            return False
+    """.replace("FOLDER", str(folder))
+    needed = ["own socket", "bind", "listen", "shared memory", "own process"]
+    beside = ["network", "connect", "pair", "project", "machine"]
+    assert ask(folder, code) == dict.fromkeys(needed + beside, True)
+    monkeypatch.setattr(starting, "confinement", functools.partial(starting.confinement, device="cuda"))
+    assert ask(folder, code) == dict.fromkeys(needed, False) | dict.fromkeys(beside, True)
 
 
 def test_nothing_of_the_files_is_had_by_calling_the_c_library(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,8 +67,7 @@ class Transformations:
             1,
         )
         grid = functional.affine_grid(rows, list(images.shape), align_corners=False)
-        moved = functional.grid_sample(images - self.fill, grid, padding_mode="zeros", align_corners=False)
-        moved = moved + self.fill
+        moved = _sampled(images - self.fill, grid) + self.fill
         return moved if noise is None else moved + self.noise * noise.to(images)
 
     def draw(
@@ -77,3 +77,44 @@ class Transformations:
         uniform = torch.rand((count, self.numbers), generator=generator)
         noise = torch.randn((count, *size), generator=generator) if self.noise else None
         return uniform, noise
+
+
+def _sampled(images: Tensor, grid: Tensor) -> Tensor:
+    """``grid_sample`` with zeros around, differentiable in the images as often as wanted, in the grid not."""
+    sampled: Tensor = _Sample.apply(images, grid.detach())
+    return sampled
+
+
+class _Sample(torch.autograd.Function):
+    """Bilinear sampling: linear in the images, so that its derivative is its own adjoint, and back.
+
+    PyTorch's own function can be derived twice from some release after 2.11 on.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, grid: Tensor) -> Tensor:
+        ctx.save_for_backward(images, grid)
+        return functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        images, grid = ctx.saved_tensors
+        return _Spread.apply(gradient, images.detach(), grid), None
+
+
+class _Spread(torch.autograd.Function):
+    """The adjoint of sampling: every value goes where it was read from."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, images: Tensor, grid: Tensor) -> Tensor:
+        ctx.save_for_backward(grid)
+        bilinear = zeros = 0
+        spread: Tensor = torch.ops.aten.grid_sampler_2d_backward(
+            gradient, images, grid, bilinear, zeros, False, [True, False]
+        )[0]
+        return spread
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (grid,) = ctx.saved_tensors
+        return _Sample.apply(gradient, grid), None, None
