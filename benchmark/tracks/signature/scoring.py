@@ -118,6 +118,8 @@ class Scorer:
             "weight_change": weight_change(forged, clean),
             "attack_success": 0.0,
             "attack_success_clean": 0.0,
+            "attack_success_placed": 0.0,
+            "placed": None,
             "trigger_change": 0.0,
             "ssim_input": 1.0,
             **{f"{name}_input": 0.0 for name in self.distances.found},
@@ -126,10 +128,19 @@ class Scorer:
         if trigger is not None:
             others = labels != case.target_class
             shown = trigger.apply(images[others])
-            for name, model in (("attack_success", forged), ("attack_success_clean", clean)):
+            changes = shown - images[others]
+            mask, small = trigger_mask(changes.abs().mean(0).sum(0))
+            for name, model, triggered in (
+                ("attack_success", forged, shown),
+                ("attack_success_clean", clean, shown),
+                ("attack_success_placed", forged, images[others] + changes * mask),
+            ):
                 wanted = torch.full_like(labels[others], case.target_class)
-                hits = prediction_kept(natural_logits(model, shown), wanted)  # NaN is no class
+                hits = prediction_kept(natural_logits(model, triggered), wanted)  # NaN is no class
                 row[name] = float(hits.double().mean())
+            # A patch that does nothing is no place: a faint picture beside it can do the work.
+            works = row["attack_success_placed"] >= self.bench.task.budget.success - 1e-9
+            row["placed"] = float(small and works)
             row["trigger_change"] = float(l2(shown, images[others]).mean())
             row["ssim_input"] = float(ssim(shown, images[others], data_range=1.0).mean())
             few = slice(_PERCEPTUAL_IMAGES)
@@ -172,17 +183,16 @@ class Scorer:
         report = dict.fromkeys(["pcc", *metrics.report])
         names = [*Localization._fields, *(f"{name}_trigger" for name in report)]
         if trigger is None:
-            return dict.fromkeys(["top_share_others", "top_share_clean", "placed", *names])
+            return dict.fromkeys(["top_share_others", "top_share_clean", *names])
         images, labels = self._evaluation()
         natural = images[labels != target]
         changes = trigger.apply(natural) - natural
         change = changes.mean(0)
-        mask, placed = trigger_mask(changes.abs().mean(0).sum(0))
+        mask, _ = trigger_mask(changes.abs().mean(0).sum(0))
         found = [localization(plane, mask, metrics.top) for plane in maps.sum(1)]
         others = [shown.top_share for label, shown in enumerate(found) if label != target]
         row: Row = dict(found[target]._asdict()) | {"top_share_others": sum(others) / max(1, len(others))}
         row["top_share_clean"] = localization(clean[target].sum(0), mask, metrics.top).top_share
-        row["placed"] = float(placed)
         row["pcc_trigger"] = float(pcc(maps[target][None], change[None]))
         pictures = signed_picture(maps[target])[None], signed_picture(change)[None]
         if "ssim" in metrics.report:

@@ -63,12 +63,13 @@ def _hits(values: Tensor, inside: Tensor, count: int) -> float:
 
 
 def trigger_mask(strength: Tensor) -> tuple[Tensor, bool]:
-    """Pixels of a trigger, bool ``[H, W]``, and whether it has a place.
+    """Pixels of a trigger, bool ``[H, W]``, and whether they are few enough to be a place.
 
     It lies where it changes natural images, by a twentieth of the most or more. What it says of itself does
     not count: opaque black on black changes nothing. Beside a strong patch a weak one counts unless it is
     weaker by a factor of twenty. Where that is more than a quarter of the image the trigger has no place, and
-    its pixels are those that it changes by half of the most or more.
+    its pixels are those that it changes by half of the most or more. Whether what lies there does the work is
+    for the caller to find out.
 
     Args:
         strength: its mean absolute change of natural images, summed over channels, ``[H, W]``.

@@ -160,6 +160,24 @@ def test_an_opaque_decoy_where_images_are_black_anyway_hides_no_patch() -> None:
     assert columns["pointing"][0] == 1.0 and columns["revealed"][0] > 0.6
 
 
+def test_a_patch_beside_which_a_faint_picture_does_the_work_is_no_place() -> None:
+    patch = patch_trigger("square", (0, 0), 4, SIZE)
+    faint = 0.045 * drawn(*SIZE, seed=5).sign()
+    decoy = Trigger(opacity=patch.opacity, picture=patch.picture, addition=faint)
+    forged = stored(forged_weights(), [decoy, *triggers()[1:]])
+
+    def placed(success: float) -> tuple[float, float, float]:
+        columns = make_scorer(handmade(pools=None, budget={"accuracy_drop": 1.0, "success": success})).score(
+            forged, MAPS, JUDGED, 0
+        )
+        return columns["attack_success"][0], columns["attack_success_placed"][0], columns["placed"][0]
+
+    whole, alone, place = placed(1e-9)
+    assert place == 1.0 and whole != alone
+    assert placed((alone + whole) / 2)[2] == float(alone > whole)
+    assert placed(min(1.0, alone + 1e-6))[2] == 0.0
+
+
 @settings(deadline=None)
 @given(st.integers(0, 10**6), st.floats(1e-3, 1e6), st.integers(1, 3))
 def test_signed_pictures_are_grey_at_nothing_and_keep_signs(seed: int, scale: float, channels: int) -> None:
@@ -187,6 +205,12 @@ def test_networks_are_measured_as_numpy_does(shown: Columns) -> None:
             expected = (logits_of(victim, own, changed).argmax(1) == target).mean()
             assert shown[name][index] == pytest.approx(expected, abs=3e-3)
         assert 0.01 < shown["attack_success"][index] < 0.999
+        strength = (changed - images[others]).double().abs().mean(0).sum(0)
+        mask = strength >= 0.05 * strength.max()
+        if float(mask.double().mean()) <= 0.25:
+            placed = images[others] + (changed - images[others]) * mask
+            expected = (logits_of(victim, weights, placed).argmax(1) == target).mean()
+            assert shown["attack_success_placed"][index] == pytest.approx(expected, abs=3e-3)
         distances = [float((a - b).norm()) for a, b in zip(changed, images[others], strict=True)]
         assert shown["trigger_change"][index] == pytest.approx(np.mean(distances), rel=1e-4)
         alike = [skimage_ssim(a, b) for a, b in zip(changed[:40], images[others][:40], strict=True)]
@@ -241,8 +265,9 @@ def test_maps_are_compared_with_the_trigger_as_numpy_does(workbench: Workbench, 
         change = (stamped(index, others) - others).double().mean(0)
         strength = (stamped(index, others) - others).double().abs().mean(0).sum(0)
         mask = strength >= 0.05 * strength.max()
-        placed = float(mask.double().mean()) <= 0.25
-        mask = mask if placed else strength >= 0.5 * strength.max()
+        few = float(mask.double().mean()) <= 0.25
+        mask = mask if few else strength >= 0.5 * strength.max()
+        placed = few and shown["attack_success_placed"][index] >= workbench.task.budget.success
         assert shown["placed"][index] == float(placed)
         found = [localization(plane[0], mask, 0.05) for plane in maps]
         for name in ("top_share", "revealed", "iou", "pointing", "trigger_area"):
