@@ -1,8 +1,10 @@
 """Whether a detector keeps the rate of false alarms that its threshold promises.
 
-Natural samples must not alarm it, and neither must networks that somebody fine-tuned and did not forge: the
-control `finetune_only`. Intervals are exact for independent samples; those of one network (its units) are not
-quite, and theirs are somewhat too narrow.
+Natural samples must not alarm it, and neither must what nobody forged where forgeries are judged: networks
+that were only fine-tuned (control `finetune_only`), and images and networks that were left as they are
+(`identity`). Those are asked about as forgeries are and not as natural samples are: a detector that goes by
+what it was asked before, or by how much it is asked, is alarmed by them too. Intervals are exact for
+independent samples; those of one network (its units) are not quite, and theirs are somewhat too narrow.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ _USUAL = 0.05
 _LEVEL = 0.95
 _CALIBRATED = "calibrated_"
 """Columns that say on how many samples of a kind the threshold was set."""
-HARMLESS = "finetune_only"
-"""Control whose networks are trained and not forged."""
+HARMLESS = ("finetune_only", "identity")
+"""Controls that forge nothing."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,11 @@ def _of_kind(samples: pd.DataFrame, kind: str, level: float) -> Alarms:
     return _alarms(alarms, int(tasks[number].sum()), promised, "false alarms", kind, level)
 
 
-def training_alarms(samples: pd.DataFrame) -> Alarms:
-    """What it makes of networks that were trained on and not forged: every case once, a share over seeds."""
-    trained = samples[(samples["attack"] == HARMLESS) & samples["detected"].notna()]
-    cases = trained.groupby(["task", "sample_id"])["detected"].mean()
-    return _alarms(float(cases.sum()), len(cases), _promised(trained), f"alarms on {HARMLESS}")
+def harmless_alarms(samples: pd.DataFrame, control: str) -> Alarms:
+    """What it makes of a control that forges nothing: every case once, a share over seeds."""
+    asked = samples[(samples["attack"] == control) & samples["detected"].notna()]
+    cases = asked.groupby(["task", "sample_id"])["detected"].mean()
+    return _alarms(float(cases.sum()), len(cases), _promised(asked), f"alarms on {control}")
 
 
 def broken_promises(samples: pd.DataFrame, names: list[str]) -> dict[str, str]:
@@ -80,7 +82,8 @@ def broken_promises(samples: pd.DataFrame, names: list[str]) -> dict[str, str]:
     found = {}
     for name in names:
         own = samples[samples["defense"] == name]
-        words = [told.broken for told in (false_alarms(own), training_alarms(own)) if told.broken]
+        rates = [false_alarms(own), *(harmless_alarms(own, control) for control in HARMLESS)]
+        words = [told.broken for told in rates if told.broken]
         if words:
             found[name] = "; ".join(words)
     return found
@@ -95,7 +98,8 @@ def with_alarms(board: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     columns: dict[str, list[float]] = {}
     found = [samples[samples["defense"] == name] for name in board["detector"]]
     natural = [false_alarms(own) for own in found]
-    for prefix, rates in (("false_positive", natural), (HARMLESS, [training_alarms(own) for own in found])):
+    harmless = {control: [harmless_alarms(own, control) for own in found] for control in HARMLESS}
+    for prefix, rates in {"false_positive": natural, **harmless}.items():
         for end in ("rate", "low", "high"):
             columns[f"{prefix}_{end}"] = [getattr(told, end) for told in rates]
     columns["unpromised"] = [_unpromised(own) for own in found]

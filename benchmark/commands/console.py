@@ -63,6 +63,7 @@ _SHOWN = {
         ("at least", "false_positive_low"),
         ("at most", "false_positive_high"),
         ("alarms, clean training", "finetune_only_rate"),
+        ("alarms, nothing done", "identity_rate"),
         ("forwards", "forwards_per_sample"),
     ),
 }

@@ -86,15 +86,6 @@ def share(found: Tensor, undefended: Tensor) -> float:
     return float((found[counted] / undefended[counted]).amin().clamp(-1, 1))
 
 
-def told(usefulness: float, truth: float) -> float:
-    """The mean of what is told unattacked and attacked; a lie counts as silence.
-
-    Less than nothing is noise, or a forgery that drives another unit: counted as such, a picture that never
-    shows anything would stand above one that tells all until it is forged.
-    """
-    return (max(0.0, usefulness) + max(0.0, truth)) / 2
-
-
 def shuffled(model: Network, seed: int) -> Network:
     """The network with each tensor's values in another order."""
     generator = torch.Generator().manual_seed(seed)

@@ -33,9 +33,15 @@ def movements(now: Sequence[float], before: Sequence[float], broken: Sequence[bo
     return {"unclipped": unclipped, "manipulation": manipulation}
 
 
-def means(first: Sequence[float], second: Sequence[float]) -> list[float]:
-    """Of pairs of numbers."""
-    return [(one + other) / 2 for one, other in zip(first, second, strict=True)]
+def told(usefulness: Sequence[float], truth: Sequence[float]) -> list[float]:
+    """Means of what explanations tell unattacked and attacked, within [0, 1]; a lie counts as silence.
+
+    Less than nothing is noise, or what points at something else. Counted as such, a map that goes blank on
+    whatever looks attacked, or a picture that never shows anything, would stand above one that tells all
+    until it is forged.
+    """
+    pairs = zip(usefulness, truth, strict=True)
+    return [(max(0.0, before) + max(0.0, after)) / 2 for before, after in pairs]
 
 
 def detector_columns(suspicion: Tensor, reference: Mapping[str, Tensor], rate: float) -> Columns:

@@ -123,18 +123,20 @@ def test_exact_intervals_are_those_of_the_tables(hits: int, count: int, low: flo
     assert exact_interval(hits, count) == pytest.approx((low, high), abs=2e-4)
 
 
-def test_alarms_on_training_without_a_forgery_are_false_ones() -> None:
+@pytest.mark.parametrize("control", ["finetune_only", "identity"])
+def test_alarms_on_what_nobody_forged_are_false_ones(control: str) -> None:
+    """They are asked about as forgeries are: whoever goes by when it is asked is alarmed by them too."""
     values = {(attack, "gap", mode): [0.5] * 4 for attack in ("strong", "weak") for mode in MODES}
-    trained = ("finetune_only", "gap", "oblivious")
+    harmless = (control, "gap", "oblivious")
     extra = {"detected": [1.0] * 4, "false_positive_rate": [0.0] * 4, "negatives": [100.0] * 4}
     columns = {key: extra for key in values}
     for alarms, ranked in (([1.0, 0.0, 0.0, 0.0], True), ([1.0, 1.0, 1.0, 0.0], False)):
-        caught = columns | {trained: extra | {"detected": alarms}}
-        found = row(tables(BASE | values | {trained: [0.0] * 4}, None, caught), "detectors", "gap")
+        caught = columns | {harmless: extra | {"detected": alarms}}
+        found = row(tables(BASE | values | {harmless: [0.0] * 4}, None, caught), "detectors", "gap")
         assert pd.notna(found["rank"]) is ranked
-        assert ("alarms on finetune_only of 4" in found["note"]) is not ranked
-        assert found["finetune_only_rate"] == np.mean(alarms)
-        assert found["finetune_only_low"] <= np.mean(alarms) <= found["finetune_only_high"]
+        assert (f"alarms on {control} of 4" in found["note"]) is not ranked
+        assert found[f"{control}_rate"] == np.mean(alarms)
+        assert found[f"{control}_low"] <= np.mean(alarms) <= found[f"{control}_high"]
 
 
 def test_where_no_threshold_can_be_promised_the_board_says_so() -> None:

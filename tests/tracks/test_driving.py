@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark.tracks.driving import Decoys, margins, share, told
+from benchmark.tracks.driving import Decoys, margins, share
+from benchmark.tracks.verdict import told
 
 UNITS = 4
 OWN, TRAINED, SHUFFLED = (
@@ -105,5 +106,5 @@ def test_layers_of_one_unit_and_tasks_without_decoys_have_fewer_kinds() -> None:
 
 
 def test_a_lie_counts_as_silence() -> None:
-    assert told(1.0, -0.8) == 0.5
-    assert told(-0.5, -0.8) == 0.0
+    """On every track: else silence would stand above what tells all until it is forged."""
+    assert told([1.0, -0.5, 0.6], [-0.8, -0.8, 0.2]) == pytest.approx([0.5, 0.0, 0.4])

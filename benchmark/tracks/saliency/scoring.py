@@ -26,7 +26,7 @@ from benchmark.tracks.saliency.occlusion import occlusion_maps, seen_coarsely
 from benchmark.tracks.saliency.steps import TOLERANCE, judge_seeds
 from benchmark.tracks.saliency.workbench import Images, Workbench, decoys, predictions
 from benchmark.tracks.shared import Distances, Memory
-from benchmark.tracks.verdict import Columns, as_list, detector_columns, means, movements, tensor_bytes
+from benchmark.tracks.verdict import Columns, as_list, detector_columns, movements, tensor_bytes, told
 
 Tensors = dict[str, Tensor]
 
@@ -101,17 +101,17 @@ class Scorer:
         truth, which no explainer has a part in (:mod:`benchmark.tracks.saliency.occlusion`).
         """
 
-        def told(
+        def tells(
             truth: Callable[[Tensor], Tensor], shown: Tensor, clean: Tensor
         ) -> tuple[list[float], list[float]]:
             before = as_list(truth(clean))
             after = zip(as_list(truth(shown)), before, columns["valid"], strict=True)
             return before, [new if valid else old for new, old, valid in after]
 
-        before, truth = told(self._line_up.truth, maps, natural)
-        occlusion = told(self._occluded.truth_on_average, seen_coarsely(maps), seen_coarsely(natural))
-        found = {"usefulness": before, "truth": truth, "told": means(before, truth)}
-        return columns | found | {"told_occlusion": means(*occlusion)}
+        before, truth = tells(self._line_up.truth, maps, natural)
+        occlusion = tells(self._occluded.truth_on_average, seen_coarsely(maps), seen_coarsely(natural))
+        found = {"usefulness": before, "truth": truth, "told": told(before, truth)}
+        return columns | found | {"told_occlusion": told(*occlusion)}
 
     @cached_property
     def _line_up(self) -> LineUp:

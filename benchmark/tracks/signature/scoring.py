@@ -33,7 +33,7 @@ from benchmark.tracks.signature.signatures import (
     trigger_mask,
 )
 from benchmark.tracks.signature.workbench import Workbench
-from benchmark.tracks.verdict import Columns, detector_columns
+from benchmark.tracks.verdict import Columns, detector_columns, told
 
 Tensors = dict[str, Tensor]
 Row = dict[str, Any]
@@ -212,8 +212,7 @@ class Scorer:
         usefulness = known["usefulness"]
         shown = [_shown_of_trigger(columns, index) for index in self._indices()]
         truth = [new if new is not None else old for new, old in zip(shown, usefulness, strict=True)]
-        told = [driving.told(*pair) for pair in zip(usefulness, truth, strict=True)]
-        return {"usefulness": usefulness, "truth": truth, "told": told}
+        return {"usefulness": usefulness, "truth": truth, "told": told(usefulness, truth)}
 
     def _usefulness(self, reference: Tensors) -> Columns:
         """What clean networks' maps do to their classes, beyond decoys, within [-1, 1]."""

@@ -24,7 +24,7 @@ from benchmark.tracks.driving import Decoys
 from benchmark.tracks.networks import natural_activations, natural_logits, weight_change
 from benchmark.tracks.pooling import worst
 from benchmark.tracks.shared import Distances, Memory
-from benchmark.tracks.verdict import Columns, detector_columns, movements, tensor_bytes
+from benchmark.tracks.verdict import Columns, detector_columns, movements, tensor_bytes, told
 from benchmark.tracks.visualization.workbench import UnitCase, Workbench
 
 Tensors = dict[str, Tensor]
@@ -196,8 +196,7 @@ class Scorer:
             )
             usefulness.append(clean)
             truth.append(forged if columns["valid"][index] else clean)
-        told = [driving.told(*pair) for pair in zip(usefulness, truth, strict=True)]
-        return columns | {"usefulness": usefulness, "truth": truth, "told": told}
+        return columns | {"usefulness": usefulness, "truth": truth, "told": told(usefulness, truth)}
 
     def _undefended_margins(self, index: int) -> Tensor:
         """What undefended pictures of a case's clean network do beyond decoys."""
