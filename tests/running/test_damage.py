@@ -46,7 +46,7 @@ def _flip(file: Path, draw: random.Random) -> None:
 _WAYS: tuple[Callable[[Path, random.Random], None], ...] = (_cut, _remove, _flip)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_store_with_seven_damaged_files_gives_the_same_boards(
     seed: int, few: tuple[Project, dict[str, bytes]], tmp_path: Path
 ) -> None:
@@ -124,8 +124,10 @@ def _beside(root: Path, words: list[str]) -> Result:
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("option", ["--store", "--out"])
-@pytest.mark.parametrize("place", ["a file", "a dangling link", "below a file", "a device"])
+@pytest.mark.parametrize(
+    ("place", "option"),
+    [("a file", "--store"), ("a dangling link", "--out"), ("below a file", "--out"), ("a device", "--store")],
+)
 def test_a_place_that_takes_no_files_is_one_sentence(
     option: str, place: str, few: tuple[Project, dict[str, bytes]], tmp_path: Path
 ) -> None:
