@@ -138,8 +138,10 @@ class Scorer:
                 wanted = torch.full_like(labels[others], case.target_class)
                 hits = prediction_kept(natural_logits(model, triggered), wanted)  # NaN is no class
                 row[name] = float(hits.double().mean())
-            # A patch that does nothing is no place: a faint picture beside it can do the work.
-            works = row["attack_success_placed"] >= self.bench.task.budget.success - 1e-9
+            # A patch that does nothing is no place: a faint picture beside it can do the work. Of a trigger
+            # that does too little as a whole its place has to do that much.
+            needed = min(self.bench.task.budget.success, row["attack_success"])
+            works = row["attack_success_placed"] >= needed - 1e-9
             row["placed"] = float(small and works)
             row["trigger_change"] = float(l2(shown, images[others]).mean())
             row["ssim_input"] = float(ssim(shown, images[others], data_range=1.0).mean())

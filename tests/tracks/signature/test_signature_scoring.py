@@ -175,7 +175,10 @@ def test_a_patch_beside_which_a_faint_picture_does_the_work_is_no_place() -> Non
     whole, alone, place = placed(1e-9)
     assert place == 1.0 and whole != alone
     assert placed((alone + whole) / 2)[2] == float(alone > whole)
-    assert placed(min(1.0, alone + 1e-6))[2] == 0.0
+    assert placed(1.0)[2] == float(alone >= whole), "what falls short as a whole lies where it does as much"
+    honest = make_scorer(handmade(pools=None, budget={"accuracy_drop": 1.0, "success": 1.0}))
+    columns = honest.score(stored(forged_weights(), triggers()), MAPS, JUDGED, 0)
+    assert columns["violated"][0] == "success" and columns["placed"][0] == 1.0
 
 
 @settings(deadline=None)
@@ -267,7 +270,8 @@ def test_maps_are_compared_with_the_trigger_as_numpy_does(workbench: Workbench, 
         mask = strength >= 0.05 * strength.max()
         few = float(mask.double().mean()) <= 0.25
         mask = mask if few else strength >= 0.5 * strength.max()
-        placed = few and shown["attack_success_placed"][index] >= workbench.task.budget.success
+        needed = min(workbench.task.budget.success, shown["attack_success"][index])
+        placed = few and shown["attack_success_placed"][index] >= needed
         assert shown["placed"][index] == float(placed)
         found = [localization(plane[0], mask, 0.05) for plane in maps]
         for name in ("top_share", "revealed", "iou", "pointing", "trigger_area"):
