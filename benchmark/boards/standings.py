@@ -25,6 +25,8 @@ Texts = npt.NDArray[np.str_]
 
 STANDING = ["score", "ci_low", "ci_high", "rank", "rank_low", "rank_high", "tie_group", "coverage"]
 RANKS = ["rank", "rank_low", "rank_high", "tie_group"]
+FLOOR = {"hardening": "none", "detector": "never"}
+"""Controls that take a place among what is ranked: whoever is below them is not first."""
 TRIED = "its method has the rank of "
 """How the note of a variant begins that is not the best of its method."""
 
@@ -51,12 +53,13 @@ def standings(
         groups: in which of several kinds each one is ranked, in the order of their names.
         least: the least score that there can be; 1 is the most.
 
-    The control ``none``, and variants of a method that are not its best, stand among those that they are
-    better and worse than.
+    The control of `FLOOR` takes a rank, which its row does not show: what does no better than nothing is
+    never first. It, and variants of a method that are not its best, stand among those that they are better
+    and worse than.
     """
     control, division = tables.controls(names), tables.divisions(names)
     group = np.array(groups if groups is not None else [""] * len(names), str)
-    rows, told = _rows(names, values, case, tables, dict(notes or {}), group)
+    rows, told = _rows(names, values, case, tables, dict(notes or {}), group, FLOOR.get(column, ""))
     board = pd.DataFrame([{column: names[i], **rows[i]} for i in range(len(names))])
     board = board.reindex(columns=[column, *STANDING[:-1]])
     for end in ("ci_low", "ci_high"):
@@ -108,6 +111,7 @@ def _rows(
     tables: Tables,
     notes: dict[str, str],
     group: Texts,
+    floor: str,
 ) -> tuple[dict[int, dict[str, object]], dict[str, str]]:
     """What each row says of its standing, and why it has no rank where it has none."""
     task, cluster = case["task"].to_numpy(), case[CLUSTER].to_numpy()
@@ -116,13 +120,15 @@ def _rows(
     free = complete & ~tables.controls(names) & ~noted
     division, tries, family = tables.divisions(names), tables.tries(names), tables.families(names)
     rows: dict[int, dict[str, object]] = {}
+    beside = [i for i, name in enumerate(names) if name == floor and complete[i]]
     for place in (CLOSED, OPEN):  # an open method may have used anything, and takes no closed one's rank
         for kind in np.unique(group):
             ranked = np.flatnonzero(free & (division == place) & (group == kind)).tolist()
             if not ranked:
                 continue
-            families, tried = [family[i] for i in ranked], [tries[i] for i in ranked]
-            found = rank_families(values[ranked], task, families, cluster, tried)
+            among = [*ranked, *beside]
+            families, tried = [family[i] for i in among], [max(1, tries[i]) for i in among]
+            found = rank_families(values[among], task, families, cluster, tried)[: len(ranked)]
             best = {family[i]: names[i] for i, one in zip(ranked, found, strict=True) if one}
             for index, standing in zip(ranked, found, strict=True):
                 if standing:
@@ -143,7 +149,7 @@ def _rows(
 def _ordered(board: pd.DataFrame, column: str, division: Texts, group: Texts) -> pd.DataFrame:
     """The rows in the order in which they are shown."""
     at = board["rank"].astype(float).fillna(10**6)
-    own = (board[column] == "none") & board["score"].notna()
+    own = (board[column] == FLOOR.get(column, "")) & board["score"].notna()
     tried = board["note"].str.startswith(TRIED)
     score, ranked = board["score"].to_numpy(float), board["rank"].notna().to_numpy()
     for index in np.flatnonzero(own | tried).tolist():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from benchmark.boards.standings import FLOOR
 from benchmark.boards.statistics import FEWEST
 
 _PLACES = {"": "", "placed": "Of triggers with a place: ", "unplaced": "Of those without: "}
@@ -38,8 +39,9 @@ def _ranking(noun: str, board: pd.DataFrame) -> str:
     if ranked.empty:
         return f"No {noun} is ranked."
     leader = ranked.iloc[0]
-    words = _of_hardenings(board, leader) if noun == "hardening" else _leads(noun, leader)
-    if noun != "hardening" or _none(board) is None:
+    floor = _floor(noun, board)
+    words = _of_hardenings(floor, leader) if noun == "hardening" else _leads(noun, leader, floor)
+    if noun != "hardening" or floor is None:
         words += _shared(ranked, noun)
     return words
 
@@ -65,13 +67,15 @@ def _unpromised(board: pd.DataFrame) -> str:
     )
 
 
-def _leads(noun: str, leader: pd.Series) -> str:
+def _leads(noun: str, leader: pd.Series, floor: pd.Series | None) -> str:
+    named = f"{leader[noun]} {_score(leader)}{_tries(leader)}"
+    if floor is not None and leader["score"] <= floor["score"]:
+        return f"No {noun} leaves less unseen than {floor[noun]} {_score(floor)}; the best is {named}."
     what = "manipulates most" if noun == "attack" else "leaves least unseen"
     return f"{leader[noun]} {what} {_score(leader)}{_tries(leader)}."
 
 
-def _of_hardenings(board: pd.DataFrame, leader: pd.Series) -> str:
-    none = _none(board)
+def _of_hardenings(none: pd.Series | None, leader: pd.Series) -> str:
     best = f"{leader['hardening']} {_score(leader)}{_tries(leader)}"
     if none is None:
         return f"The best hardening is {best}."
@@ -82,8 +86,9 @@ def _of_hardenings(board: pd.DataFrame, leader: pd.Series) -> str:
     return f"The best hardening, {best}, does better than none {_score(none)}."
 
 
-def _none(board: pd.DataFrame) -> pd.Series | None:
-    rows = board[board.get("hardening", pd.Series("", board.index)) == "none"]
+def _floor(noun: str, board: pd.DataFrame) -> pd.Series | None:
+    """The control that does nothing, where it has a score."""
+    rows = board[board.get(noun, pd.Series("", board.index)) == FLOOR.get(noun, "")]
     return rows.iloc[0] if len(rows) and pd.notna(rows.iloc[0]["score"]) else None
 
 
@@ -111,8 +116,8 @@ def _transferring(board: pd.DataFrame) -> str:
 
 def _shared(ranked: pd.DataFrame, noun: str) -> str:
     """Who cannot be told from the leader."""
-    rest = ranked.iloc[1:]
-    others = rest.loc[rest["tie_group"].astype(float).eq(1), noun].astype(str)
+    group, rest = float(ranked["tie_group"].astype(float).iloc[0]), ranked.iloc[1:]
+    others = rest.loc[rest["tie_group"].astype(float).eq(group), noun].astype(str)
     return f" It cannot be told apart from {', '.join(others)}." if len(others) else ""
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from benchmark.boards.board import attack_board, detector_board, hardening_board
 from benchmark.boards.resampling import TOLERANCE, intervals, pairwise_p_values
-from benchmark.boards.standings import TRIED
+from benchmark.boards.standings import FLOOR, TRIED
 from benchmark.boards.statistics import LEVEL, corrected_p_values, holm, scores
 from benchmark.boards.tables import Tables
 from benchmark.boards.values import CASE, CLUSTER, Floats, case_values
@@ -72,7 +72,8 @@ class Place:
         kind: ``attack``, ``hardening`` or ``detector``.
         variant: whose place it is.
         row: its row of the board, or None where it has none.
-        ranked: ranked methods of its division, itself among them; 0 where it is not ranked.
+        ranked: ranked methods of its division, itself and the control among them that takes a rank; 0 where
+            it is not ranked.
         neighbours: best first, controls last.
     """
 
@@ -195,7 +196,8 @@ def _place(tables: Tables, track: str, kind: str, variant: str) -> Place:
     for name, difference in zip(apart[1:], found_apart, strict=True):
         role = "control" if name in controls else f"leader of {tables.methods[name].division}"
         neighbours.append(Neighbour(name, role, rows[name], difference))
-    return Place(track, kind, variant, rows[variant], len(own), tuple(neighbours))
+    count = len(own) + (FLOOR.get(kind) in controls)
+    return Place(track, kind, variant, rows[variant], count, tuple(neighbours))
 
 
 def _board(tables: Tables, kind: str) -> pd.DataFrame:

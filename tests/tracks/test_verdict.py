@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.metrics.detection import threshold_at
-from benchmark.tracks.verdict import detector_columns, movements
+from benchmark.tracks.verdict import detector_columns, movements, told
 
 SIMILARITY = st.floats(-1, 1)
 
@@ -69,3 +69,11 @@ def test_a_kind_of_which_nothing_is_left_promises_nothing() -> None:
     found = detector_columns(torch.tensor([100.0]), reference, 0.05)
     assert found["threshold"] == [None] and found["detected"] == [0.0]
     assert math.isnan(found["false_positive_rate_b"][0]) and found["false_positive_rate_a"] == [0.0]
+
+
+@given(st.floats(-1.5, 1.5), st.floats(-1.5, 1.5))
+def test_going_blank_under_attack_never_tells_more_than_what_is_fooled(
+    usefulness: float, truth: float
+) -> None:
+    assert told([usefulness], [0.0])[0] <= told([usefulness], [truth])[0]
+    assert 0 <= told([usefulness], [truth])[0] <= 1.5
