@@ -82,7 +82,7 @@ def test_a_submitted_attack_that_fails_takes_nobodys_rank() -> None:
     key = ("strong", "soft", "adaptive")
     made = telling({k: v for k, v in TOLD.items() if k != key}, ends={key: failed("strong")})
     methods = METHODS | {"strong": replace(METHODS["strong"], foreign=True)}
-    assert row(Tables(made.cells, made.samples, methods), "hardenings", "soft")["rank"] == 1
+    assert row(Tables(made.cells, made.samples, methods), "hardenings", "soft")["rank"] == 2  # after none
 
 
 @pytest.mark.parametrize(
