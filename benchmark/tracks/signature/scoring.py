@@ -40,6 +40,8 @@ Row = dict[str, Any]
 
 _PERCEPTUAL_IMAGES = 64
 """Triggered images that are compared with the clean ones by the learned distances."""
+_WORK = 0.9
+"""Share of a trigger's success that what lies at its place has to reach alone."""
 _DRAWS = 64
 """Draws that maps are added to."""
 
@@ -128,20 +130,17 @@ class Scorer:
         if trigger is not None:
             others = labels != case.target_class
             shown = trigger.apply(images[others])
-            changes = shown - images[others]
-            mask, small = trigger_mask(changes.abs().mean(0).sum(0))
+            mask, small = trigger_mask((shown - images[others]).abs().mean(0).sum(0))
             for name, model, triggered in (
                 ("attack_success", forged, shown),
                 ("attack_success_clean", clean, shown),
-                ("attack_success_placed", forged, images[others] + changes * mask),
+                ("attack_success_placed", forged, torch.where(mask, shown, images[others])),
             ):
                 wanted = torch.full_like(labels[others], case.target_class)
                 hits = prediction_kept(natural_logits(model, triggered), wanted)  # NaN is no class
                 row[name] = float(hits.double().mean())
-            # A patch that does nothing is no place: a faint picture beside it can do the work. Of a trigger
-            # that does too little as a whole its place has to do that much.
-            needed = min(self.bench.task.budget.success, row["attack_success"])
-            works = row["attack_success_placed"] >= needed - 1e-9
+            # A patch that does nothing is no place: a faint picture beside it can do the work.
+            works = row["attack_success_placed"] >= _WORK * row["attack_success"] - 1e-9
             row["placed"] = float(small and works)
             row["trigger_change"] = float(l2(shown, images[others]).mean())
             row["ssim_input"] = float(ssim(shown, images[others], data_range=1.0).mean())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
@@ -161,24 +162,18 @@ def test_an_opaque_decoy_where_images_are_black_anyway_hides_no_patch() -> None:
 
 
 def test_a_patch_beside_which_a_faint_picture_does_the_work_is_no_place() -> None:
+    bench = handmade(pools=None)
+    inputs = natural()[0][:256].clone().requires_grad_()
+    network = bench.forged(0, stored(forged_weights(), triggers()))[0]
+    (slope,) = torch.autograd.grad(network(inputs)[:, target_of(0)].sum(), inputs)
     patch = patch_trigger("square", (0, 0), 4, SIZE)
-    faint = 0.045 * drawn(*SIZE, seed=5).sign()
-    decoy = Trigger(opacity=patch.opacity, picture=patch.picture, addition=faint)
-    forged = stored(forged_weights(), [decoy, *triggers()[1:]])
-
-    def placed(success: float) -> tuple[float, float, float]:
-        columns = make_scorer(handmade(pools=None, budget={"accuracy_drop": 1.0, "success": success})).score(
-            forged, MAPS, JUDGED, 0
-        )
-        return columns["attack_success"][0], columns["attack_success_placed"][0], columns["placed"][0]
-
-    whole, alone, place = placed(1e-9)
-    assert place == 1.0 and whole != alone
-    assert placed((alone + whole) / 2)[2] == float(alone > whole)
-    assert placed(1.0)[2] == float(alone >= whole), "what falls short as a whole lies where it does as much"
-    honest = make_scorer(handmade(pools=None, budget={"accuracy_drop": 1.0, "success": 1.0}))
-    columns = honest.score(stored(forged_weights(), triggers()), MAPS, JUDGED, 0)
-    assert columns["violated"][0] == "success" and columns["placed"][0] == 1.0
+    faint = replace(patch, addition=0.049 * slope.mean(0).sign())  # below a twentieth of white on black
+    for trigger, placed in ((faint, 0.0), (patch, 1.0)):
+        forged = stored(forged_weights(), [trigger, *triggers()[1:]])
+        columns = make_scorer(bench).score(forged, MAPS, JUDGED, 0)
+        success, alone = columns["attack_success"][0], columns["attack_success_placed"][0]
+        assert (alone < 0.9 * success) is (placed == 0.0)
+        assert columns["placed"][0] == placed
 
 
 @settings(deadline=None)
@@ -270,8 +265,7 @@ def test_maps_are_compared_with_the_trigger_as_numpy_does(workbench: Workbench, 
         mask = strength >= 0.05 * strength.max()
         few = float(mask.double().mean()) <= 0.25
         mask = mask if few else strength >= 0.5 * strength.max()
-        needed = min(workbench.task.budget.success, shown["attack_success"][index])
-        placed = few and shown["attack_success_placed"][index] >= needed
+        placed = few and shown["attack_success_placed"][index] >= 0.9 * shown["attack_success"][index]
         assert shown["placed"][index] == float(placed)
         found = [localization(plane[0], mask, 0.05) for plane in maps]
         for name in ("top_share", "revealed", "iou", "pointing", "trigger_area"):
