@@ -64,9 +64,13 @@ SETTINGS: dict[str, type[Part]] = {
 
 
 class TargetSpec(Part):
-    """What the forged explanation should show: the explanation of an image of another class."""
+    """What the forged explanation should show: the explanation of an image of another class.
 
-    kind: Literal["other_image"] = "other_image"
+    That class is the third from the case's own for ``other_image``, and drawn for each case for
+    ``drawn_image``.
+    """
+
+    kind: Literal["other_image", "drawn_image"] = "other_image"
 
 
 class BudgetSpec(Part):

@@ -210,7 +210,8 @@ def _choose(images: Images, task: SaliencyTask) -> tuple[Images, Images, Images]
         raise TaskError(f"task {task.id}: not enough evaluation images for {task.cases} cases")
 
     chosen = [take(index) for index in range(task.cases)]
-    paired = [_target(images, take, index, case) for index, case in enumerate(chosen)]
+    starts = [_target_classes(task, index, len(classes)) for index in range(task.cases)]
+    paired = [_target(images, take, own, case) for own, case in zip(starts, chosen, strict=True)]
     rest = sorted(index for queue in waiting.values() for index in queue)
     others = rest[: task.calibration.negatives]
     picked = [torch.tensor(part, device=images.labels.device) for part in (chosen, paired, others)]
@@ -218,9 +219,17 @@ def _choose(images: Images, task: SaliencyTask) -> tuple[Images, Images, Images]
     return first, second, third
 
 
-def _target(images: Images, take: Callable[[int], int], index: int, case: int) -> int:
-    for shift in range(_CLASS_SHIFT, _CLASS_SHIFT + 8):
-        candidate = take(index + shift)
+def _target_classes(task: SaliencyTask, index: int, classes: int) -> list[int]:
+    """Numbers of classes, the first to be tried first, in which a case's target is looked for."""
+    if task.target.kind == "drawn_image":
+        seed = seed_of("target classes", task.id, task.version, index)
+        return torch.randperm(classes, generator=torch.Generator().manual_seed(seed)).tolist()
+    return [index + shift for shift in range(_CLASS_SHIFT, _CLASS_SHIFT + 8)]
+
+
+def _target(images: Images, take: Callable[[int], int], starts: list[int], case: int) -> int:
+    for start in starts:
+        candidate = take(start)
         if images.labels[candidate] != images.labels[case]:
             return candidate
     raise TaskError("all evaluation images at hand are of one class")
