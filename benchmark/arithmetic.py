@@ -32,5 +32,3 @@ def settle(device: torch.device | str) -> None:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.set_deterministic_debug_mode("warn")
-    # Filling what nobody has written yet costs time, and nothing here reads it.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
