@@ -50,7 +50,7 @@ from benchmark.methods.card import CLOSED
 RULES = {
     "attacks": "Attacks by mean manipulation of the undefended explanation (0 where a constraint is broken).",
     "hardenings": "Hardenings by what explanations tell, clean and under the worst attack on each case, "
-    "oblivious, adaptive or made against another (undefended, unattacked: nearly 1; no content: 0 or less).",
+    "oblivious, adaptive or made against another (undefended, unattacked: nearly 1; no content: next to 0).",
     "detectors": "Detectors by 1 - mean over cases of the worst undetected manipulation "
     "at 5 % false positives.",
     "matrix": "Mean manipulation of every attack under every defense.",
@@ -123,9 +123,8 @@ def hardening_board(tables: Tables) -> pd.DataFrame:
     tables = tables.closed("attack")
     if not names:
         return pd.DataFrame()
-    least = -1.0 if tells_truth(tables.samples) else 0.0
     notes = not_attacked(tables, names) | broken
-    board = standings(names, values, case, tables, "hardening", notes, least=least)
+    board = standings(names, values, case, tables, "hardening", notes)
     if tells_truth(tables.samples):
         worst = [worst_values(tables, ranked_attacks(tables), name, case) for name in board["hardening"]]
         board["protection"] = [_score(1 - row, case) for row in worst]

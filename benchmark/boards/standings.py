@@ -39,7 +39,6 @@ def standings(
     column: str,
     notes: Mapping[str, str] | None = None,
     groups: Sequence[str] | None = None,
-    least: float = 0.0,
 ) -> pd.DataFrame:
     """Rows with score, interval and rank: closed ones, open ones, controls; the unranked last in each.
 
@@ -51,7 +50,6 @@ def standings(
         column: the board's noun, which the variants stand under.
         notes: why a variant has no rank.
         groups: in which of several kinds each one is ranked, in the order of their names.
-        least: the least score that there can be; 1 is the most.
 
     The control of `FLOOR` takes a rank, which its row does not show: what does no better than nothing is
     never first. It, and variants of a method that are not its best, stand among those that they are better
@@ -63,7 +61,7 @@ def standings(
     board = pd.DataFrame([{column: names[i], **rows[i]} for i in range(len(names))])
     board = board.reindex(columns=[column, *STANDING[:-1]])
     for end in ("ci_low", "ci_high"):
-        board[end] = board[end].astype(float).clip(least, 1.0)
+        board[end] = board[end].astype(float).clip(0.0, 1.0)  # as scores are
     key = "attack" if column == "attack" else "defense"
     ok = (tables.cells["status"] == "ok").groupby(tables.cells[key]).mean()
     board["coverage"] = ok.reindex(list(names)).to_numpy(float)  # share of the method's cells that ended ok

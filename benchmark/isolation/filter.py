@@ -108,13 +108,13 @@ class _Condition:
 def _conditions(gpu: bool) -> tuple[_Condition, ...]:
     itself = os.getpid()
     # Shared memory without a file is in no process's account.
-    kinds = (
+    of_the_device = (
         _Condition((41, 198), 0, "among", (_AF_UNIX,))
         if gpu
         else _Condition((9, 222), 3, "not all of", (_MAP_SHARED | _MAP_ANONYMOUS,))
     )
     return (
-        kinds,
+        of_the_device,
         _Condition((56, 220), 0, "with", (_CLONE_THREAD,)),  # threads may be started, processes may not
         _Condition((302, 261), 0, "among", (0,)),  # limits are set on oneself only
         _Condition((157, 167), 0, "among", _HARMLESS_PRCTL),
