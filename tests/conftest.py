@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ from harness import ROOT, CommandLine, Project, Result, git, made_once
 
 from benchmark import arithmetic
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background has it ignored
 torch.set_num_threads(1)  # two tests run at a time, on two cores
 arithmetic.settle("cuda" if torch.cuda.is_available() else "cpu")
 

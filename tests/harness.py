@@ -130,7 +130,11 @@ class Pull(Attack):
         """Products are not for it."""
         return "gradients only" if task.explainer != "gradient" else None
 ''',
-    "soft/method.py": '''\
+}
+"""Files below ``submissions/``: two attacks, fast ones."""
+
+OWN = {
+    "soft.py": '''\
 """A hardening with two variants."""
 
 from benchmark.api import Explainer, Hardening, Softplus
@@ -149,7 +153,7 @@ class Soft(Hardening):
         """Smoothed."""
         return explainer.smoothed(Softplus(self.factor * self.beta))
 ''',
-    "gap/method.py": '''\
+    "gap.py": '''\
 """A detector that attacks can evade."""
 
 from benchmark.api import Audit, Detector, Softplus, correlation
@@ -167,7 +171,11 @@ class Gap(Detector):
         return 1 - correlation(audit.explain(), audit.explain(smoothing=Softplus(self.beta)))
 ''',
 }
-"""Files below ``submissions/``: two attacks, a hardening of two variants and a detector, all fast."""
+"""Files below ``baselines/defenses/``: a hardening of two variants and a detector, fast ones.
+
+What submissions are judged by is the project's own here: a process of its own for every judgement would be
+most of what a run takes.
+"""
 
 
 def made_once(name: str, factory: pytest.TempPathFactory, make: Callable[[Path], None]) -> Path:
@@ -273,8 +281,8 @@ for line in sys.stdin:
             os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
         os.environ.update(order["environment"])
         sys.path.insert(0, order["folder"])
-        sys.argv = ["benchmark.commands.cli", *order["arguments"]]
-        runpy.run_module("benchmark.commands.cli", run_name="__main__", alter_sys=True)
+        sys.argv = ["potemkin", *order["arguments"]]
+        runpy.run_module("benchmark", run_name="__main__", alter_sys=True)
         sys.exit("the command line returned without an exit code")
     print(pid, flush=True)
     _, status = os.waitpid(pid, 0)
@@ -283,7 +291,7 @@ for line in sys.stdin:
 
 
 class CommandLine:
-    """``python -m benchmark.commands.cli`` in processes of their own, forked from one that has torch loaded.
+    """``python -m benchmark`` in processes of their own, forked from one that has torch loaded.
 
     Nothing of the project is imported before the fork, so that every command imports its own folder's code;
     only the seconds that torch and its companions take to load are saved.
@@ -379,6 +387,8 @@ class Project:
         project.write("tasks/suites.yaml", _SUITES)
         for task, explainer in zip(TASKS, ("gradient", "gradient_x_input"), strict=True):
             project.write(f"tasks/{task}.yaml", _TASK.format(explainer=explainer))
+        for file, code in OWN.items():
+            project.write(f"baselines/defenses/{file}", code)
         for file, code in METHODS.items():
             project.write(f"submissions/{file}", code)
             project.write(f"submissions/{Path(file).parent}/card.yaml", CARD)
@@ -465,6 +475,12 @@ class Project:
                 name, _, reason = fields[2].partition("  ")
                 states[name] = (fields[1], reason.strip())
         return states, result
+
+
+def submitted(name: str) -> str:
+    """Code of a submission's hardening, ``soft`` by another name and without variants."""
+    code = OWN["soft.py"].replace('"soft"', f'"{name}"').replace("    params", "    others")
+    return code.replace("Soft(", f"{name.capitalize()}(")
 
 
 def only(kind: str, names: Sequence[str]) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,12 @@ import pandas as pd
 
 from benchmark.methods.card import CLOSED, OPEN
 from benchmark.running.registry import Entry
+
+VALUED = ("task", "seed", "sample_id", "mode", "manipulation")
+"""Columns of samples that a case's value is made of."""
+_Places = npt.NDArray[np.intp]
+_Index = dict[tuple[str, str], _Places]
+_NOWHERE: _Places = np.empty(0, np.intp)
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,26 @@ class Tables:
             return Tables(cells, samples, self.methods)
         foreign = [c for c in samples if samples[c].isna().all() and not others[c].isna().all()]
         return Tables(cells, samples.drop(columns=foreign), self.methods)
+
+    def pair(self, attack: str, defense: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Cells of an attack against a defense, and of their samples the columns `VALUED`."""
+        cells, samples = self._pairs
+        at, where = (table.get((attack, defense), _NOWHERE) for table in (cells, samples))
+        return self.cells.take(at), self._valued.take(where)
+
+    @cached_property
+    def _valued(self) -> pd.DataFrame:
+        """What values are made of: to take rows of few columns is what makes boards fast."""
+        return self.samples[[name for name in VALUED if name in self.samples]]
+
+    @cached_property
+    def _pairs(self) -> tuple[_Index, _Index]:
+        """Where the rows of each attack and defense stand, in cells and in samples."""
+        cells, samples = (
+            cast("_Index", table.groupby(["attack", "defense"]).indices) if len(table) else {}
+            for table in (self.cells, self.samples)
+        )
+        return cells, samples
 
     def one_by_one(self) -> Tables:
         """The tables of forgeries judged one by one, without those that are judged as a pool."""

@@ -97,21 +97,15 @@ def with_clusters(samples: pd.DataFrame) -> pd.DataFrame:
 
 def attack_values(tables: Tables, attack: str, hardening: str, case: pd.DataFrame) -> Floats:
     """Manipulation of each case by one attack under one hardening: the largest in any mode."""
-    return _values(tables, attack, hardening, case, failed=0.0)
+    return _values(tables, attack, hardening, case)
 
 
 def mode_values(tables: Tables, attack: str, defense: str, mode: str, case: pd.DataFrame) -> Floats:
-    """Manipulation of each case by one attack under one hardening in one mode; nan where it has no cells."""
+    """Manipulation of each case by one attack under one hardening in one mode; nan where it has no cells.
 
-    def of_mode(table: pd.DataFrame) -> pd.DataFrame:
-        own = (table["defense"] == defense) & (table["mode"] == mode)
-        if defense != "none":  # what one that does not apply leaves as it is
-            own |= (table["defense"] == "none") & (table["mode"] == "oblivious")
-        kept: pd.DataFrame = table[own & (table["attack"] == attack)]
-        return kept
-
-    found = Tables(of_mode(tables.cells), of_mode(tables.samples), tables.methods)
-    return _values(found, attack, defense, case, failed=np.nan)
+    What a hardening that does not apply leaves as it is, is what the attack reaches without one.
+    """
+    return _values(tables, attack, defense, case, mode)
 
 
 def known_worst(samples: pd.DataFrame, attacks: list[str], defense: str, case: pd.DataFrame) -> Floats:
@@ -123,50 +117,49 @@ def known_worst(samples: pd.DataFrame, attacks: list[str], defense: str, case: p
 
 def worst_values(tables: Tables, attacks: list[str], defense: str, case: pd.DataFrame) -> Floats:
     """Largest manipulation of each case by any of the attacks; nan where it cannot be told."""
-    rows = np.stack([_values(tables, attack, defense, case, failed=np.nan) for attack in attacks])
+    rows = np.stack([_values(tables, attack, defense, case) for attack in attacks])
     unknown = np.isnan(rows).any(0)
     return np.where(unknown, np.nan, np.fmax.reduce(rows, axis=0))
 
 
-def _values(tables: Tables, attack: str, defense: str, case: pd.DataFrame, failed: float) -> Floats:
+def _values(tables: Tables, attack: str, defense: str, case: pd.DataFrame, mode: str | None = None) -> Floats:
     """Manipulation of each case under a defense, by the rules of this module for what has not ended ok.
 
-    ``failed`` is the value on a board of defenses of an attack that failed by its own fault: nan would make
-    the defense unranked, so it counts as no manipulation there as well.
+    An attack that failed by its own fault manipulates nothing: nan would make the defense unranked. ``mode``
+    is the only one that counts, where given.
     """
-    cells = tables.cells[(tables.cells["attack"] == attack) & (tables.cells["defense"] == defense)]
+    cells, ok = tables.pair(attack, defense)
+    if mode is not None:
+        cells, ok = cells[cells["mode"] == mode], ok[ok["mode"] == mode]
     result = np.full(len(case), np.nan)
     if cells.empty:
         return result
-    ok = tables.samples[(tables.samples["attack"] == attack) & (tables.samples["defense"] == defense)]
     best = ok.groupby(CASE)["manipulation"].max()
     values = best.reindex(pd.MultiIndex.from_frame(case[CASE])).to_numpy(float)
+    tasks, seeds = case["task"].to_numpy(), case["seed"].to_numpy()
+
     for (task, seed), group in cells.groupby(["task", "seed"]):
-        here = ((case["task"] == task) & (case["seed"] == seed)).to_numpy()
-        result[here] = _resolve(tables, group, attack, defense, case, values, here)
+        here = (tasks == task) & (seeds == seed)
+        left = np.zeros(int(here.sum()))
+        if defense != "none" and _declines(group, defense):
+            left = _values(tables, attack, "none", case, None if mode is None else "oblivious")[here]
+        result[here] = _resolve(group, defense, values[here], left)
     return result
 
 
-def _resolve(
-    tables: Tables,
-    cells: pd.DataFrame,
-    attack: str,
-    defense: str,
-    case: pd.DataFrame,
-    values: Floats,
-    here: npt.NDArray[np.bool_],
-) -> Floats:
-    """Values of the cases of one task and seed, from the modes' cells."""
-    count = int(here.sum())
-    bad = cells[~cells["status"].isin(["ok", "skipped"])]
-    if (bad["blame"] == "method").any() and (bad["culprit"] == defense).any():
-        return np.ones(count)
-    if ((bad["status"] == "missing") | (bad["blame"] != "method")).any():
-        return np.full(count, np.nan)
-    skipped = cells[cells["status"] == "skipped"]["reason"].astype(str)
-    left = np.zeros(count)
-    if skipped.str.startswith(f"{defense}: ").any() and defense != "none":
-        left = attack_values(tables, attack, "none", case)[here]
-    if (cells["status"] == "ok").any():  # who declines one mode only leaves things as they are in that one
-        return np.maximum(values[here], left)
-    return left
+def _declines(cells: pd.DataFrame, defense: str) -> bool:
+    """Whether a defense has said of any of the cells that it does not apply."""
+    reasons = cells["reason"].to_numpy()[cells["status"].to_numpy() == "skipped"]
+    return any(str(reason).startswith(f"{defense}: ") for reason in reasons)
+
+
+def _resolve(cells: pd.DataFrame, defense: str, values: Floats, left: Floats) -> Floats:
+    """Values of the cases of one task and seed, from the modes' cells; skipped ones leave ``left``."""
+    status, blame = cells["status"].to_numpy(), cells["blame"].to_numpy()
+    bad = (status != "ok") & (status != "skipped")
+    if (bad & (blame == "method")).any() and (cells["culprit"].to_numpy()[bad] == defense).any():
+        return np.ones(len(values))
+    if (bad & ((status == "missing") | (blame != "method"))).any():
+        return np.full(len(values), np.nan)
+    # Who declines one mode only leaves things as they are in that one.
+    return np.maximum(values, left) if (status == "ok").any() else left

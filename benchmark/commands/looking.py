@@ -37,9 +37,15 @@ def plan(options: argparse.Namespace) -> int:
     counts = {name: sum(s[3] == name for s in states) for name in ("run", "score", "hand", "skip", "fail")}
     print(
         f"plan: {counts['run']} to run, {counts['score']} to score, {counts['hand']} at hand, "
-        f"{counts['skip']} skipped, {counts['fail']} failed before"
+        f"{counts['skip']} skipped, {counts['fail']} failed before{_unread(session)}"
     )
     return 1 if session.problems else 0
+
+
+def _unread(session: Session) -> str:
+    """What the numbers do not count, as it could not be read."""
+    tasks = len(session.suite.problems)
+    return f"; {tasks} task{'s' if tasks > 1 else ''} could not be read" if tasks else ""
 
 
 def why(options: argparse.Namespace) -> int:

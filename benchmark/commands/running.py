@@ -171,7 +171,8 @@ def _write(session: Session, mend: Callable[[], None] | None = None) -> bool:
         return False
     if tables.samples.empty:
         shutil.rmtree(boards, ignore_errors=True)
-        session.err.print("no board: no cell has ended ok", style="red")
+        why = f"no board: no cell has ended ok; {folder / 'cells.csv'} has the reason for each"
+        session.err.print(why, style="red", markup=False, soft_wrap=True)
         return False
     made = build_boards(tables)
     for name, table in made.items():

@@ -77,7 +77,12 @@ def locate_root() -> Path:
     else:
         here = Path.cwd().resolve()
         fallback = Path(__file__).resolve().parents[2]
-        root = next((f for f in (here, *here.parents) if (f / MARKER).is_file()), fallback)
+        root = next((f for f in (here, *here.parents) if (f / MARKER).exists()), fallback)
+    if (root / MARKER).exists() and not (root / MARKER).is_file():
+        raise PotemkinError(
+            f"{root / MARKER} is no file but a folder, a pipe or a device: put the file there, as "
+            f"`git checkout -- {MARKER}` does"
+        )
     if not (root / MARKER).is_file():
         raise PotemkinError(
             f"{root} does not hold {MARKER}: run inside a clone of the project, or set the "

@@ -14,6 +14,29 @@ Model = TypeVar("Model")
 
 _MOST = 8
 """So many faults of a file are told; whoever mends those sees the others."""
+_WRONG = {
+    "missing": "is missing",
+    "string_type": "must be text; put quotes around it",
+    "string_too_short": "is empty",
+    "string_too_long": "is too long",
+    "string_pattern_mismatch": "is not of the form asked for",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a mapping of fields",
+    "model_type": "must be a mapping of fields",
+    "model_attributes_type": "must be a mapping of fields",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+}
+_LIMITS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("below", "lt"),
+    "less_than_equal": ("at most", "le"),
+    "too_long": ("a list of at most", "max_length"),
+}
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict, _SHORT.maxstring, _SHORT.maxlong = 2, 3, 3, 60, 30
 
@@ -28,12 +51,19 @@ def validated(adapter: TypeAdapter[Model], content: Any) -> Model:
 
 
 def wrong(detail: ErrorDetails) -> str:
-    """What is wrong with a field's value, in YAML's words where pydantic has JSON's."""
-    if detail["type"] in ("list_type", "tuple_type"):
-        return "must be a list"
-    if detail["type"] in ("dict_type", "model_type", "model_attributes_type"):
-        return "must be a mapping of fields"
-    return detail["msg"]
+    """What is wrong with a field's value, in the words of YAML and of this project."""
+    kind, bounds = detail["type"], detail.get("ctx", {})
+    if kind == "value_error":
+        return str(bounds["error"])
+    if kind == "literal_error":
+        return f"must be {bounds['expected']}"
+    if kind == "too_short":
+        fewest = bounds["min_length"]
+        return "is empty" if fewest == 1 else f"must be a list of at least {fewest}"
+    if kind in _LIMITS:
+        word, name = _LIMITS[kind]
+        return f"must be {word} {bounds[name]:g}"
+    return _WRONG.get(kind, detail["msg"])
 
 
 def shortly(value: object) -> str:

@@ -10,22 +10,12 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from benchmark.errors import MethodError, unknown
-from benchmark.files.fields import sentences, shortly, validated
+from benchmark.files.fields import sentences, shortly, validated, wrong
 from benchmark.files.yaml import read_yaml
 
 Form = TypeVar("Form", bound=BaseModel)
 
 _LARGEST = 65_536
-_WRONG = {
-    "missing": "is missing",
-    "string_type": "must be text; put quotes around it",
-    "string_too_short": "is empty",
-    "string_too_long": "is too long",
-    "string_pattern_mismatch": "is not of the form asked for",
-    "tuple_type": "must be a list",
-    "dict_type": "must be a mapping",
-    "too_short": "is empty",
-}
 
 
 def read_form(
@@ -69,15 +59,10 @@ def _sentence(detail: ErrorDetails, kind: type[BaseModel], examples: Mapping[str
     place = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         return f"{unknown('field', place, kind.model_fields)}; rename or remove it"
-    if detail["type"] == "literal_error":
-        wrong = f"must be {detail['ctx']['expected']}"
-    elif detail["type"] == "value_error":
-        wrong = str(detail["ctx"]["error"])
-    else:
-        wrong = _WRONG.get(detail["type"], detail["msg"])
+    what = wrong(detail)
     if not place:  # a validator of the whole model names the field and the fix itself
-        return wrong
+        return what
     given = "" if detail["type"] in ("missing", "value_error") else f" (it is {shortly(detail['input'])})"
     field = str(detail["loc"][0])
     example = f"; write it as in `{field}: {examples[field]}`" if field in examples else ""
-    return f"field {place} {wrong}{given}{example}"
+    return f"field {place} {what}{given}{example}"

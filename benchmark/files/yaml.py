@@ -188,6 +188,7 @@ class _Reader:
     def __init__(self, text: str, shown: str, fault: type[PotemkinError]) -> None:
         self._events: Iterator[Any] = yaml.parse(text, Loader=_PARSER)
         self._shown, self._fault = shown, fault
+        self._lines = text.split("\n")
         self._anchors: dict[str, _Value | None] = {}
         self._place: list[str] = []
         self._nodes = 0
@@ -208,7 +209,7 @@ class _Reader:
             if not isinstance(after := self._next(), events.StreamEndEvent):
                 self._refuse(after, "a second document begins; keep one and remove the line `---`")
         except yaml.YAMLError as error:
-            raise self._fault(f"{self._shown}{_cause(error)}") from None
+            raise self._fault(f"{self._shown}{_cause(error, self._lines)}") from None
         if content is None:
             raise self._fault(
                 f"{self._shown} is empty, and must be a mapping of fields: write them, or restore it"
@@ -360,9 +361,12 @@ def _brief(text: str) -> str:
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
-def _cause(error: yaml.YAMLError) -> str:
+def _cause(error: yaml.YAMLError, lines: list[str]) -> str:
     """Where the parser stopped, and why."""
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    mark: Any = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return f" is not valid YAML in line {mark.line + 1}, mend it: indent it with spaces, not with a tab"
     parts = [getattr(error, "context", None), getattr(error, "problem", None)]
     text = " ".join(" ".join(str(part) for part in parts if part).split()) or "it cannot be parsed"
     shown = text if text.isprintable() else ascii(text)[1:-1]

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from harness import ROOT, TASKS, Project, Result
+from harness import ROOT, TASKS, Project, Result, only, submitted
 
 from benchmark.commands.cli import main
 
@@ -36,12 +36,17 @@ def test_the_last_line_of_a_run_counts_every_planned_cell(first_run: tuple[Proje
 
 
 def test_a_filtered_run_counts_the_cells_that_were_asked_for(finished: Project) -> None:
-    result = finished.run(
-        "run", "--task", TASKS[0], "--attack", "push", "--defense", "soft", "--defense", "none"
-    )
+    for name in ("firm", "later"):
+        finished.method(name, submitted(name))
+    options = ["--task", TASKS[0], "--attack", "push", *only("defense", ["none", "soft", "gap"])]
+    result = finished.run("run", *options)
     assert result.code == 0, result.err
-    # The detector that was not asked for is in no pool here: three pools are others, and judged anew.
-    assert result.counts == {"run": 3, "cached": 5, "skipped": 0, "failed": 0}
+    # Submissions that were not asked for are in no pool.
+    assert result.counts == {"run": 0, "cached": 10, "skipped": 0, "failed": 0}
+    result = finished.run("run", *options, "--defense", "firm")
+    assert result.code == 0, result.err
+    # Three cells of its own, and three pools that it is in.
+    assert result.counts == {"run": 6, "cached": 7, "skipped": 0, "failed": 0}
 
 
 def test_a_board_of_ones_own_alone_points_to_the_published_one(finished: Project) -> None:
@@ -89,7 +94,7 @@ def test_a_board_of_nothing_is_one_clear_message(fresh: Project) -> None:
 
 def test_python_minus_m_runs_the_same_command_line(untouched: Project) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmark.commands.cli", "list", "suites"],
+        [sys.executable, "-m", "benchmark", "list", "suites"],
         cwd=untouched.root,
         capture_output=True,
         text=True,

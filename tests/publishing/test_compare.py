@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from harness import CASES, METHODS, ROOT, SUITE, TASKS, Project, Result
+from harness import CASES, METHODS, OWN, ROOT, SUITE, TASKS, Project, Result
 from scipy import stats
 
 from benchmark.api import Attack, Detector, Hardening, Method
@@ -212,7 +212,7 @@ def test_a_defense_that_was_not_judged_under_the_new_attack_is_said_to_lose_its_
 
 
 SHOVE = METHODS["push/method.py"].replace("push", "shove").replace("share = 0.9", "share = 0.6")
-OTHER = METHODS["soft/method.py"].replace('"soft"', '"other"').replace("[2.0, 8.0]", "[4.0]")
+OTHER = OWN["soft.py"].replace('"soft"', '"other"').replace("[2.0, 8.0]", "[4.0]")
 
 
 @pytest.fixture
@@ -337,7 +337,7 @@ def test_a_published_method_is_compared_in_place_of_itself_and_changes_since_are
     samples = pd.read_parquet(published)
     samples.loc[samples["attack"] == "pull", "manipulation"] = 1.0
     samples.to_parquet(published, index=False)
-    project.edit("submissions/soft/method.py", "factor: float = 1.0", "factor: float = 2.0")
+    project.edit("baselines/defenses/soft.py", "factor: float = 1.0", "factor: float = 2.0")
     project.edit(f"tasks/{TASKS[1]}.yaml", "version: 1", "version: 2")
     result = compare(project, "submissions/pull")
     assert result.code == 0, result.err

@@ -347,8 +347,8 @@ def vandalized(
     for name, code in zip(names, VANDALS.values(), strict=True):
         project.method(name, attack(name, f"{code}\nreturn Forgery(case.inputs.clone())"))
     project.edit("submissions/push/descent.py", "WIDTH = 30.0", "WIDTH = 30.0\nUNUSED = 1")
-    project.edit("submissions/gap/method.py", "beta = 30.0", "beta = 30.0\n    unused = 1")
-    project.edit("submissions/soft/method.py", "factor: float = 1.0", "factor: float = 1.0\n    unused = 1")
+    project.edit("baselines/defenses/gap.py", "beta = 30.0", "beta = 30.0\n    unused = 1")
+    project.edit("baselines/defenses/soft.py", "factor: float = 1.0", "factor: float = 1.0\n    unused = 1")
     options = [word for name in (*names, "push", "identity") for word in ("--attack", name)]
     options += [word for name in ("none", "soft[beta=8]", "gap") for word in ("--defense", name)]
     return project, project.run("run", "--workers", "1", "--task", TASK, *options)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from harness import ROOT, TASKS, Project, Result, cell_names
+from harness import ROOT, TASKS, Project, Result, cell_names, submitted
 
 from benchmark.api import Attack, Detector, Hardening
 from benchmark.running.plan import Planner, modes_of
@@ -114,16 +114,16 @@ EDITS: dict[str, tuple[tuple[str, str, str], Rows, str]] = {
         "submissions/push/method.py",
     ),
     "a line of a hardening": (
-        ("submissions/soft/method.py", "factor: float = 1.0", "factor: float = 1.5"),
+        ("baselines/defenses/soft.py", "factor: float = 1.0", "factor: float = 1.5"),
         lambda cells: cells["defense"].str.startswith("soft") | (cells["mode"] == "transfer"),
-        "submissions/soft/method.py",
+        "baselines/defenses/soft.py",
     ),
     "a line of a detector": (
-        ("submissions/gap/method.py", "beta = 30.0", "beta = 20.0"),
+        ("baselines/defenses/gap.py", "beta = 30.0", "beta = 20.0"),
         lambda cells: (
             (cells["defense"] == "gap") | ((cells["mode"] == "transfer") & (cells["attack"] == "push"))
         ),
-        "submissions/gap/method.py",
+        "baselines/defenses/gap.py",
     ),
     "a module that a method imports": (
         ("submissions/push/descent.py", "WIDTH = 30.0", "WIDTH = 20.0"),
@@ -286,9 +286,7 @@ def test_a_task_has_no_cells_of_what_it_leaves_out(fresh: Project) -> None:
 
 def test_a_hardening_more_changes_the_pools_of_the_others_and_nothing_else(finished: Project) -> None:
     cells = runnable(finished.cells)
-    code = (finished.root / "submissions/soft/method.py").read_text(encoding="utf-8")
-    code = code.replace('"soft"', '"firm"').replace("    params", "    others").replace("Soft(", "Firm(")
-    finished.method("firm", code)
+    finished.method("firm", submitted("firm"))
     states, result = finished.planned()
     assert result.code == 0, result.err
     own = {cell for cell in states if " x firm x " in cell}

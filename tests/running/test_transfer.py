@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pandas as pd
-from harness import TASKS, Project
+from harness import TASKS, Project, only, submitted
 
 from benchmark.running.store import Store
 from benchmark.tracks.pooling import worst
@@ -72,8 +72,9 @@ def test_a_cell_of_a_pool_is_reproduced_with_the_pool_that_it_had(finished: Proj
 def test_what_is_asked_for_by_name_has_a_pool_only_where_all_of_it_is(fresh: Project) -> None:
     some, _ = fresh.planned("--attack", "push", "--defense", "soft[beta=2]", "--defense", "none")
     assert some and not [cell for cell in some if " x transfer x " in cell]
-    both, _ = fresh.planned("--attack", "push", "--defense", "soft[beta=2]", "--defense", "soft[beta=8]")
-    assert [cell for cell in both if " x transfer x " in cell]
+    fresh.method("firm", submitted("firm"))  # which nobody has asked for
+    every, _ = fresh.planned("--attack", "push", *only("defense", ["soft[beta=2]", "soft[beta=8]", "gap"]))
+    assert [cell for cell in every if " x transfer x " in cell]
 
 
 def test_each_case_has_the_forgery_that_is_worst_for_it() -> None:

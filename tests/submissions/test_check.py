@@ -431,7 +431,7 @@ def test_whatever_a_check_stumbles_over_is_a_finding(home: Project, monkeypatch:
         raise OverflowError("int too large\nto convert")
 
     monkeypatch.setattr(checking, "check_papers", stumble)
-    report = checking.check_submission(home.root / "submissions/soft", home.root)
+    report = checking.check_submission(home.root / "submissions/push", home.root)
     assert (
         "cannot be checked: OverflowError: int too large to convert (test_check.py, line "
         in report.lines()[0]

@@ -220,10 +220,12 @@ def test_an_unknown_task_or_suite_is_told_with_the_closest_one() -> None:
     [
         (
             "tiny:\n  titel: x\n  tasks: [a/b]\n",
-            "suite 'tiny': it must have the fields title and tasks, may have seeds, and no others",
+            "field title: missing; add it; field titel: unknown field 'titel': did you mean 'title'?",
         ),
-        ("tiny:\n  title: x\n  tasks: a/b\n", "field tasks: give a list of task ids"),
-        ("tiny:\n  title: x\n  tasks: []\n", "field tasks: give a list of task ids"),
+        ("tiny:\n  title: x\n  tasks: [a/b]\n  sedes: [0]\n", "field sedes: unknown field 'sedes': did you"),
+        ("tiny:\n", "suite 'tiny': must be a mapping of fields (title, tasks); it is nothing"),
+        ("tiny:\n  title: x\n  tasks: a/b\n", "field tasks: must be a list; it is 'a/b'"),
+        ("tiny:\n  title: x\n  tasks: []\n", "field tasks: is empty"),
         ("tiny:\n  title: x\n  tasks: [a/b]\n  seeds: [0, 0]\n", "names 0 twice"),
         ("tiny:\n  title: x\n  tasks: [a/b]\n  seeds: []\n", "field seeds: "),
         ("tiny: [a\n", "is not valid YAML"),

@@ -42,7 +42,7 @@ def read(tmp_path: Path, **changes: Any) -> SignatureTask:
         (case(patern="cross"), "cases.0.patern", "did you mean 'pattern'?"),
         (case(victim="fashion-mini-0"), "cases.0.victim", "did you mean 'fashion-mini-"),
         ({"cases": [{"target_class": 1, "row": 2}]}, "cases.0.column", "missing; add it"),
-        ({"cases": []}, "cases", "at least 1 item"),
+        ({"cases": []}, "cases", "is empty"),
         ({"cases": 2}, "cases", "list"),
         ({"victim": "fashion-min-1"}, "victim", "did you mean 'fashion-mini-1'?"),
         ({"data": "fashion"}, "data", "unknown name 'fashion'"),
@@ -65,7 +65,7 @@ def read(tmp_path: Path, **changes: Any) -> SignatureTask:
         ({"metrics": {"top": 0}}, "metrics.top", "greater than 0"),
         ({"metrics": {"report": ["mse"]}}, "metrics.report.0", "'ssim'"),
         ({"modes": ["adaptiv"]}, "modes.0", "'adaptive'"),
-        (pools(["fashion-mini-3"], []), "pools.negatives", "at least 1 item"),
+        (pools(["fashion-mini-3"], []), "pools.negatives", "is empty"),
         (pools(["fashion-mini-33"], ["fashion-mini-333"]), "pools.negatives", "'fashion-mini-33'?"),
         (
             pools(["fashion-mini-3", "fashion-mini-4"], ["fashion-mini-4"]),

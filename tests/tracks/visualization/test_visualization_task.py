@@ -25,7 +25,7 @@ from benchmark.tasks.task import load_task
         ({"cases": [{"unit": 1, "targt": "ring-28"}]}, "cases.0.targt", "did you mean 'target'?"),
         ({"cases": [{"unit": -1, "target": "ring-28"}]}, "cases.0.unit", "greater than or equal to 0"),
         ({"cases": [{"unit": 1}]}, "cases.0.target", "missing; add it"),
-        ({"cases": []}, "cases", "at least 1 item"),
+        ({"cases": []}, "cases", "is empty"),
         ({"cases": 2}, "cases", "list"),
         ({"explainer": {"name": "feature_visualisation"}}, "explainer.name", "'feature_visualization'?"),
         ({"explainer": {"name": "gradient"}}, "explainer.name", "unknown name 'gradient'"),
@@ -47,7 +47,7 @@ from benchmark.tasks.task import load_task
         ({"metrics": {"report": ["pcc"]}}, "metrics.report", "add ssim, the primary metric"),
         ({"metrics": {"oter_seeds": 1}}, "metrics.oter_seeds", "did you mean 'other_seeds'?"),
         ({"modes": ["adaptiv"]}, "modes.0", "'adaptive'"),
-        ({"defenses": []}, "defenses", "at least 1 item"),
+        ({"defenses": []}, "defenses", "is empty"),
         ({"pools": {"calibration": ["fashion-mini-1"]}}, "pools.negatives", "missing; add it"),
         (
             {"pools": {"calibration": ["fashion-mini-1"], "negatives": ["fashion-small-0"]}},
