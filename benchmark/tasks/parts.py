@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from benchmark.errors import unknown
-from benchmark.files.fields import shortly
+from benchmark.files.fields import shortly, wrong
 from benchmark.tasks.data_manifest import dataset_names
 from benchmark.tasks.fits import misfits
 from benchmark.tasks.kinds import Distinct, Part, Seed, Title
@@ -229,4 +229,4 @@ def setting_problems(given: Mapping[str, Any], settings: type[Part]) -> Iterator
     except ValidationError as error:
         for problem in error.errors():
             place, value = problem["loc"][0], problem["input"]
-            yield f"field explainer.settings.{place}: {problem['msg']}; it is {shortly(value)}"
+            yield f"field explainer.settings.{place}: {wrong(problem)}; it is {shortly(value)}"
