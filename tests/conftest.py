@@ -15,7 +15,7 @@ from harness import ROOT, CommandLine, Project, Result, git, made_once
 from benchmark import arithmetic
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background has it ignored
-torch.set_num_threads(1)  # two tests run at a time, on two cores
+torch.set_num_threads(1)  # tests run side by side
 arithmetic.settle("cuda" if torch.cuda.is_available() else "cpu")
 
 LONGEST = (

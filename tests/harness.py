@@ -103,7 +103,11 @@ class Push(Attack):
         """One step."""
         return Forgery(case.project(descend(case, self.share)))
 ''',
-    "pull/method.py": '''\
+}
+"""Files below ``submissions/``: an attack, a fast one."""
+
+OWN = {
+    "attacks/pull.py": '''\
 """An attack that does not apply to one of the tasks."""
 
 import torch
@@ -130,11 +134,7 @@ class Pull(Attack):
         """Products are not for it."""
         return "gradients only" if task.explainer != "gradient" else None
 ''',
-}
-"""Files below ``submissions/``: two attacks, fast ones."""
-
-OWN = {
-    "soft.py": '''\
+    "defenses/soft.py": '''\
 """A hardening with two variants."""
 
 from benchmark.api import Explainer, Hardening, Softplus
@@ -153,7 +153,7 @@ class Soft(Hardening):
         """Smoothed."""
         return explainer.smoothed(Softplus(self.factor * self.beta))
 ''',
-    "gap.py": '''\
+    "defenses/gap.py": '''\
 """A detector that attacks can evade."""
 
 from benchmark.api import Audit, Detector, Softplus, correlation
@@ -171,10 +171,10 @@ class Gap(Detector):
         return 1 - correlation(audit.explain(), audit.explain(smoothing=Softplus(self.beta)))
 ''',
 }
-"""Files below ``baselines/defenses/``: a hardening of two variants and a detector, fast ones.
+"""Files below ``baselines/``: an attack, a hardening of two variants and a detector, fast ones.
 
-What submissions are judged by is the project's own here: a process of its own for every judgement would be
-most of what a run takes.
+What the submission stands beside is the project's own: a process for every judgement, and for every question
+that a command has, would be most of what a run takes.
 """
 
 
@@ -389,7 +389,7 @@ class Project:
         for task, explainer in zip(TASKS, ("gradient", "gradient_x_input"), strict=True):
             project.write(f"tasks/{task}.yaml", _TASK.format(explainer=explainer))
         for file, code in OWN.items():
-            project.write(f"baselines/defenses/{file}", code)
+            project.write(f"baselines/{file}", code)
         for file, code in METHODS.items():
             project.write(f"submissions/{file}", code)
             project.write(f"submissions/{Path(file).parent}/card.yaml", CARD)
@@ -437,6 +437,14 @@ class Project:
         self.write(f"submissions/{name}/card.yaml", CARD)
         return self.write(f"submissions/{name}/method.py", code)
 
+    def made_up(self, methods: Mapping[str, str]) -> None:
+        """Adds attacks as submissions and defenses as the project's own, which need no process each time."""
+        for name, code in methods.items():
+            if "(Attack)" in code:
+                self.method(name, code)
+            else:
+                self.write(f"baselines/defenses/{name}.py", code)
+
     @property
     def cells(self) -> pd.DataFrame:
         """``cells.csv`` of the suite."""
@@ -480,7 +488,7 @@ class Project:
 
 def submitted(name: str) -> str:
     """Code of a submission's hardening, ``soft`` by another name and without variants."""
-    code = OWN["soft.py"].replace('"soft"', f'"{name}"').replace("    params", "    others")
+    code = OWN["defenses/soft.py"].replace('"soft"', f'"{name}"').replace("    params", "    others")
     return code.replace("Soft(", f"{name.capitalize()}(")
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,42 @@ import pandas as pd
 from benchmark.methods.card import CLOSED, OPEN
 from benchmark.running.registry import Entry
 
-VALUED = ("task", "seed", "sample_id", "mode", "manipulation")
-"""Columns of samples that a case's value is made of."""
-_Places = npt.NDArray[np.intp]
-_Index = dict[tuple[str, str], _Places]
-_NOWHERE: _Places = np.empty(0, np.intp)
+
+class CellRow(NamedTuple):
+    """What a case's value is made of, of a cell."""
+
+    task: str
+    seed: int
+    mode: str
+    status: str
+    blame: str
+    culprit: str
+    reason: str
+
+
+class SampleRow(NamedTuple):
+    """What a case's value is made of, of a sample."""
+
+    task: str
+    seed: int
+    sample_id: str
+    mode: str
+    manipulation: float
+
+
+Row = TypeVar("Row", bound=tuple[Any, ...])
+
+
+def _rows(table: pd.DataFrame, kind: type[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Rows of a table by attack and defense, in its order."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    if len(table):
+        fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
+        columns = (table[name].tolist() for name in fields)
+        pairs = zip(table["attack"].tolist(), table["defense"].tolist(), strict=True)
+        for pair, row in zip(pairs, zip(*columns, strict=True), strict=True):
+            found.setdefault(pair, []).append(kind(*row))
+    return found
 
 
 @dataclass(frozen=True)
@@ -40,25 +71,21 @@ class Tables:
         foreign = [c for c in samples if samples[c].isna().all() and not others[c].isna().all()]
         return Tables(cells, samples.drop(columns=foreign), self.methods)
 
-    def pair(self, attack: str, defense: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Cells of an attack against a defense, and of their samples the columns `VALUED`."""
-        cells, samples = self._pairs
-        at, where = (table.get((attack, defense), _NOWHERE) for table in (cells, samples))
-        return self.cells.take(at), self._valued.take(where)
+    def pair(self, attack: str, defense: str) -> tuple[list[CellRow], list[SampleRow]]:
+        """Rows of an attack against a defense, of cells and of samples.
+
+        A board asks for hundreds of pairs of a few rows each, where a frame costs more than what it holds.
+        """
+        key = attack, defense
+        return self._cell_rows.get(key, []), self._sample_rows.get(key, [])
 
     @cached_property
-    def _valued(self) -> pd.DataFrame:
-        """What values are made of: to take rows of few columns is what makes boards fast."""
-        return self.samples[[name for name in VALUED if name in self.samples]]
+    def _cell_rows(self) -> dict[tuple[str, str], list[CellRow]]:
+        return _rows(self.cells, CellRow)
 
     @cached_property
-    def _pairs(self) -> tuple[_Index, _Index]:
-        """Where the rows of each attack and defense stand, in cells and in samples."""
-        cells, samples = (
-            cast("_Index", table.groupby(["attack", "defense"]).indices) if len(table) else {}
-            for table in (self.cells, self.samples)
-        )
-        return cells, samples
+    def _sample_rows(self) -> dict[tuple[str, str], list[SampleRow]]:
+        return _rows(self.samples, SampleRow)
 
     def one_by_one(self) -> Tables:
         """The tables of forgeries judged one by one, without those that are judged as a pool."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.boards.tables import Tables
+from benchmark.boards.tables import CellRow, Tables
 
 CASE = ["task", "seed", "sample_id"]
 CLUSTER = "cluster"
@@ -128,38 +130,39 @@ def _values(tables: Tables, attack: str, defense: str, case: pd.DataFrame, mode:
     An attack that failed by its own fault manipulates nothing: nan would make the defense unranked. ``mode``
     is the only one that counts, where given.
     """
-    cells, ok = tables.pair(attack, defense)
-    if mode is not None:
-        cells, ok = cells[cells["mode"] == mode], ok[ok["mode"] == mode]
+    cells, samples = tables.pair(attack, defense)
+    best: dict[tuple[str, int, str], float] = {}
+    for row in samples:
+        if mode in (None, row.mode) and not math.isnan(row.manipulation):
+            key = row.task, row.seed, row.sample_id
+            best[key] = max(best.get(key, -math.inf), row.manipulation)
+    keys = list(zip(*(case[name].tolist() for name in CASE), strict=True))
+    values = np.array([best.get(key, np.nan) for key in keys], float)
+    groups: dict[tuple[str, int], list[CellRow]] = {}
+    for cell in cells:
+        if mode in (None, cell.mode):
+            groups.setdefault((cell.task, cell.seed), []).append(cell)
     result = np.full(len(case), np.nan)
-    if cells.empty:
-        return result
-    best = ok.groupby(CASE)["manipulation"].max()
-    values = best.reindex(pd.MultiIndex.from_frame(case[CASE])).to_numpy(float)
-    tasks, seeds = case["task"].to_numpy(), case["seed"].to_numpy()
-
-    for (task, seed), group in cells.groupby(["task", "seed"]):
-        here = (tasks == task) & (seeds == seed)
+    for place, group in groups.items():
+        here = np.array([key[:2] == place for key in keys], bool)
         left = np.zeros(int(here.sum()))
-        if defense != "none" and _declines(group, defense):
+        if defense != "none" and any(_declines(cell, defense) for cell in group):
             left = _values(tables, attack, "none", case, None if mode is None else "oblivious")[here]
         result[here] = _resolve(group, defense, values[here], left)
     return result
 
 
-def _declines(cells: pd.DataFrame, defense: str) -> bool:
-    """Whether a defense has said of any of the cells that it does not apply."""
-    reasons = cells["reason"].to_numpy()[cells["status"].to_numpy() == "skipped"]
-    return any(str(reason).startswith(f"{defense}: ") for reason in reasons)
+def _declines(cell: CellRow, defense: str) -> bool:
+    """Whether a defense has said that it does not apply."""
+    return cell.status == "skipped" and str(cell.reason).startswith(f"{defense}: ")
 
 
-def _resolve(cells: pd.DataFrame, defense: str, values: Floats, left: Floats) -> Floats:
+def _resolve(cells: list[CellRow], defense: str, values: Floats, left: Floats) -> Floats:
     """Values of the cases of one task and seed, from the modes' cells; skipped ones leave ``left``."""
-    status, blame = cells["status"].to_numpy(), cells["blame"].to_numpy()
-    bad = (status != "ok") & (status != "skipped")
-    if (bad & (blame == "method")).any() and (cells["culprit"].to_numpy()[bad] == defense).any():
+    bad = [cell for cell in cells if cell.status not in ("ok", "skipped")]
+    if any(cell.blame == "method" for cell in bad) and any(cell.culprit == defense for cell in bad):
         return np.ones(len(values))
-    if (bad & ((status == "missing") | (blame != "method"))).any():
+    if any(cell.status == "missing" or cell.blame != "method" for cell in bad):
         return np.full(len(values), np.nan)
     # Who declines one mode only leaves things as they are in that one.
-    return np.maximum(values, left) if (status == "ok").any() else left
+    return np.maximum(values, left) if any(cell.status == "ok" for cell in cells) else left

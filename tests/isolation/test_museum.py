@@ -137,7 +137,7 @@ def contents(*folders: Path) -> dict[str, str]:
 def checked(project: Project, pieces: list[str]) -> dict[str, list[str]]:
     """What `potemkin check` says of each piece, line by line; the verdict last."""
     project.command_line.start(
-        project.root, ["check", "--seconds", "10", *(f"submissions/{piece}" for piece in pieces)]
+        project.root, ["check", "--seconds", "6", *(f"submissions/{piece}" for piece in pieces)]
     )
     result = project.command_line.wait()
     result.assert_no_traceback()
@@ -236,7 +236,7 @@ def run(untouched: Project, folder: Path, attacks: list[str], defenses: list[str
     project = untouched.copy(folder / "project")
     write_suite(project, [TASK])
     project.edit(
-        f"tasks/{TASK}.yaml", "seconds: 60, memory_gb: 4}", "seconds: 10, memory_gb: 1.5}\nmodes: [oblivious]"
+        f"tasks/{TASK}.yaml", "seconds: 60, memory_gb: 4}", "seconds: 5, memory_gb: 1.5}\nmodes: [oblivious]"
     )
     for piece in [*attacks, *defenses]:
         exhibit(project, piece)

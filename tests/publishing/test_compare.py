@@ -212,7 +212,7 @@ def test_a_defense_that_was_not_judged_under_the_new_attack_is_said_to_lose_its_
 
 
 SHOVE = METHODS["push/method.py"].replace("push", "shove").replace("share = 0.9", "share = 0.6")
-OTHER = OWN["soft.py"].replace('"soft"', '"other"').replace("[2.0, 8.0]", "[4.0]")
+OTHER = OWN["defenses/soft.py"].replace('"soft"', '"other"').replace("[2.0, 8.0]", "[4.0]")
 
 
 @pytest.fixture
@@ -339,7 +339,7 @@ def test_a_published_method_is_compared_in_place_of_itself_and_changes_since_are
     samples.to_parquet(published, index=False)
     project.edit("baselines/defenses/soft.py", "factor: float = 1.0", "factor: float = 2.0")
     project.edit(f"tasks/{TASKS[1]}.yaml", "version: 1", "version: 2")
-    result = compare(project, "submissions/pull")
+    result = compare(project, "baselines/attacks/pull.py")
     assert result.code == 0, result.err
     rows = attack_table(project, result, "pull")
     assert not rows["pull"][3].startswith("1.000"), "its published samples are left aside"

@@ -40,9 +40,9 @@ def home(untouched: Project, tmp_path_factory: pytest.TempPathFactory) -> Projec
     """A project with the targets of track visualization and with the suites' tasks of track saliency."""
     project = untouched.copy(tmp_path_factory.mktemp("home") / "project")
     shutil.copy(ROOT / "tasks" / "targets.yaml", project.root / "tasks")
-    for name in ("soft", "gap"):  # as somebody's
-        (project.root / f"baselines/defenses/{name}.py").unlink()
-        project.method(name, OWN[f"{name}.py"])
+    for file, code in OWN.items():  # as somebody's
+        (project.root / "baselines" / file).unlink()
+        project.method(Path(file).stem, code)
     for name in ("push", "pull", "soft", "gap"):
         project.write(f"submissions/{name}/README.md", README)
     amax = "gradient.abs().amax()"  # over the batch, which is a fault

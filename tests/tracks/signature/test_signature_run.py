@@ -227,8 +227,7 @@ def done(command_line: CommandLine, tmp_path_factory: pytest.TempPathFactory) ->
     shorter, count = re.subn(r"steps: int = \d+", "steps: int = 5", training)
     assert count == 1
     project.write("baselines/attacks/poisoning.py", shorter)
-    for name, code in METHODS.items():
-        project.method(name, code)
+    project.made_up(METHODS)
     chosen = [*only("attack", (*GOOD_ATTACKS, *USELESS_ATTACKS)), *only("defense", GOOD_DEFENSES)]
     return project, project.run("run", "--workers", "2", *chosen)
 

@@ -20,8 +20,7 @@ def base(command_line: CommandLine, tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copy(ROOT / "tasks" / "targets.yaml", project.root / "tasks")
     project.edit("tasks/datasets.yaml", WHOLE, FEWER)
     write_suite(project, [SALIENCY, write_task(project, "tiny")])
-    for name, code in METHODS.items():
-        project.method(name, code)
+    project.made_up(METHODS)
     return project
 
 
