@@ -137,7 +137,7 @@ def contents(*folders: Path) -> dict[str, str]:
 def checked(project: Project, pieces: list[str]) -> dict[str, list[str]]:
     """What `potemkin check` says of each piece, line by line; the verdict last."""
     project.command_line.start(
-        project.root, ["check", "--seconds", "6", *(f"submissions/{piece}" for piece in pieces)]
+        project.root, ["check", "--seconds", "10", *(f"submissions/{piece}" for piece in pieces)]
     )
     result = project.command_line.wait()
     result.assert_no_traceback()
