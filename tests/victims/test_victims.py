@@ -411,3 +411,7 @@ def test_the_root_is_found_above_and_by_the_variable(tmp_path: Path, monkeypatch
     monkeypatch.delenv("POTEMKIN_ROOT")
     monkeypatch.chdir(below)
     assert locate_root() == root
+    (root / "tasks" / "suites.yaml").unlink()
+    (root / "tasks" / "suites.yaml").mkdir()
+    with pytest.raises(PotemkinError, match=r"suites\.yaml is no file but a folder"):
+        locate_root()
