@@ -163,16 +163,16 @@ def _write(session: Session, mend: Callable[[], None] | None = None) -> bool:
     write_table(tables.cells, folder / "cells.csv")
     write_table(tables.samples, folder / "samples.parquet")
     boards = folder / "boards"
+    if tables.samples.empty:
+        shutil.rmtree(boards, ignore_errors=True)
+        why = f"no board: no cell has ended ok; {folder / 'cells.csv'} has the reason for each"
+        session.err.print(why, style="red", markup=False, soft_wrap=True)
+        return False
     violations = control_violations(tables)
     if violations:
         shutil.rmtree(boards, ignore_errors=True)
         for violation in violations:
             session.err.print(f"no board: {violation}", style="red", markup=False, soft_wrap=True)
-        return False
-    if tables.samples.empty:
-        shutil.rmtree(boards, ignore_errors=True)
-        why = f"no board: no cell has ended ok; {folder / 'cells.csv'} has the reason for each"
-        session.err.print(why, style="red", markup=False, soft_wrap=True)
         return False
     made = build_boards(tables)
     for name, table in made.items():

@@ -62,7 +62,8 @@ def wrong(detail: ErrorDetails) -> str:
         return "is empty" if fewest == 1 else f"must be a list of at least {fewest}"
     if kind in _LIMITS:
         word, name = _LIMITS[kind]
-        return f"must be {word} {bounds[name]:g}"
+        bound = bounds[name]
+        return f"must be {word} {f'{bound:g}' if isinstance(bound, float) else bound}"
     return _WRONG.get(kind, detail["msg"])
 
 

@@ -315,6 +315,20 @@ def test_the_command_line_tells_a_wrong_task_in_one_line_and_plans_the_others(fr
     assert result.last_line.endswith("; 1 task could not be read")
 
 
+@pytest.mark.parametrize("command", ["run", "score", "board"])
+def test_a_suite_none_of_whose_tasks_can_be_read_has_no_board_and_no_traceback(
+    command: str, fresh: Project
+) -> None:
+    for task in TASKS:
+        fresh.edit(f"tasks/{task}.yaml", "cases: 2", "cases: 2\nseeds: [18446744073709551616]")
+    result = fresh.run(command)
+    result.assert_no_traceback()
+    assert result.code == 1
+    for task in TASKS:
+        assert result.messages_with(f"tasks/{task}.yaml: field seeds.0: ")
+    assert result.messages_with("no board: no cell has ended ok; results/tiny/cells.csv has")
+
+
 @pytest.fixture(scope="module")
 def damaged(untouched: Project, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """Runs of a suite one of whose tasks has a victim whose file is missing, another one, then restored."""
