@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
@@ -38,18 +38,19 @@ class SampleRow(NamedTuple):
     manipulation: float
 
 
-Row = TypeVar("Row", bound=tuple[Any, ...])
+Row = TypeVar("Row")
 
 
-def _rows(table: pd.DataFrame, kind: type[Row]) -> dict[tuple[str, str], list[Row]]:
-    """Rows of a table by attack and defense, in its order."""
+def _rows(
+    table: pd.DataFrame, fields: Sequence[str], make: Callable[[Iterable[Any]], Row]
+) -> dict[tuple[str, str], list[Row]]:
+    """Rows of a table by attack and defense, in its order, made of some of its columns."""
     found: dict[tuple[str, str], list[Row]] = {}
     if len(table):
-        fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
         columns = (table[name].tolist() for name in fields)
         pairs = zip(table["attack"].tolist(), table["defense"].tolist(), strict=True)
         for pair, row in zip(pairs, zip(*columns, strict=True), strict=True):
-            found.setdefault(pair, []).append(kind(*row))
+            found.setdefault(pair, []).append(make(row))
     return found
 
 
@@ -81,11 +82,11 @@ class Tables:
 
     @cached_property
     def _cell_rows(self) -> dict[tuple[str, str], list[CellRow]]:
-        return _rows(self.cells, CellRow)
+        return _rows(self.cells, CellRow._fields, CellRow._make)
 
     @cached_property
     def _sample_rows(self) -> dict[tuple[str, str], list[SampleRow]]:
-        return _rows(self.samples, SampleRow)
+        return _rows(self.samples, SampleRow._fields, SampleRow._make)
 
     def one_by_one(self) -> Tables:
         """The tables of forgeries judged one by one, without those that are judged as a pool."""
