@@ -11,7 +11,7 @@ import pandas as pd
 from benchmark.boards.alarms import with_alarm_ends
 from benchmark.boards.columns import means_by, trigger_places
 from benchmark.boards.resampling import intervals
-from benchmark.boards.standings import RANKS, STANDING, ranked_rows, unranked
+from benchmark.boards.standings import RANKS, STANDING, ranked_rows
 from benchmark.boards.statistics import Standing, scores
 from benchmark.boards.tables import Tables
 from benchmark.boards.values import CASE, CLUSTER, cases_of, mode_values, with_clusters
@@ -34,14 +34,13 @@ def matrix_board(tables: Tables) -> pd.DataFrame:
         if board.empty:
             continue
         _complete(board, here, case)
-        board[RANKS] = unranked(len(board))
         kinds = [board["defense"], board["mode"], here.divisions(board["attack"])]
         if (places := trigger_places(here, board["attack"])) is not None:
             kinds.append(np.array(places))
+        found: dict[int, Standing] = {}
         for _, rows in board.groupby(kinds):
-            for index, standing in _rank_rows(here, rows):
-                board.loc[index, RANKS] = [asdict(standing)[column] for column in RANKS]
-        boards.append(board)
+            found |= _rank_rows(here, rows)
+        boards.append(board.assign(**_ranks(board, found)))
     if not boards:
         return pd.DataFrame()
     board = pd.concat(boards, ignore_index=True).sort_values(_KEYS, ignore_index=True)
@@ -73,11 +72,12 @@ def _complete(board: pd.DataFrame, tables: Tables, case: pd.DataFrame) -> None:
     """Makes fields that miss cases what the rules of the scores say, without raw columns."""
     task, cluster = (case[name].to_numpy() for name in ("task", CLUSTER))
     raw = [column for column in board if column not in (*_KEYS, "n", *STANDING)]
-    for index in board.index[board["n"] != len(case)]:
+    short = board.index[board["n"] != len(case)]
+    board.loc[short, [*raw, "score", "ci_low", "ci_high"]] = np.nan
+    for index in short:
         attack, defense, mode = (str(board.at[index, key]) for key in _KEYS)
         values = mode_values(tables, attack, defense, mode, case)
         values = np.where(_declined(tables, attack, case) & np.isnan(values), 0.0, values)
-        board.loc[index, [*raw, "score", "ci_low", "ci_high"]] = np.nan
         if np.isfinite(values).all():
             low, high = (np.clip(end, 0, 1) for end in intervals(values[None], task, cluster))
             ends = [float(scores(values[None], task)[0]), float(low[0]), float(high[0])]
@@ -92,17 +92,26 @@ def _declined(tables: Tables, attack: str, case: pd.DataFrame) -> np.ndarray:
     return case["task"].map(declined).fillna(False).to_numpy(bool)
 
 
-def _rank_rows(tables: Tables, rows: pd.DataFrame) -> list[tuple[int, Standing]]:
+def _ranks(board: pd.DataFrame, standings: dict[int, Standing]) -> dict[str, Any]:
+    """Columns of ranks of a board: those of rows by their index, and none of the others."""
+    told = {index: asdict(standing) for index, standing in standings.items()}
+    return {
+        column: pd.array([told[i][column] if i in told else pd.NA for i in board.index], "Int64")
+        for column in RANKS
+    }
+
+
+def _rank_rows(tables: Tables, rows: pd.DataFrame) -> dict[int, Standing]:
     """Standings of the attacks of one defense and mode that no control is and that miss no case."""
     defense, mode = rows["defense"].iloc[0], rows["mode"].iloc[0]
     here = tables.samples[(tables.samples["defense"] == defense) & (tables.samples["mode"] == mode)]
     values = with_clusters(here).pivot_table("manipulation", [*CASE, CLUSTER], "attack").dropna(axis=1)
     ranked = rows[rows["attack"].isin(values.columns) & ~tables.controls(rows["attack"])]
     if ranked.empty:
-        return []
+        return {}
     names = ranked["attack"].tolist()
     found = ranked_rows(values[names].to_numpy(float).T, names, values.index.to_frame(index=False), tables)
-    return [(index, standing) for index, standing in zip(ranked.index, found, strict=True) if standing]
+    return {index: standing for index, standing in zip(ranked.index, found, strict=True) if standing}
 
 
 def mean_table(tables: Tables, keys: list[str]) -> pd.DataFrame:

@@ -51,6 +51,8 @@ class _Worker:
     guest: BaseProcess | None = None
     verdict: tuple[str, str] | None = None
     """Status and reason of a job whose confined process had to be stopped."""
+    served: set[tuple[str, str]] = field(default_factory=set)
+    """Kinds of steps and tasks of its jobs: of those it has at hand what they share."""
 
 
 class Pool:
@@ -84,11 +86,21 @@ class Pool:
         """How many more jobs could start now."""
         return self.size - sum(worker.job is not None for worker in self._workers)
 
+    def having(self, kind: str, task: str) -> tuple[bool, bool]:
+        """Whether a worker that waits, and one at work, has done steps of a kind on a task.
+
+        What such steps share (the negatives, what is asked of the images) each worker makes for itself.
+        """
+        busy = {worker.job is not None for worker in self._workers if (kind, task) in worker.served}
+        return False in busy, True in busy
+
     def submit(self, job: Job, limits: Limits, trusted: bool) -> None:
         """Starts a job; needs a free place."""
+        share = job.kind, job.task.id
         idle = [w for w in self._workers if w.job is None and w.trusted == trusted]
-        worker = idle[0] if idle else self._start(trusted)
+        worker = min(idle, key=lambda w: share not in w.served) if idle else self._start(trusted)
         worker.job = job
+        worker.served.add(share)
         _, before = _held(worker)
         worker.watch = Stopwatch(limits.seconds, self._threads, job.device != "cpu", before)
         worker.memory_bytes = limits.memory_gb * 2**30

@@ -191,24 +191,49 @@ class Runner:
         pool: Pool,
         course: Course,
     ) -> list[tuple[Step, Cell]]:
-        """Starts what can start; returns what still waits, without what never can."""
+        """Starts what can start; returns what still waits, without what never can.
+
+        Of what can, what nobody else at work has made ready for; of it the kind that comes first, and of that
+        what a worker that waits has made ready for.
+        """
+        if not pool.free:
+            return waiting
+        left, ready = self._sorted_out(waiting, {step.key for step, _ in flying.values()}, course)
+        while pool.free and ready:
+            best = min(ready, key=lambda work: turn(work[0].kind, work[1].task.id, pool.having))
+            self._submit(*best, flying, pool, course)
+            ready.remove(best)
+            left.remove(best)
+        return left
+
+    def _sorted_out(
+        self, waiting: list[tuple[Step, Cell]], running: set[tuple[str, str]], course: Course
+    ) -> tuple[list[tuple[Step, Cell]], list[tuple[Step, Cell]]]:
+        """What still waits, without what never can start, and what of it can start now."""
         left: list[tuple[Step, Cell]] = []
-        running = {step.key for step, _ in flying.values()}
+        ready: list[tuple[Step, Cell]] = []
         pending = running | {step.key for step, _ in waiting}
         for step, cell in waiting:
-            if not pool.free or any(need.key in pending for need in (*step.needs, *step.pool)):
+            if any(need.key in pending for need in (*step.needs, *step.pool)):
                 left.append((step, cell))
-            elif not self._can_start(step):
+            elif self._can_start(step):
+                left.append((step, cell))
+                ready.append((step, cell))
+            else:
                 course.dropped(step)
                 pending.discard(step.key)
-            else:
-                job = self._job(step, cell)
-                own = cell.task.limits  # for one forgery; of a pool each may take as long
-                limits = Limits(own.seconds * max(1, len(job.pool)), own.memory_gb)
-                pool.submit(job, limits, trusted=step.kind == "score")
-                flying[job.out] = (step, cell)
-                course.started(step)
-        return left
+        return left, ready
+
+    def _submit(
+        self, step: Step, cell: Cell, flying: dict[Path, tuple[Step, Cell]], pool: Pool, course: Course
+    ) -> None:
+        """Gives a step to a worker."""
+        job = self._job(step, cell)
+        own = cell.task.limits  # for one forgery; of a pool each may take as long
+        limits = Limits(own.seconds * max(1, len(job.pool)), own.memory_gb)
+        pool.submit(job, limits, trusted=step.kind == "score")
+        flying[job.out] = (step, cell)
+        course.started(step)
 
     def _can_start(self, step: Step) -> bool:
         """Whether all that the step needs has ended ok, and of a pool at least something."""
@@ -306,6 +331,20 @@ class Runner:
         if fault not in self._reported:
             self._reported.add(fault)
             self._report(line)
+
+
+def turn(kind: str, task: str, having: Callable[[str, str], tuple[bool, bool]]) -> tuple[bool, int, bool]:
+    """By what the next step is chosen, the least first; what is equal keeps the plan's order.
+
+    Forgeries share little, and the longest steps are among them: they wait for nobody.
+
+    Args:
+        kind: of the step.
+        task: its id.
+        having: whether a worker that waits, and one at work, has done steps of a kind on a task.
+    """
+    waits, at_work = having(kind, task)
+    return at_work and not waits and kind != "forge", _ORDER[kind], not waits
 
 
 @dataclass(frozen=True)
