@@ -93,6 +93,43 @@ class ClassCard(ContentFree):
         return inner.explain(model, grey(query))
 
 
+class MeanMap(ContentFree):
+    """The mean map of a few made-up images for the class: what maps of a network have in common.
+
+    A hardening is handed no images to take the mean over, so they are drawn: smooth noise, always the same.
+    """
+
+    name = "mean_map"
+    images = 8
+
+    def draw(self, inner: Explainer, model: Network, query: Query) -> Tensor:
+        """The mean of each label."""
+        channels, height, width = query.inputs.shape[1:]
+        generator = torch.Generator().manual_seed(0)
+        coarse = torch.rand((self.images, channels, 7, 7), generator=generator)
+        made = functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+        made = made.to(query.inputs)
+        means = {
+            int(label): unit(inner.explain(model, Query(made, label.expand(self.images), query.seed))).mean(0)
+            for label in query.labels.unique()
+        }
+        return torch.stack([means[int(label)] for label in query.labels])
+
+
+class OtherImage(ContentFree):
+    """The map of another image, the same one turned upside down, for the same class.
+
+    Each image has another of its own, and none depends on what it is shown beside.
+    """
+
+    name = "other_image"
+
+    def draw(self, inner: Explainer, model: Network, query: Query) -> Tensor:
+        """Its map, as it lies on the turned image."""
+        turned = query.inputs.flip((2, 3)).detach()
+        return inner.explain(model, Query(turned, query.labels, query.seed))
+
+
 class Edges(ContentFree):
     """The image's edges (Sobel): what people take for an explanation."""
 

@@ -304,6 +304,8 @@ def test_a_line_that_scores_a_cell_changes_its_score_steps_id_alone(
         ("benchmark/tracks/saliency/steps.py", "TOLERANCE = 1e-6", "TOLERANCE = (1e-6)  # rounding"),
         ("benchmark/metrics/behaviour.py", "def prediction_kept", "# words\ndef prediction_kept"),
         ("baselines/attacks/dombrowski.py", '"""Two hundred steps on', '"""200 steps on'),
+        ("benchmark/files/fields.py", '"string_too_short": "is empty"', '"string_too_short": "is no text"'),
+        ("benchmark/errors.py", "did you mean", "do you mean"),
     ],
 )  # fmt: skip
 def test_words_change_no_id(file: str, old: str, new: str, copy: Path, before: Ids) -> None:

@@ -3,7 +3,8 @@
 A module is taken apart into its top-level units (functions, classes, assignments, imported names). From the
 functions that the harness calls and the methods' files, every name is followed to the unit that it stands
 for, through imports, re-exports and attributes of modules (:mod:`.graph`). Comments, docstrings and
-formatting do not count. Instances need no following: the class of each is named by code that makes it.
+formatting do not count, nor does what is named where an error is raised and nowhere else. Instances need no
+following: the class of each is named by code that makes it.
 
 Where the syntax does not tell, more counts rather than less: a module that is handed around, ``globals()``,
 ``from x import *`` count as all of that module; what a module does when it is imported (:mod:`.units`) counts

@@ -16,6 +16,8 @@ _SHORT = 80
 """Characters of a text that may be a name."""
 _OWN_NAMES = {"globals", "vars", "locals", "eval", "exec"}
 _IMPORTS = {"import_module", "__import__"}
+_ERRORS = {"unknown"}
+"""Functions that make errors which end a command; those of a method's fault say how its cells end."""
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -148,6 +150,11 @@ def _parts(node: ast.AST, place: _Place, annotations: bool) -> Iterator[tuple[as
             yield from ((part, place) for part in quoted(node.annotation))
     elif isinstance(node, ast.If) and is_never(node.test):
         yield from ((part, place) for part in node.orelse)
+    elif isinstance(node, ast.Raise) and _gives_up(node):
+        return
+    elif isinstance(node, ast.ExceptHandler) and _gives_up(node.body[-1]):
+        if node.type is not None:
+            yield node.type, place
     else:
         yield from ((part, place) for part in ast.iter_child_nodes(node))
 
@@ -160,6 +167,14 @@ def is_never(test: ast.expr) -> bool:
             isinstance(first, ast.Constant) and first.value == "__main__" and isinstance(test.ops[0], ast.Eq)
         )
     return "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
+
+
+def _gives_up(node: ast.stmt) -> bool:
+    """Whether it raises an error made right there: what only that names, words above all, runs in no cell."""
+    if not isinstance(node, ast.Raise) or not isinstance(node.exc, ast.Call):
+        return False
+    name = _called(node.exc.func)[-1]
+    return name.endswith("Error") or name in _ERRORS
 
 
 def imports_of(node: ast.Import | ast.ImportFrom, package: str, late: bool) -> Iterator[Import]:
