@@ -17,6 +17,8 @@ from benchmark.running.fingerprint.syntax import digest_of, parsed, without_docs
 from benchmark.running.fingerprint.uses import Chain, Uses, chain_of, imports_of, is_never, quoted, uses_of
 
 _TABLE = "ByName"
+_COMPLAINT = "problems"
+"""The method of a task, and of its parts, that says what is wrong with it, before anything runs."""
 _SIMPLE = (ast.Pass, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef)
 _PLAIN_METACLASSES = {"ABCMeta", "EnumMeta", "type"}
 
@@ -35,7 +37,7 @@ class Unit:
         bases: of a class.
         registers: whether defining a class below it may do something.
         builds: whether calling a class runs code of its own.
-        methods: a class without its fields; its bases are then what its fields are of as well.
+        methods: a class without its fields and complaints; its bases are then what its fields are of as well.
         entries: of a table that is asked by name; nodes and uses are then of the rest.
     """
 
@@ -149,7 +151,8 @@ def _class(statement: ast.ClassDef, package: str, salt: str) -> Unit:
     bases = tuple(chain_of(base) for base in statement.bases)
     own = {function.name for function in functions}
     odd = [word for word in statement.keywords if word.arg != "metaclass" or _is_odd(word.value)]
-    behaviour: tuple[ast.AST, ...] = (*functions, *statement.bases)
+    asked = [function for function in functions if function.name != _COMPLAINT]
+    behaviour: tuple[ast.AST, ...] = (*asked, *statement.bases)
     fields = [part.annotation for part in statement.body if isinstance(part, ast.AnnAssign)]
     kinds = uses_of([part for field in fields for part in quoted(field)], package).chains
     return Unit(
@@ -163,7 +166,7 @@ def _class(statement: ast.ClassDef, package: str, salt: str) -> Unit:
         registers=bool(odd) or bool({"__init_subclass__", "__prepare__"} & own),
         builds=bool({"__init__", "__new__", "__post_init__", "__call__"} & own),
         methods=Unit(
-            (statement.name,), uses_of(functions, package), behaviour, package, salt, bases=(*bases, *kinds)
+            (statement.name,), uses_of(asked, package), behaviour, package, salt, bases=(*bases, *kinds)
         ),
     )
 

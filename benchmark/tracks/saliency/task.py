@@ -142,32 +142,35 @@ class SaliencyTask(Task):
             yield f"field explainer.name: {unknown('name', self.explainer.name, sorted(SETTINGS))}"
             return
         yield from setting_problems(self.explainer.settings, SETTINGS[self.explainer.name])
-        yield from self._wrong_decoys(root)
+        yield from _wrong_decoys(self, root)
         primary = self.metrics.primary.removesuffix("_target")
         if primary not in self.metrics.report:
             yield f"field metrics.report: add {primary}, the primary metric"
-        yield from self._too_few_images(root)
+        yield from _too_few_images(self, root)
 
-    def _wrong_decoys(self, root: Path) -> Iterator[str]:
-        known = victim_names(root)
-        for index, name in enumerate(self.metrics.decoys):
-            if name not in known:
-                yield f"field metrics.decoys.{index}: {unknown('name', name, known)}"
-                return
-        if self.victim in self.metrics.decoys:
-            yield f"field metrics.decoys: {self.victim} is the network under attack: name others"
-        if self.data in dataset_names(root):
-            yield from misfits(self.data, self.metrics.decoys, root)
 
-    def _too_few_images(self, root: Path) -> Iterator[str]:
-        """What needs more images than a split of the data has."""
-        if self.data not in dataset_names(root):
+def _wrong_decoys(task: SaliencyTask, root: Path) -> Iterator[str]:
+    """Decoys that are no networks, or the one under attack."""
+    known = victim_names(root)
+    for index, name in enumerate(task.metrics.decoys):
+        if name not in known:
+            yield f"field metrics.decoys.{index}: {unknown('name', name, known)}"
             return
-        wanted = {
-            "cases": ("evaluation", 2 * self.cases + self.calibration.negatives),  # each has a target
-            "calibration.images": ("attacker", self.calibration.images),
-        }
-        for field, (split, images) in wanted.items():
-            count = image_count(self.data, split, root)
-            if count is not None and images > count:
-                yield f"field {field}: {images} images of split {split} are needed, {self.data} has {count}"
+    if task.victim in task.metrics.decoys:
+        yield f"field metrics.decoys: {task.victim} is the network under attack: name others"
+    if task.data in dataset_names(root):
+        yield from misfits(task.data, task.metrics.decoys, root)
+
+
+def _too_few_images(task: SaliencyTask, root: Path) -> Iterator[str]:
+    """What needs more images than a split of the data has."""
+    if task.data not in dataset_names(root):
+        return
+    wanted = {
+        "cases": ("evaluation", 2 * task.cases + task.calibration.negatives),  # each has a target
+        "calibration.images": ("attacker", task.calibration.images),
+    }
+    for field, (split, images) in wanted.items():
+        count = image_count(task.data, split, root)
+        if count is not None and images > count:
+            yield f"field {field}: {images} images of split {split} are needed, {task.data} has {count}"
