@@ -32,6 +32,9 @@ def test_whatever_comes_becomes_one_line_of_bounded_length(text: str, limit: int
         ("a\u202eb\u2066c\u200bd", "a b c d"),
         ("half \ud83d of a sign", "half of a sign"),
         ("Zürich, 東京, ∞", "Zürich, 東京, ∞"),
+        ("all" + "\u2800" * 40 + "is\u3164well\u115f\u034f\ufe0f", "all is well"),
+        ("e\u0301tude", "e\u0301tude"),
+        ("e" + "\u0336" * 90, "e\u0336\u0336"),
         ("x" * 400, "x" * 299 + "…"),
     ],
 )

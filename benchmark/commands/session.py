@@ -33,7 +33,7 @@ class Session:
         self.registry: Registry = find_methods(self.root, asked_methods(options))
         self.store = Store(options.store.resolve(), self.notice)
         wanted = set(options.task)
-        planner = Planner(
+        self._planner = planner = Planner(
             self.root,
             lambda task: options.command in ("run", "compare") and (not wanted or task.id in wanted),
             self.store.folder / _FINGERPRINTS,
@@ -63,7 +63,7 @@ class Session:
         """What could not be read: one line per task or method file."""
         methods = [f"{p.file} could not be loaded: {p.reason}" for p in self.registry.problems]
         cells = sorted({cell.problem for cell in self.cells if cell.culprit})
-        return [*self.suite.problems, *methods, *cells]
+        return [*self.suite.problems, *methods, *self._planner.problems, *cells]
 
     def notice(self, line: str) -> None:
         """Shows what is wrong with the store."""

@@ -69,6 +69,11 @@ def submissions(root: Path) -> list[Path]:
     return [root / "submissions" / name for name in sorted(names) if not name.startswith((".", "__"))]
 
 
+def strays(root: Path) -> list[Path]:
+    """Python files right below ``submissions/`` that are nobody's: as a package's own they run first."""
+    return sorted((root / "submissions").glob("__*.py"))
+
+
 def code_below(top: Path) -> list[Path]:
     """The Python files of a submission that may define methods; raises ``MethodError`` for an odd one."""
     if not top.is_symlink() and not top.is_dir() and top.suffix != ".py":

@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from benchmark.errors import MethodError, unknown
+from benchmark.failures import printable
 from benchmark.files.fields import sentences, shortly, validated, wrong
 from benchmark.files.yaml import read_yaml
 
@@ -32,7 +33,7 @@ def read_form(
     Returns:
         The model and no sentence, or no model and at least one sentence.
     """
-    shown = f"{path.parent.name}/{path.name}"
+    shown = printable(f"{path.parent.name}/{path.name}", 200)
     try:
         fields = _fields(path, shown, remedy)
     except MethodError as error:

@@ -6,6 +6,8 @@ import hashlib
 import re
 import unicodedata
 
+from benchmark.failures import is_stacked, is_visible
+
 _LONGEST = 120
 _SAFE = re.compile(rf"[A-Za-z0-9_\[][A-Za-z0-9_.=,+ \[\]-]{{0,{_LONGEST - 1}}}")
 _JOINERS = "\u200c\u200d"
@@ -13,7 +15,7 @@ _JOINERS = "\u200c\u200d"
 
 def is_printable(text: str) -> bool:
     """Whether a text is one line that can be shown as it is."""
-    return all(_visible(character) for character in text)
+    return all(_visible(character) for character in text) and not is_stacked(text)
 
 
 def safe_name(text: str) -> str:
@@ -29,6 +31,8 @@ def safe_name(text: str) -> str:
 
 
 def _visible(character: str) -> bool:
+    if not is_visible(character) and character not in _JOINERS:
+        return False
     if character == " " or character in _JOINERS or (" " < character < "\x7f"):
         return True
     return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp", "Zs")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+MOST_THREADS = 256
+"""Of a confined process: each costs memory of the kernel's and a number that others need."""
 _LAST_SECONDS = 1.0
 
 
@@ -34,6 +36,22 @@ def end(process: BaseProcess) -> None:
         process.join(_LAST_SECONDS)
     process.kill()
     process.join()
+
+
+def threads(process: psutil.Process) -> int:
+    """How many threads a process has."""
+    try:
+        return int(process.num_threads())
+    except psutil.Error:
+        return 0
+
+
+def held(process: psutil.Process) -> int:
+    """Bytes of memory that a process has now."""
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
 
 
 def peak_mb(process: psutil.Process) -> float:

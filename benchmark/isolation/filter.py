@@ -49,6 +49,9 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "remap_file_pages": (216, 234), "vmsplice": (278, 75), "move_pages": (279, 239),
     "migrate_pages": (256, 238), "inotify_init": (253, None), "inotify_init1": (294, 26),
     "fanotify_init": (300, 262),
+    # What the kernel keeps of files in memory, and locks: another process could read what is left there.
+    "fadvise64": (221, 223), "readahead": (187, 213), "mincore": (27, 232), "cachestat": (451, 451),
+    "sync_file_range": (277, 84), "flock": (73, 32),
     # What is seen of the files, and what a file is.
     "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
     "mknod": (133, None), "mknodat": (259, 33), "open_tree": (428, 428), "move_mount": (429, 429),
@@ -74,11 +77,14 @@ _NOT_THERE = {"clone3": (435, 435), "openat2": (437, 437)}
 """Calls whose numbers lie behind pointers."""
 
 _CLONE_THREAD, _MAP_HUGETLB, _SET_IDS = 0x10000, 0x40000, 0o6000
-_MAP_SHARED, _MAP_ANONYMOUS = 0x1, 0x20
+_MAP_SHARED, _MAP_ANONYMOUS, _MAP_LOCKED = 0x1, 0x20, 0x2000
+_DIRECT = getattr(os, "O_DIRECT", 0x4000)
 _HARMLESS_PRCTL = (2, 3, 15, 16, 21, 23, 30, 39, 42, 51, 64, 0x53564D41)
 """Reading settings of one's own, and naming threads and memory; what else can be set confines or frees."""
 _FCNTL_REACHING_OUT = (6, 7, 37, 38, 8, 10, 15, 1024, 1026, 1031)
 """Record locks (kernel memory without end), owners of signals, leases, watches of folders, size of pipes."""
+_ADVICE_ABOUT_FILES = (3, 9, 20, 21, 22, 23, 25)
+"""Reading pages ahead, giving them up, and what else a file's pages can be told by ``madvise``."""
 _IOCTL_REACHING_OUT = (0x5412, 0x540E, 0x541C, 0x541D, 0x5423, 0x8901, 0x8902, 0x40086602)
 """Typing into a terminal and taking one over, owners of signals, attributes of files."""
 _FOR_A_GPU = ("bind", "listen")
@@ -127,7 +133,12 @@ def _conditions(gpu: bool) -> tuple[_Condition, ...]:
         ),
         _Condition((72, 25), 1, "not among", _FCNTL_REACHING_OUT),
         _Condition((16, 29), 1, "not among", _IOCTL_REACHING_OUT),
-        _Condition((9, 222), 3, "without", (_MAP_HUGETLB,)),
+        _Condition((9, 222), 3, "without", (_MAP_HUGETLB, _MAP_LOCKED)),
+        _Condition((28, 233), 2, "not among", _ADVICE_ABOUT_FILES),
+        _Condition((327, 286), 5, "among", (0,)),  # preadv2: whether a page is in memory is not told
+        _Condition((328, 287), 5, "among", (0,)),
+        _Condition((2, None), 1, "without", (_DIRECT,)),
+        _Condition((257, 56), 2, "without", (_DIRECT,)),
         _Condition((90, None), 1, "without", (_SET_IDS,)),  # chmod, fchmod, fchmodat
         _Condition((91, 52), 1, "without", (_SET_IDS,)),
         _Condition((268, 53), 2, "without", (_SET_IDS,)),

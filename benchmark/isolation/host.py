@@ -20,11 +20,11 @@ from typing import Any
 import psutil
 import torch
 
-from benchmark.failures import StepFailed, printable
+from benchmark.failures import Status, StepFailed, printable
 from benchmark.isolation import parcel
 from benchmark.isolation.attempts import Attempts
 from benchmark.isolation.blame import Company
-from benchmark.isolation.families import family, peak_mb
+from benchmark.isolation.families import MOST_THREADS, family, held, peak_mb, threads
 from benchmark.methods.meter import Meter
 
 _HEADER_BYTES = 2**20
@@ -33,14 +33,22 @@ _NOTICED = ("seconds", "overwritten", "replaced", "drew", "left")
 """Fields of a header that are kept of every question; whatever else a process says is forgotten."""
 _STATUSES = ("ok", "skipped", "invalid", "oom", "crashed")
 _START_SECONDS = 60.0
+_LOOK_SECONDS = 0.1
+"""How often is looked at what a process holds, where nobody else does."""
 _NO_ANSWER = "sent what is no answer"
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long an answer is waited for."""
+    """How long an answer is waited for, and what the process may hold meanwhile.
+
+    Args:
+        seconds: that it may take.
+        memory_gb: that the process may hold; None where that is not looked at.
+    """
 
     seconds: float
+    memory_gb: float | None = None
 
 
 @dataclass
@@ -68,7 +76,7 @@ class Guest:
     overhead: float = 0.0
     noticed: list[dict[str, Any]] = field(default_factory=list)
     patience: Patience | None = None
-    _ended: bool = False
+    _ended: tuple[Status, str] | None = None
     _attempts: Attempts | None = None
     _met: list[str] = field(default_factory=list)
 
@@ -147,20 +155,39 @@ class Guest:
         if self.patience is None:
             yield
             return
-        timer = threading.Timer(self.patience.seconds, self._end)
-        timer.start()
+        answered = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(self.patience, answered), daemon=True)
+        watch.start()
         try:
             yield
         except StepFailed:
-            if self._ended:
-                reason = f"took more than {self.patience.seconds:g} s"
-                raise self._company.failure("timeout", variant, reason) from None
+            if self._ended is not None:
+                raise self._company.failure(self._ended[0], variant, self._ended[1]) from None
             raise
         finally:
-            timer.cancel()
+            answered.set()
+            watch.join()
+
+    def _watch(self, patience: Patience, answered: threading.Event) -> None:
+        """Ends the process once it is over a limit."""
+        until = time.monotonic() + patience.seconds
+        while not answered.wait(max(0.0, min(_LOOK_SECONDS, until - time.monotonic()))):
+            if (fault := self._fault(patience, until)) is not None:
+                self._ended = fault
+                self._end()
+                return
+
+    def _fault(self, patience: Patience, until: float) -> tuple[Status, str] | None:
+        if time.monotonic() >= until:
+            return "timeout", f"took more than {patience.seconds:g} s"
+        members = family(self.pid)
+        if sum(threads(process) for process in members) > MOST_THREADS:
+            return "oom", f"stopped: more than {MOST_THREADS} threads"
+        if patience.memory_gb is not None and sum(map(held, members)) > patience.memory_gb * 2**30:
+            return "oom", f"stopped: more than {patience.memory_gb:g} GB of memory"
+        return None
 
     def _end(self) -> None:
-        self._ended = True
         for process in reversed(family(self.pid)):
             with contextlib.suppress(psutil.Error):
                 process.kill()

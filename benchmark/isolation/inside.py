@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import time
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -137,14 +138,18 @@ def _confine(confinement: Confinement, warden: Warden | None, tell: Teller) -> s
         os.close(warden.prints)
         os.close(warden.log)
     os.chdir(view.scratch)
-    # Another clone that the package is installed from has submissions too, which are not to be looked for.
-    clones = [str(folder) for folder in view.hidden]
-    others = (entry for entry in sys.path if entry not in ("", ".", *clones))
+    # Another clone that the package is installed from has submissions too, which are not to be looked for,
+    # nor is anything else that is not seen.
+    others = (entry for entry in sys.path if entry and _is_seen(Path(entry), view))
     sys.path[:] = [str(confinement.root), *others]
+    # The package of submissions is made here: no file that somebody put there is run in another's name.
+    home = types.ModuleType("submissions")
+    home.__path__ = [str(confinement.root / "submissions")]
+    sys.modules[home.__name__] = home
     sys.dont_write_bytecode = True
     sys.pycache_prefix = str(view.scratch)  # what a submission brings along compiled is not what is run
     system = tuple(Path(path) for path in (*kernel.SYSTEM, "/proc", "/sys"))
-    readable, devices = (*view.readable, *system), kernel.devices(view)
+    readable, devices = (*view.seen, *system), kernel.devices(view)
     gpu = confinement.device.startswith("cuda")
     # CUDA does not start where it may write nothing below /proc. Its own process is all that may be left to
     # it: a superuser's process could set the kernel's switches there.
@@ -160,6 +165,15 @@ def _confine(confinement: Confinement, warden: Warden | None, tell: Teller) -> s
     strict = "namespaces" not in force
     watch.watch(tell, (view.scratch, *devices), readable, view.hidden, strict)
     return ", ".join([*force, "audit hook"])
+
+
+def _is_seen(entry: Path, view: kernel.View) -> bool:
+    """Whether an entry of Python's path is among what is seen, and no project's own folder."""
+    place = Path(os.path.abspath(entry))
+    places = {place, place.resolve()}
+    return not places & set(view.hidden) and any(
+        p.is_relative_to(top) for p in places for top in view.readable
+    )
 
 
 def _answer(frame: bytes, tensors: bytes, parts: Parts) -> tuple[bytes, bytes, bytes]:

@@ -39,6 +39,10 @@ _SCRATCH_FILES = 16384
 """Files cost memory of the kernel's, however little they hold."""
 _DEVICES = ("null", "full", "random", "urandom")
 """No ``zero``: mapped and shared it is memory in no process's account."""
+_OF_OTHERS = ("keys", "key-users")
+"""Files below ``/proc`` that tell of other processes' things."""
+_LARGEST_COPY = 64 * 2**20
+"""A file of more than so many bytes is shown as it is."""
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime")
 """What programs need of a system; no passwords, no host names, no homes."""
 
@@ -49,6 +53,8 @@ class View:
 
     Args:
         readable: files and folders, read-only.
+        copied: files and folders of which a copy is seen, in memory of the process's own: what the kernel
+            keeps of the originals all who read them share, and times and modes are no part of what is hashed.
         hidden: folders of which nothing is seen, but for what of ``readable`` lies inside.
         scratch: the folder that it may write to; what it holds lives in memory and ends with the process.
         scratch_mb: how much that may be.
@@ -60,6 +66,12 @@ class View:
     scratch: Path
     scratch_mb: int = 256
     devices: tuple[Path, ...] = ()
+    copied: tuple[Path, ...] = ()
+
+    @property
+    def seen(self) -> tuple[Path, ...]:
+        """All that may be read."""
+        return (*self.readable, *self.copied)
 
 
 def devices(view: View) -> tuple[Path, ...]:
@@ -161,12 +173,17 @@ def _fill(library: Any, view: View, old: Path, new: Path) -> None:
         _mount(library, "tmpfs", str(place), "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=755")
     for path in sorted(set(view.readable) - set(outside)):
         _show(library, path, old, new)
+    for path in sorted(view.copied):
+        _copy(library, path, old, new)
     for device in devices(view):
         _show(library, device, old, new, read_only=False)
     place = _below(new, Path("/proc"))
     place.mkdir()
     with contextlib.suppress(OSError):  # where the machine's own is masked, there is none
         _mount(library, "proc", str(place), "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+        for name in _OF_OTHERS:
+            with contextlib.suppress(OSError):  # where the kernel has none
+                _mount(library, str(_below(old, Path("/dev/null"))), str(place / name), None, _MS_BIND)
     place = _below(new, view.scratch)
     place.mkdir(parents=True, exist_ok=True)
     size = f"size={view.scratch_mb}m,nr_inodes={_SCRATCH_FILES},mode=700"
@@ -197,6 +214,37 @@ def _show(library: Any, path: Path, old: Path, new: Path, read_only: bool = True
     _mount(library, str(source), str(place), None, _MS_BIND | _MS_REC)
     if read_only:
         _set_read_only(library, place, recursive=True)
+
+
+def _copy(library: Any, path: Path, old: Path, new: Path) -> None:
+    """Puts a copy of a file or folder at its path of the new tree: bytes and names, and nothing else of it.
+
+    Folders without files are left out, and times, modes and owners are all the same.
+    """
+    source, place = _below(old, path), _below(new, path)
+    files = [source] if source.is_file() else sorted(f for f in source.rglob("*") if f.is_file())
+    files = [file for file in files if not file.is_symlink()]
+    if source.is_dir():
+        place.mkdir(parents=True, exist_ok=True)
+        room = sum(2 * 4096 + min(file.stat().st_size, _LARGEST_COPY) for file in files) + 2**20
+        _mount(library, "tmpfs", str(place), "tmpfs", _MS_NOSUID | _MS_NODEV, f"size={room},mode=755")
+    for file in files:
+        target = place / file.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if file.stat().st_size > _LARGEST_COPY:
+            target.touch()
+            _mount(library, str(file), str(target), None, _MS_BIND)
+            _set_read_only(library, target, recursive=True)
+            continue
+        target.write_bytes(file.read_bytes())
+        target.chmod(0o644)
+    if source.is_dir():
+        for inner in (place, *place.rglob("*")):
+            if inner.is_dir():
+                inner.chmod(0o755)
+            if not os.path.ismount(inner) or inner == place:
+                os.utime(inner, (0, 0))
+        _set_read_only(library, place, recursive=False)
 
 
 def _set_read_only(library: Any, place: Path, recursive: bool) -> None:

@@ -53,11 +53,20 @@ def confinement(
     paths = {Path(entry).resolve() for entry in sys.path if entry}
     # The package can have been installed from another folder of the project than the one at hand.
     projects = {root, *(path for path in paths if (path / MARKER).is_file())}
-    own = [project / name for project in sorted(projects) for name in _CODE] + list(methods)
-    installed = {path for path in python | paths if path.exists() and not _leads_to(path, projects)}
+    own = [project / name for project in sorted(projects) for name in _CODE]
+    # What else Python looks through, such as the folder that a command was started in, is not for them.
+    packages = {path for path in paths if _holds_packages(path)}
+    installed = {path for path in python | packages if path.exists() and not _leads_to(path, projects)}
     devices = tuple(sorted(Path("/dev").glob("nvidia*"))) if device.startswith("cuda") else ()
-    view = kernel.View((*own, *sorted(installed)), tuple(sorted(projects)), scratch, devices=devices)
+    readable, hidden = (*own, *sorted(installed)), tuple(sorted(projects))
+    view = kernel.View(readable, hidden, scratch, devices=devices, copied=methods)
     return inside.Confinement(root, view, log, threads, namespaces_work(), memory_gb, modules, device=device)
+
+
+@functools.cache
+def _holds_packages(path: Path) -> bool:
+    """Whether an entry of Python's path is one that packages are installed to, or an archive of them."""
+    return path.is_file() or any(next(path.glob(f"*.{kind}"), None) for kind in ("dist-info", "egg-info"))
 
 
 def _leads_to(path: Path, projects: set[Path]) -> bool:

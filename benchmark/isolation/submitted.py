@@ -107,7 +107,7 @@ def offers_of_files(
             with patience as left, confined(root, (folder,), left, MEMORY_GB) as guest:
                 ends = time.perf_counter() + left
                 while waiting:
-                    guest.patience = Patience(max(ends - time.perf_counter(), 0.0))
+                    guest.patience = Patience(max(ends - time.perf_counter(), 0.0), MEMORY_GB)
                     found = guest.ask("", operations.describe, root, waiting[0])
                     yield waiting.pop(0), _checked_offers(found)
         except StepFailed as failure:
@@ -149,6 +149,7 @@ def ask_skip(
         _waiting(folder) as patience,
         confined(root, (folder,), patience, MEMORY_GB, frozenset({variant})) as guest,
     ):
+        guest.patience = Patience(patience, MEMORY_GB)
         reason = stand_in(method, origin, guest).skip(task)
         return None if reason is None else printable(reason) or "it does not say why"
 

@@ -11,6 +11,7 @@ import contextlib
 import os
 import select
 import signal
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ class Warden:
             if not self._keep():
                 with contextlib.suppress(KeyError):
                     poll.unregister(self.prints)
-            if os.getppid() != self.parent or self._overflows():
+            if os.getppid() != self.parent or self._overflows(child):
                 os.kill(child, signal.SIGKILL)
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
@@ -84,12 +85,12 @@ class Warden:
                         os.write(self.log, kept if self._room else kept + _MORE)
         return True
 
-    def _overflows(self) -> bool:
-        """Whether more lies in the scratch folder than may; counted now and then."""
+    def _overflows(self, child: int) -> bool:
+        """Whether more lies in the scratch folder than may, with and without a name; counted now and then."""
         if self.scratch is None or time.monotonic() < self._counted + _COUNT_SECONDS:
             return False
         self._counted = time.monotonic()
-        return _bytes_in(self.scratch) > self.scratch_bytes
+        return _bytes_in(self.scratch) + _bytes_without_name(child) > self.scratch_bytes
 
 
 def _bytes_in(folder: Path) -> int:
@@ -101,6 +102,27 @@ def _bytes_in(folder: Path) -> int:
                 total += os.lstat(os.path.join(path, name)).st_blocks * 512
         total += 4096 * (len(files) + len(folders))
     return total
+
+
+def _bytes_without_name(process: int) -> int:
+    """What files on disk hold that a process has open or mapped and that lie in no folder any more."""
+    found: dict[tuple[int, int], int] = {}
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(f"/proc/{process}/fd"):
+            with contextlib.suppress(OSError):
+                status = os.stat(entry.path)
+                if stat.S_ISREG(status.st_mode) and not status.st_nlink:
+                    found[status.st_dev, status.st_ino] = status.st_blocks * 512
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{process}/maps").read_text(errors="replace").splitlines():
+            if not line.endswith(" (deleted)"):
+                continue
+            span, _, _, device, inode = line.split(maxsplit=5)[:5]
+            first, last = (int(end, 16) for end in span.split("-"))
+            major, minor = (int(part, 16) for part in device.split(":"))
+            place = os.makedev(major, minor), int(inode)
+            found[place] = max(found.get(place, 0), last - first)
+    return sum(found.values())
 
 
 def _end_with(status: int) -> NoReturn:

@@ -41,12 +41,13 @@ _FORBIDDEN = {
     **dict.fromkeys(
         ("gc.get_objects", "gc.get_referrers", "sys._current_frames", "sys._current_exceptions"), _SEARCH
     ),
+    "sqlite3.connect": "opened a database: a method keeps its numbers in files of its own folder",
     "pickle.find_class": "loaded a pickle: keep numbers in safetensors, which hold no code",
 }
 _CHANGING = {
     "os.remove": 1, "os.rename": 2, "os.mkdir": 1, "os.rmdir": 1, "os.link": 2, "os.symlink": 2,
     "os.truncate": 1, "os.chmod": 1, "os.chown": 1, "shutil.rmtree": 1, "shutil.move": 2,
-    "shutil.copyfile": 2,
+    "shutil.copyfile": 2, "os.utime": 1,
 }  # fmt: skip
 """Events that change files, and how many paths they name."""
 _LISTING = ("os.listdir", "os.scandir", "os.chdir")
@@ -85,6 +86,7 @@ def _hook(
     absolute, inside, leads, writing, denied = _absolute(), _inside, _leads_to, _WRITING, PermissionError
     too_deep, no_memory, leave = RecursionError, MemoryError, os._exit
     is_a, number, text, names = isinstance, int, str, (str, bytes, os.PathLike)
+    buffers, is_folder, folder_flag = (bytearray, memoryview), _is_folder(), getattr(os, "O_DIRECTORY", 0)
     common, exact = (
         int.__and__,
         str.__str__,
@@ -98,6 +100,8 @@ def _hook(
         raise denied(sentence)
 
     def check(path: Any, writes: object) -> None:
+        if is_a(path, buffers):
+            path = bytes(path)
         if not is_a(path, names):
             return
         place = absolute(path)
@@ -125,6 +129,8 @@ def _hook(
             for sign in "wax+":
                 writes = writes or (is_a(mode, text) and sign in exact(mode))
             check(path, writes)
+            if strict and is_a(flags, number) and (common(flags, folder_flag) or is_folder(path)):
+                check(path, True)  # what is opened from a folder names no path that could be looked at
             return
         for name, count in changing:
             if event == name:
@@ -153,6 +159,19 @@ def _absolute() -> Callable[[Any], str]:
         return "/" + "/".join(parts)
 
     return absolute
+
+
+def _is_folder() -> Callable[[Any], bool]:
+    """Tells whether a path is a folder's; asks the system and nothing that can be exchanged."""
+    look, kind, folder, nothing = os.stat, 0o170000, 0o040000, (OSError, ValueError, TypeError)
+
+    def is_folder(path: Any) -> bool:
+        try:
+            return look(path).st_mode & kind == folder
+        except nothing:
+            return False
+
+    return is_folder
 
 
 def _inside(path: str, folders: tuple[str, ...]) -> bool:

@@ -61,6 +61,8 @@ class Trigger:
             wanted = shapes.get(name, size)
             if not isinstance(value, Tensor):
                 return f"its {name} must be a tensor, not {type(value).__name__}"
+            if value.dtype not in (torch.float32, torch.float64):
+                return f"its {name} has type {str(value.dtype).removeprefix('torch.')} instead of float32"
             if tuple(value.shape) != wanted:
                 return f"its {name} has shape {list(value.shape)} instead of {list(wanted)}"
             if not bool(torch.isfinite(value).all()):

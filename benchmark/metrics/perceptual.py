@@ -59,8 +59,8 @@ class PerceptualDistance:
     Pictures are ``[N, C, H, W]`` in [0, 1] with one channel (repeated to three) or three. Where the
     shorter side has fewer than 64 pixels they are enlarged (bilinear) until it has 64, because
     AlexNet's strides leave nothing of smaller ones. The network runs in float32 without gradients
-    on the pictures' device. Results carry its rounding, about 1e-6, which may vary with the device
-    and the composition of a batch.
+    on the pictures' device. Results carry its rounding, about 1e-6, which may vary with the device;
+    what a picture is embedded beside has been found to change no bit on a CPU.
 
     Attributes:
         name: ``"lpips"`` or ``"stlpips"``.
@@ -166,11 +166,14 @@ class PerceptualDistance:
     def _embed(self, pictures: Tensor) -> list[Tensor]:
         """Features of at most ``BATCH`` checked pictures, computed and not looked up."""
         self._network.to(pictures.device)
-        scaled = self._network.scaling_layer(_enlarged(pictures).expand(-1, 3, -1, -1) * 2 - 1)
+        # Convolutions of one picture take another path than those of several, and round otherwise: what is in
+        # the cache already would decide about the last bits.
+        several = pictures.expand(2, -1, -1, -1) if len(pictures) == 1 else pictures
+        scaled = self._network.scaling_layer(_enlarged(several).expand(-1, 3, -1, -1) * 2 - 1)
         # TF32 would cost a GPU three of float32's seven digits.
         with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             layers = self._network.net(scaled.contiguous(memory_format=torch.channels_last))
-        return [_unit_length(layer) for layer in layers]
+        return [_unit_length(layer)[: len(pictures)] for layer in layers]
 
     def _remember(self, key: str, features: list[Tensor]) -> None:
         """Make these the latest features in the cache; drop the longest unused beyond its limit."""

@@ -25,13 +25,13 @@ from typing import Any
 
 from benchmark.api import Attack, Detector, Mode, TaskFacts
 from benchmark.errors import PotemkinError
-from benchmark.failures import StepFailed
+from benchmark.failures import StepFailed, printable
 from benchmark.methods.artefact import content_sha256
 from benchmark.methods.card import CLOSED
 from benchmark.methods.stored import StoredForgery
 from benchmark.metrics.perceptual import weights_at_hand
 from benchmark.running.cells import POOLED, Cell, Step
-from benchmark.running.fingerprint import Code
+from benchmark.running.fingerprint import Code, Root
 from benchmark.running.registry import Entry
 from benchmark.running.roots import names_asked, scoring_roots, step_roots
 from benchmark.running.store import release
@@ -64,10 +64,13 @@ class Planner:
         self._known_skips: dict[tuple[str, str], str | StepFailed | None] = {}
         self._code = Code(root, kept)
         self._names: dict[str, frozenset[str]] = {}
+        self.problems: list[str] = []
+        """Submissions that were left out, since what they run cannot be told, a sentence each."""
 
     def cells(self, tasks: Iterable[Task], attacks: list[Entry], defenses: list[Entry]) -> list[Cell]:
         """Every cell of the tasks, task by task."""
         found = []
+        attacks, defenses = ([e for e in entries if self._is_told(e)] for entries in (attacks, defenses))
         for task in tasks:
             assets, problem = self._assets(task)
             for seed in task.seeds:
@@ -80,6 +83,19 @@ class Planner:
                     found += [*own, *self._transfers(task, own, assets)]
         self._code.keep()
         return found
+
+    def _is_told(self, entry: Entry) -> bool:
+        """Whether it can be told what a submission's method runs; one of which it cannot harms no other."""
+        if not entry.foreign:
+            return True
+        try:
+            self._code.parts((Root(entry.file),))
+        except Exception as error:  # whatever following a stranger's names leads to
+            self.problems.append(
+                f"{entry.variant} is left out, since what it runs cannot be told: {printable(error)}"
+            )
+            return False
+        return True
 
     def _transfers(self, task: Task, cells: list[Cell], assets: dict[str, str]) -> Iterator[Cell]:
         """The cells in mode ``transfer`` of one attack: one for every hardening that has a pool.

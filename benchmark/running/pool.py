@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 from benchmark.interrupts import uninterrupted
-from benchmark.isolation.families import end, family
+from benchmark.isolation.families import MOST_THREADS, end, family, held, threads
 from benchmark.isolation.starting import confinement, launch
 from benchmark.isolation.submitted import submission_folder
 from benchmark.running.clock import Limits, Stopwatch
@@ -31,8 +31,6 @@ from benchmark.running.warmup import context
 from benchmark.running.worker import main
 
 _POLL_SECONDS = 0.1
-_MOST_THREADS = 256
-"""Of a confined process: each costs memory of the kernel's and a number that others need."""
 _KILL_SECONDS = 5.0
 _LAST_SECONDS = 20.0
 """That a worker may take to answer once its confined process has been stopped."""
@@ -184,9 +182,9 @@ class Pool:
             if other:
                 return "timeout", f"{other} could not finish against it within the task's time limit"
             return "timeout", "stopped: over the task's time limit"
-        threads = sum(_threads(member) for member in family(worker.guest.pid or 0)) if worker.guest else 0
-        if threads > _MOST_THREADS:
-            return "oom", f"stopped: more than {_MOST_THREADS} threads"
+        count = sum(threads(member) for member in family(worker.guest.pid or 0)) if worker.guest else 0
+        if count > MOST_THREADS:
+            return "oom", f"stopped: more than {MOST_THREADS} threads"
         if memory > worker.memory_bytes:
             beside = f" while {other} was at work against it" if other else ""
             return "oom", f"stopped: over the task's memory limit{beside}"
@@ -246,7 +244,7 @@ def _held(worker: _Worker) -> tuple[int, float]:
     if worker.guest is None:
         return _memory(worker.process.pid), processor_time
     members = family(worker.guest.pid or 0)
-    return sum(_memory(m.pid) for m in members), processor_time + sum(map(_processor_time, members))
+    return sum(map(held, members)), processor_time + sum(map(_processor_time, members))
 
 
 def _processor_time(process: psutil.Process) -> float:
@@ -258,16 +256,9 @@ def _processor_time(process: psutil.Process) -> float:
     return float(times.user + times.system + times.children_user + times.children_system)
 
 
-def _threads(process: psutil.Process) -> int:
-    try:
-        return int(process.num_threads())
-    except psutil.Error:
-        return 0
-
-
 def _memory(pid: int | None) -> int:
     try:
-        return int(psutil.Process(pid).memory_info().rss)
+        return held(psutil.Process(pid))
     except psutil.Error:
         return 0
 

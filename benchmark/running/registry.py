@@ -19,7 +19,7 @@ from typing import Any
 from benchmark.api import Method, TaskFacts
 from benchmark.errors import MethodError
 from benchmark.failures import printable
-from benchmark.files.folders import code_below, submissions
+from benchmark.files.folders import code_below, strays, submissions
 from benchmark.isolation.stand_ins import Origin, StandIn, stand_in
 from benchmark.isolation.submitted import Offer, ask_skip, offers_of_files
 from benchmark.methods.artefact import ARTEFACT, stored_attack
@@ -174,6 +174,8 @@ def _find(root: Path, asked: Collection[str] | None) -> Registry:
                 problems.append(Problem(file.relative_to(root).as_posix(), str(offers)))
             else:
                 entries.extend(_submitted(file, root, offers))
+    entries, forged = _without_names_of(folders, entries, root)
+    problems.extend(forged)
     entries, taken = _unique(entries, root)
     problems.extend(taken)
     handed_in, faulty = _handed_in(root, folders, {entry.name for entry in entries})
@@ -196,7 +198,11 @@ def _own_files(root: Path) -> list[Path]:
 
 def _sound(root: Path) -> tuple[list[Path], list[Problem]]:
     """The submissions that are plain files and folders, and what is odd about others."""
-    folders, problems = [], []
+    folders = []
+    problems = [
+        Problem(file.relative_to(root).as_posix(), "is no submission's, and is not run: remove it")
+        for file in strays(root)
+    ]
     for top in submissions(root):
         try:
             code_below(top)
@@ -249,13 +255,35 @@ def entries_of(file: Path, root: Path) -> list[Entry]:
     ]
 
 
+def _without_names_of(
+    folders: Iterable[Path], entries: list[Entry], root: Path
+) -> tuple[list[Entry], list[Problem]]:
+    """The entries without submissions' that take the name of another one's files of forgeries."""
+    homes = {folder.name: folder for folder in folders if (folder / ARTEFACT).is_file()}
+    kept, problems = [], {}
+    for entry in entries:
+        home = homes.get(entry.name)
+        if entry.foreign and home is not None and not entry.file.is_relative_to(home):
+            name, place = (path.relative_to(root).as_posix() for path in (entry.file, home / ARTEFACT))
+            problems[name] = Problem(name, f"{place} hands in forgeries as {entry.name!r}: rename yours")
+        else:
+            kept.append(entry)
+    return kept, list(problems.values())
+
+
 def _is_home(entry: Entry, elsewhere: set[tuple[Path, str]], root: Path) -> bool:
-    """Whether a submission's folder is named as its method, and no other's that has the name is."""
+    """Whether a submission's folder is named as its method, and no other's that has the name is.
+
+    A file that lies loose is at home where there is no such folder.
+    """
     folder = root / "submissions"
 
     def home(file: Path) -> bool:
-        inside = file.is_relative_to(folder)
-        return not inside or Path(file.relative_to(folder).parts[0]).stem == entry.name
+        if not file.is_relative_to(folder):
+            return True
+        top = folder / file.relative_to(folder).parts[0]
+        loose = top.stem == entry.name and not (folder / entry.name).is_dir()
+        return loose if top == file else top.name == entry.name
 
     return home(entry.file) and not any(home(file) for file, _ in elsewhere)
 

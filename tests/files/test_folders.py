@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmark.errors import MethodError
 from benchmark.files.folders import code_below, files_below, submissions
-from benchmark.files.names import safe_name
+from benchmark.files.names import is_printable, safe_name
 
 
 @pytest.fixture
@@ -125,6 +125,14 @@ def test_loose_files_are_code_or_nothing(folder: Path) -> None:
     (folder.parent / "loose.py").write_text("x")
     assert code_below(folder.parent / "README.md") == []
     assert code_below(folder.parent / "loose.py") == [folder.parent / "loose.py"]
+
+
+@pytest.mark.parametrize(
+    "text", ["a\u2800b", "\u3164", "e" + "\u0301" * 3, "a\nb", "\x1b[2J", "\u202e", "\udcff"]
+)
+def test_what_shows_nothing_or_something_else_is_not_printable(text: str) -> None:
+    assert not is_printable(text)
+    assert is_printable("Zürich, 東京 ∞ e\u0301")
 
 
 @pytest.mark.parametrize(

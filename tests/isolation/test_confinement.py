@@ -103,6 +103,9 @@ def test_what_undoes_the_confinement_or_leaves_the_accounts_is_refused(folder: P
             number, here, parent = libc.syscall, os.getpid(), os.getppid() or outside
             open("mine", "w").write("x")
             prctl = lambda *arguments: c(libc.prctl, *arguments, 0, 0, 0)
+            own = os.open(__file__, os.O_RDONLY)
+            mapped = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            page = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(mapped)))
             return ends({
                 "death signal": lambda: prctl(1, 0),
                 "dumpable": lambda: prctl(4, 1),
@@ -132,13 +135,22 @@ def test_what_undoes_the_confinement_or_leaves_the_accounts_is_refused(folder: P
                 "watches": lambda: c(libc.inotify_init1, 0),
                 "personality": lambda: c(libc.personality, 0x40000),
                 "handles": lambda: c(number, 303, -100, b"mine", bytes(64), bytes(8), 0),
+                "pages given up": lambda: os.posix_fadvise(own, 0, 0, os.POSIX_FADV_DONTNEED),
+                "pages read ahead": lambda: c(libc.readahead, own, 0, 4096),
+                "pages asked for": lambda: os.preadv(own, [bytearray(8)], 0, os.RWF_NOWAIT),
+                "pages looked at": lambda: c(libc.mincore, page, 4096, bytes(1)),
+                "pages counted": lambda: c(number, 451, own, bytes(16), bytes(40), 0),
+                "advice about pages": lambda: mapped.madvise(21),
+                "locks": lambda: fcntl.flock(own, fcntl.LOCK_EX),
+                "locked memory": lambda: mmap.mmap(-1, 4096, flags=0x2022),
+                "past the cache": lambda: os.open(__file__, os.O_RDONLY | os.O_DIRECT),
             })
         """,
         outside=os.getpid(),
     )
     done = {name: end for name, end in found.items() if not end.endswith("Error")}
     assert not done
-    assert len(found) == 28
+    assert len(found) == 37
 
 
 def test_what_computing_needs_is_let_through(folder: Path) -> None:
@@ -245,6 +257,102 @@ def _has_landlock() -> bool:
     import ctypes
 
     return bool(ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1) > 0)
+
+
+@pytest.mark.parametrize("folder", MODES[:1], ids=["namespaces"], indirect=True)
+def test_what_is_seen_of_a_submission_is_a_copy_without_times_modes_and_empty_folders(folder: Path) -> None:
+    own = folder / "submissions" / "guest"
+    (own / "kept" / "empty").mkdir(parents=True)
+    (own / "kept" / "numbers.bin").write_bytes(b"12345")
+    (own / "kept" / "numbers.bin").chmod(0o755)
+    os.utime(own / "kept" / "numbers.bin", (1e9, 1e9))
+    outside = (own / "kept" / "numbers.bin").stat()
+    found = ask(
+        folder,
+        """
+        def act():
+            here = os.path.dirname(__file__)
+            seen = os.stat(os.path.join(here, "kept", "numbers.bin"))
+            try:
+                c(libc.open, os.path.join(here, "new").encode(), os.O_CREAT | os.O_WRONLY, 0o644)
+                writes = True
+            except OSError:
+                writes = False
+            names = sorted(name for _, folders, files in os.walk(here) for name in (*folders, *files))
+            text = open(os.path.join(here, "kept", "numbers.bin")).read()
+            times = [os.stat(path).st_mtime for path in (here, os.path.join(here, "kept"))]
+            return [text, seen.st_dev, seen.st_mtime, seen.st_mode & 0o777, writes, names, times]
+        """,
+    )
+    assert found[0] == "12345"
+    assert found[1] != outside.st_dev
+    assert found[2:5] == [0.0, 0o644, False]
+    assert found[5] == ["kept", "method.py", "numbers.bin"]
+    assert found[6] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("folder", MODES[:1], ids=["namespaces"], indirect=True)
+def test_the_folder_that_a_command_was_started_in_is_not_seen(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = tmp_path_factory.mktemp("started")
+    (started / "diary").write_text("dear diary")
+    monkeypatch.syspath_prepend(str(started))
+    code = f"""
+        def act():
+            return ends({{"diary": lambda: open({str(started / "diary")!r}).read()}})
+        """
+    assert ask(folder, code)["diary"].endswith("Error")
+    (started / "thing-1.0.dist-info").mkdir()  # now it is a folder that packages are installed to
+    starting._holds_packages.cache_clear()
+    assert ask(folder, code)["diary"] == "'dear diary'"
+
+
+@pytest.mark.parametrize("folder", MODES[:1], ids=["namespaces"], indirect=True)
+def test_keys_of_others_are_not_told(folder: Path) -> None:
+    code = """
+        def act():
+            names = [f"/proc/{name}" for name in ("keys", "key-users")]
+            return [open(name).read() for name in names if os.path.exists(name)]
+        """
+    assert set(ask(folder, code)) <= {""}
+
+
+def test_threads_and_memory_are_watched_where_nobody_runs_a_step(folder: Path) -> None:
+    code = """
+        def act():
+            threading.stack_size(2**16)
+            hold = threading.Event()
+            for _ in range(1500):
+                threading.Thread(target=hold.wait, args=(60,), daemon=True).start()
+            hold.wait(60)
+        """
+    started = time.monotonic()
+    with pytest.raises(StepFailed, match=r"more than 256 threads|can't start new thread"):
+        ask(folder, code)
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("folder", MODES[1:], ids=["no-namespaces"], indirect=True)
+def test_files_without_a_name_are_counted(folder: Path) -> None:
+    code = """
+        def act():
+            kept = []
+            for number in range(3):
+                kept.append(open(f"part{number}", "wb"))
+                os.unlink(f"part{number}")
+                for _ in range(12):
+                    kept[-1].write(os.urandom(2**24)); kept[-1].flush()
+            time.sleep(5)
+            return "kept 576 MB"
+        """
+    with pytest.raises(StepFailed, match="ended its process"):
+        ask(folder, code)
+
+
+def test_a_file_that_would_be_the_package_of_all_submissions_is_not_run(folder: Path) -> None:
+    (folder / "submissions" / "__init__.py").write_text("raise SystemExit('run in the name of another')")
+    assert ask(folder, "def act():\n    return 'as ever'") == "as ever"
 
 
 def test_the_environment_is_bare_wherever_it_is_looked_for(

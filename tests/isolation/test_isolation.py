@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from benchmark.isolation.operations import FACTS, facts_of
 from benchmark.isolation.parcel import NotData
 from benchmark.isolation.stand_ins import StandIn, stand_in, stand_in_class
 from benchmark.isolation.starting import confined, namespaces_work
+from benchmark.isolation.watch import _hook
 from benchmark.methods.meter import Meter, MeteredExplainer
 from benchmark.network import Network
 from benchmark.running.registry import Entry, entries_of, find_methods
@@ -337,6 +338,30 @@ def test_what_is_forbidden_is_refused_in_words(line: str, words: str, root: Path
         asked(submitted(root, code), root, case_of(Meter(samples=2)))
     assert raised.value.culprit.startswith("step") and raised.value.blame == "method"
     assert words in raised.value.reason
+
+
+@pytest.mark.parametrize("made", [str, str.encode, lambda path: bytearray(path.encode()), Path])
+def test_the_hook_alone_refuses_paths_of_every_make(made: Callable[[str], Any], tmp_path: Path) -> None:
+    told: list[str] = []
+    heard = _hook(told.append, (str(tmp_path),), ("/usr",), (), True)
+    for flags in (os.O_WRONLY, os.O_RDWR | os.O_CREAT):
+        with pytest.raises(PermissionError):
+            heard("open", (made("/etc/hosts"), None, flags))
+    with pytest.raises(PermissionError):
+        heard("open", (made("/etc/hosts"), None, os.O_RDONLY))
+    heard("open", (made("/usr/lib/x"), None, os.O_RDONLY))
+    heard("open", (made(str(tmp_path / "x")), None, os.O_WRONLY))
+    assert told == ["wrote to /etc/hosts: a method may write to its scratch folder only, the current one"] * 2
+
+
+def test_the_hook_alone_lets_no_folder_be_opened_that_others_could_be_opened_from(tmp_path: Path) -> None:
+    told: list[str] = []
+    heard = _hook(told.append, (str(tmp_path),), ("/usr",), (), True)
+    for path, flags in (("/usr", os.O_RDONLY), ("/", os.O_RDONLY), ("/usr/none", os.O_DIRECTORY)):
+        with pytest.raises(PermissionError):
+            heard("open", (path, None, flags))
+    heard("open", (str(tmp_path), None, os.O_RDONLY | os.O_DIRECTORY))
+    assert len(told) == 3
 
 
 def test_caught_errors_do_not_hide_an_attempt(root: Path) -> None:

@@ -78,6 +78,8 @@ ATTACKS = {
     "forges_its_counts": Piece("manipulates 0.000 here", "ok", refused=False),
     "returns_a_huge_number": Piece("more than 64 bits cannot be returned", "invalid", "more than 64 bits"),
     "floods_the_log": Piece("prints ('all is well", "ok", refused=False),
+    "keeps_pages": Piece("PermissionError", "crashed", "PermissionError"),
+    "long_import": Piece("manipulates 0.000 here", "ok", refused=False),
     "bad_card": Piece("bad_card/card.yaml: field authors is missing", "ok"),
 }
 HARDENINGS = {

@@ -27,6 +27,13 @@ GOOD: dict[str, Any] = {
 DELETED = object()
 
 
+def test_a_folders_name_gives_the_terminal_no_orders(tmp_path: Path) -> None:
+    for name in ("a\x1b[2Jb\nsubmissions: accepted", "a\udcffb"):
+        (folder := tmp_path / name).mkdir()
+        (problem,) = card_problems(folder)
+        assert problem.isprintable() and "missing" in problem
+
+
 def written(folder: Path, text: str) -> Path:
     """A submission's folder with a card that reads so."""
     place = folder / "submissions" / "mine"

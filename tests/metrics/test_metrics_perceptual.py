@@ -135,6 +135,19 @@ def load_like(distance: PerceptualDistance) -> PerceptualDistance:
     return PerceptualDistance(distance.name, distance._network)
 
 
+def test_what_is_in_the_cache_changes_no_bit(stlpips: PerceptualDistance) -> None:
+    """Where a worker has embedded some pictures already, the others come in batches of another size."""
+    values = pictures(19, 1, 28, 28)
+    together = stlpips.features(values)
+    for order in (range(19), [18, 0, 5], [7]):
+        stlpips._cache.clear()
+        for index in order:
+            alone = stlpips.features(values[index : index + 1])
+            assert all(torch.equal(a[0], b[index]) for a, b in zip(alone, together, strict=True)), index
+        rest = stlpips.features(values)
+        assert all(torch.equal(a, b) for a, b in zip(rest, together, strict=True))
+
+
 def test_gray_pictures_equal_repeated_channels(stlpips: PerceptualDistance) -> None:
     first, second = pictures(2, 1, 28, 28, seed=7), pictures(2, 1, 28, 28, seed=8)
     colored = stlpips(first.repeat(1, 3, 1, 1), second.repeat(1, 3, 1, 1))
@@ -230,7 +243,7 @@ class CountingNetwork(nn.Module):
         self.batches: list[int] = []
 
     def embed(self, values: Tensor) -> list[Tensor]:
-        self.batches.append(len(values))
+        self.batches.append(len(values.unique(dim=0)))  # a lone picture comes twice
         return [values]
 
 

@@ -6,6 +6,7 @@ import ast
 import itertools
 import os
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,24 @@ def test_every_byte_of_every_file_of_a_submission_counts(file: str, tree: Tree) 
     for other in others:
         (root / other).write_text("2", encoding="utf-8")
     assert submitted(root) == after
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "benchmark." + "a" * 300,
+        "benchmark." + "é" * 250,
+        "benchmark" + ".a" * 30_000,
+        "submissions.a" + ".b" * 31,
+    ],
+)
+def test_names_that_no_file_has_are_followed_nowhere_and_in_no_time(module: str, tree: Tree) -> None:
+    root = tree(
+        {"submissions/a/method.py": f"def never():\n    import {module}\n    from {module} import x\n"}
+    )
+    started = time.process_time()
+    assert set(submitted(root)) == {"code submissions/a/method.py"}
+    assert time.process_time() - started < 2
 
 
 def test_links_and_files_that_nobody_may_read_harm_no_fingerprint(tree: Tree) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from benchmark.errors import MethodError
 from benchmark.isolation.submitted import Offer, offers_of_files
+from benchmark.methods.artefact import ARTEFACT
 from benchmark.running.registry import Registry, find_methods
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,6 +129,35 @@ def test_two_submissions_that_take_a_name_that_neither_folder_has_are_both_left_
     registry = find_methods(root)
     assert variants(registry) == []
     assert len(registry.problems) == 2 and all("rename yours" in p.reason for p in registry.problems)
+
+
+def test_a_loose_file_takes_no_folders_name(root: Path) -> None:
+    add(root, "good")
+    (root / "submissions" / "good.py").write_text(METHOD.format(name="good", extra=""), encoding="utf-8")
+    registry = find_methods(root)
+    assert [(e.variant, e.file.name) for e in registry.entries] == [("good", "method.py")]
+    assert [(p.file, "rename yours" in p.reason) for p in registry.problems] == [
+        ("submissions/good.py", True)
+    ]
+
+
+def test_files_of_forgeries_keep_their_name(root: Path) -> None:
+    add(root, "forged", folder="thief")
+    (root / "submissions" / "forged").mkdir()
+    (root / "submissions" / "forged" / ARTEFACT).write_text("tasks: {}\n", encoding="utf-8")
+    problems = {p.file: p.reason for p in find_methods(root).problems}
+    assert problems["submissions/thief/method.py"] == (
+        f"submissions/forged/{ARTEFACT} hands in forgeries as 'forged': rename yours"
+    )
+    assert "rename" not in problems.get(f"submissions/forged/{ARTEFACT}", "")
+
+
+def test_a_file_right_below_submissions_that_is_nobodys_is_told(root: Path) -> None:
+    add(root, "good")
+    (root / "submissions" / "__init__.py").write_text("raise SystemExit\n", encoding="utf-8")
+    registry = find_methods(root)
+    assert variants(registry) == ["good"]
+    assert [p.file for p in registry.problems] == ["submissions/__init__.py"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 PACKAGES = ("benchmark", "baselines", "submissions")
 """Folders that hold the project's code."""
+_DEEPEST, _LONGEST = 32, 200
+"""Parts of a dotted name, and bytes of one, beyond which no file of a project has it."""
 
 
 class Places:
@@ -38,6 +40,8 @@ class Places:
     def parents(self, module: str) -> list[str]:
         """Files that importing the module runs, its packages' first."""
         parts = module.split(".")
+        if not _is_ours(parts):
+            return []
         files = (self.file(".".join(parts[:depth])) for depth in range(1, len(parts) + 1))
         return [file for file in files if file]
 
@@ -83,4 +87,10 @@ def submission_of(file: str) -> str:
 
 
 def _is_ours(parts: list[str]) -> bool:
-    return parts[0] in PACKAGES and all(part and "/" not in part and "\0" not in part for part in parts)
+    return (
+        parts[0] in PACKAGES
+        and len(parts) <= _DEEPEST
+        and all(part and "/" not in part and "\0" not in part for part in parts)
+        and max(len(part.encode("utf-8", "surrogatepass")) for part in parts) <= _LONGEST
+        and sum(map(len, parts)) <= 4 * _LONGEST
+    )

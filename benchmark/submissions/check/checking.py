@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import AssetError, MethodError, TaskError
-from benchmark.failures import StepFailed
+from benchmark.failures import StepFailed, printable
 from benchmark.isolation.submitted import Offer, offers_of
 from benchmark.submissions.check.attacks import try_attack
 from benchmark.submissions.check.costs import Spent, extrapolate
@@ -45,7 +45,7 @@ def check_submission(
         AssetError: the project's own networks or images are missing.
     """
     folder = submission_of(path, root)
-    report, clock = Report(folder.relative_to(root).as_posix()), Clock(seconds)
+    report, clock = Report(printable(folder.relative_to(root).as_posix(), 200)), Clock(seconds)
     try:
         _check(folder, root, report, clock, progress)
     except (AssetError, TaskError):
@@ -71,7 +71,7 @@ def _check(folder: Path, root: Path, report: Report, clock: Clock, progress: Cal
 def _broken(error: Exception) -> str:
     """What the check itself could not get over, with the place."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    reason = "".join(c if c.isprintable() else " " for c in str(error))[:160]
+    reason = printable(error, 160)
     where = f"{Path(place.filename).name}, line {place.lineno}"
     return (
         f"cannot be checked: {type(error).__name__}: {reason} ({where}); take out what is unusual in it, or "

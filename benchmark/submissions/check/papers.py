@@ -11,6 +11,7 @@ from benchmark.errors import MethodError, unknown
 from benchmark.failures import printable
 from benchmark.files.folders import code_below, submissions
 from benchmark.isolation.submitted import Offer
+from benchmark.methods.artefact import ARTEFACT
 from benchmark.methods.card import CARD, card_problems, load_card
 from benchmark.submissions.check.findings import Report, fix_of
 from benchmark.tasks.classes import TASK_CLASSES
@@ -81,8 +82,12 @@ def _names(root: Path, own: Path) -> Iterator[tuple[str, Path]]:
     """Names of all other methods, as their classes spell them out: read, not run."""
     files = [*sorted((root / "baselines").rglob("*.py"))]
     for top in submissions(root):
+        if top == own or (top.is_file() and top.stem == own.name):  # what lies loose takes no folder's name
+            continue
+        if (top / ARTEFACT).is_file():
+            yield top.name, top / ARTEFACT
         with contextlib.suppress(MethodError):  # an odd folder registers nothing
-            files += code_below(top) if top != own else []
+            files += code_below(top)
     for file in files:
         yield from ((name, file) for name in _spelled(file))
 
