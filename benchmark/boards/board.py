@@ -50,7 +50,7 @@ from benchmark.methods.card import CLOSED
 RULES = {
     "attacks": "Attacks by mean manipulation of the undefended explanation (0 where a constraint is broken).",
     "hardenings": "Hardenings by what explanations tell, clean and under the worst attack on each case, "
-    "oblivious, adaptive or made against another (undefended, unattacked: nearly 1; no content: next to 0).",
+    "oblivious, adaptive or made against another (at most 1; no content: next to 0).",
     "detectors": "Detectors by 1 - mean over cases of the worst undetected manipulation "
     "at 5 % false positives.",
     "matrix": "Mean manipulation of every attack under every defense.",

@@ -41,7 +41,7 @@ def _ranking(noun: str, board: pd.DataFrame) -> str:
     leader = ranked.iloc[0]
     floor = _floor(noun, board)
     words = _of_hardenings(floor, leader) if noun == "hardening" else _leads(noun, leader, floor)
-    if noun != "hardening" or floor is None:
+    if noun == "attack" or floor is None:
         words += _shared(ranked, noun)
     return words
 
@@ -70,7 +70,10 @@ def _unpromised(board: pd.DataFrame) -> str:
 def _leads(noun: str, leader: pd.Series, floor: pd.Series | None) -> str:
     named = f"{leader[noun]} {_score(leader)}{_tries(leader)}"
     if floor is not None and leader["score"] <= floor["score"]:
-        return f"No {noun} leaves less unseen than {floor[noun]} {_score(floor)}; the best is {named}."
+        least = f"No {noun} leaves less unseen than {floor[noun]} {_score(floor)}"
+        return f"{least}." if leader["score"] == floor["score"] else f"{least}; the best is {named}."
+    if floor is not None and leader["ci_low"] <= floor["ci_high"]:
+        return f"The best {noun}, {named}, is not clearly better than {floor[noun]} {_score(floor)}."
     what = "manipulates most" if noun == "attack" else "leaves least unseen"
     return f"{leader[noun]} {what} {_score(leader)}{_tries(leader)}."
 

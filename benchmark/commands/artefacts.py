@@ -14,6 +14,7 @@ from benchmark.files.assets import locate_root
 from benchmark.methods.card import CARD, card_problems
 from benchmark.methods.stored import read_tensors
 from benchmark.submissions.handover import About, export, submit
+from benchmark.tasks.task import load_suites
 
 
 def export_task(options: argparse.Namespace) -> int:
@@ -36,8 +37,17 @@ def submit_artefact(options: argparse.Namespace) -> int:
     folder = root / "submissions" / options.name
     for problem in card_problems(folder):
         print(f"to do: {problem}")
-    print(f"next: read {CARD}, then `potemkin run {options.suite} --attack {options.name}`")
+    run = f"potemkin run {_suite(root, options)} --attack {options.name}"
+    print(f"next: read {CARD} and write README.md, then `{run}`")
     return 0
+
+
+def _suite(root: Path, options: argparse.Namespace) -> str:
+    """A suite that has the task, the one that was named where it does."""
+    suites = load_suites(root)
+    named: str = options.suite
+    with_it = [name for name, suite in suites.items() if options.task in suite.tasks]
+    return named if options.task is None or named in with_it else next(iter(with_it), "SUITE")
 
 
 def _forgeries(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Tensor]]]:

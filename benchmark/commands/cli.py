@@ -201,7 +201,7 @@ def _reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="CELL",
         help="a cell's id, or its beginning; or five words: task, attack, defense, mode, seed",
     )
-    parser.add_argument("--suite", default="quick", help="suite whose results it is in (default: quick)")
+    parser.add_argument("--suite", help="suite whose results it is in (default: quick, then others)")
     parser.add_argument(
         "--results",
         type=_path,
@@ -293,10 +293,9 @@ def _path(text: str) -> Path:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
+    if not text.isascii() or not text.isdigit() or not int(text[:9]):
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text[:40]!r}")
+    return int(text[:9])
 
 
 def cores() -> int:

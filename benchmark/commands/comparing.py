@@ -190,11 +190,13 @@ def _show_place(session: Session, place: Place, tables: Tables) -> None:
         print(f"{title} has no rank: {note or 'too few of its cells have ended'}")
         return
     division = tables.methods[place.variant].division
+    few = place.row["clusters"] < FEWEST
+    what = "would be" if not few else "would by its score alone be"
     print(
-        f"{title} would be rank {_rank(place.row)} of {place.ranked} in division {division}, "
+        f"{title} {what} rank {_rank(place.row)} of {place.ranked} in division {division}, "
         f"score {_score(place.row)}"
     )
-    if place.row["clusters"] < FEWEST:
+    if few:
         print(f"{place.row['clusters']} cases are too few to rank: the order is no more than one.")
     table = Grid(
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from benchmark.commands.console import plan_table
 from benchmark.commands.session import Session
@@ -12,6 +13,8 @@ from benchmark.running.cells import Cell
 from benchmark.running.outcome import outcome_of
 from benchmark.running.stale import latest_records, stale_reason
 from benchmark.running.store import Record, Store
+
+_ID = re.compile("[0-9a-f]{6,64}")
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -29,11 +32,12 @@ def plan(options: argparse.Namespace) -> int:
         for cell in session.cells:
             state, reason = reasons[cell.id]
             name = " x ".join(str(part) for part in cell.coordinates.values())
-            print(f"{cell.id}  {state:5}  {name}  {reason}")
+            print(f"{cell.id}  {state:5}  {name}  {reason}".rstrip())
     else:
         session.out.print(plan_table(states))
-        for reason in sorted({reason for state, reason in reasons.values() if state == "run"}):
-            session.out.print(f"to run, {reason}", markup=False, soft_wrap=True)
+        for told, words in (("run", "to run"), ("fail", "failed")):
+            for reason in sorted({reason for state, reason in reasons.values() if state == told}):
+                session.out.print(f"{words}, {reason}", markup=False, soft_wrap=True)
     counts = {name: sum(s[3] == name for s in states) for name in ("run", "score", "hand", "skip", "fail")}
     print(
         f"plan: {counts['run']} to run, {counts['score']} to score, {counts['hand']} at hand, "
@@ -64,14 +68,16 @@ def why(options: argparse.Namespace) -> int:
     if chosen:
         raise PotemkinError(f"{len(chosen)} cells begin with {query}: give more of the id")
     entries = [e for e in session.registry.entries if query in (e.name, e.variant)]
+    if not entries and _ID.fullmatch(query):
+        raise PotemkinError(f"no cell of suite {session.suite.name} has an id {query}...: try --suite")
     if not entries:
-        raise unknown("cell or method", query, {e.name for e in session.registry.entries})
+        raise unknown("method", query, {e.name for e in session.registry.entries})
     variants = {entry.variant for entry in entries}
     mine = [c for c in session.cells if {c.attack.variant, c.defense.variant} & variants]
     for cell in mine:
         state, reason = _state(cell, session.store, known, latest)
         name = " x ".join(str(part) for part in cell.coordinates.values())
-        print(f"{cell.id}  {state:5}  {name}  {reason}")
+        print(f"{cell.id}  {state:5}  {name}  {reason}".rstrip())
     print(f"{query}: {len(mine)} cells in suite {session.suite.name}; `potemkin why ID` shows one in full")
     return 0
 

@@ -14,7 +14,7 @@ from benchmark.commands.console import make_console, progress_bar
 from benchmark.commands.session import check_harness
 from benchmark.errors import PotemkinError
 from benchmark.files.assets import locate_root
-from benchmark.publishing.published import PLACE
+from benchmark.publishing.published import PLACE, published_suites
 from benchmark.reproducing.noise import NoiseFloor, load_floor
 from benchmark.reproducing.recorded import Recorded, changes, completed, find_recorded
 from benchmark.reproducing.reproduce import Comparison, cell_of, compare, overall, repeat, undetermined
@@ -79,7 +79,9 @@ def _folders(options: argparse.Namespace, root: Path) -> list[Path]:
         if not folder.is_dir():
             raise PotemkinError(f"--results {options.results}: no such folder; name one that holds cells.csv")
         return [folder]
-    return [root / PLACE / options.suite, options.out.resolve() / options.suite]
+    suites = [options.suite] if options.suite else ["quick", *published_suites(root)]
+    own = options.out.resolve()
+    return [folder for suite in dict.fromkeys(suites) for folder in (root / PLACE / suite, own / suite)]
 
 
 def _settings(options: argparse.Namespace, root: Path) -> Settings:

@@ -37,10 +37,11 @@ def run(options: argparse.Namespace) -> int:
     writable(_results(session), "--out")
     known: dict[tuple[str, str], Record | None] = {}
     ends = Counter(outcome_of(cell, session.store, known).status for cell in session.cells)
-    tasks = len({cell.task.id for cell in session.cells})
+    tasks, cells = len({cell.task.id for cell in session.cells}), len(session.cells)
     session.err.print(
         f"suite {session.suite.name}: {session.suite.title}\n"
-        f"{tasks} tasks, {len(session.cells)} cells: {ends['missing']} to run, {ends['ok']} at hand, "
+        f"{tasks} task{'s'[: tasks != 1]}, {cells} cell{'s'[: cells != 1]}: {ends['missing']} to run, "
+        f"{ends['ok']} at hand, "
         f"{ends['skipped']} skipped; store {options.store}, results in {options.out}",
         soft_wrap=True,
     )
@@ -52,11 +53,17 @@ def run(options: argparse.Namespace) -> int:
     def mend() -> None:
         tally.ran.update(execute(session, session.cells, RUN_STEPS, "mending").ran)
 
-    written = _write(session, mend)
+    if session.suite.tasks and not session.cells:
+        session.err.print(
+            f"nothing to run: no task of suite {session.suite.name} has a cell of what was asked for",
+            style="red",
+            soft_wrap=True,
+        )
+    written = bool(session.cells or not session.suite.tasks) and _write(session, mend)
     count = count_cells(session.cells, session.store, tally)
     if tally.ran:
         session.err.print(tally.line())
-    for line in _compare_instead(session):
+    for line in _compare_instead(session) if written else ():
         session.err.print(line, markup=False, soft_wrap=True)
     print(count.line())
     return 0 if written and not count.failed and not session.problems else 1
@@ -71,8 +78,8 @@ def _compare_instead(session: Session) -> list[str]:
     mine = {e.file.relative_to(folder).parts[0] for e in chosen if e.file.is_relative_to(folder)}
     return [
         "a board of what was asked for alone is no ranking; where yours would stand among the published: "
-        f"potemkin compare submissions/{name}"
-        for name in sorted(mine)
+        f"potemkin compare {' '.join(f'submissions/{name}' for name in sorted(mine))}"
+        for _ in sorted(mine)[:1]
     ]
 
 
@@ -165,7 +172,12 @@ def _write(session: Session, mend: Callable[[], None] | None = None) -> bool:
     boards = folder / "boards"
     if tables.samples.empty:
         shutil.rmtree(boards, ignore_errors=True)
+        seen = set(tables.cells["status"]) - {"missing", "skipped"} if len(tables.cells) else set()
         why = f"no board: no cell has ended ok; {folder / 'cells.csv'} has the reason for each"
+        if not session.suite.tasks:
+            why = f"no board: no task of suite {session.suite.name} could be read"
+        elif not seen:
+            why = f"no board: none of these cells has run; begin with `potemkin run {session.suite.name}`"
         session.err.print(why, style="red", markup=False, soft_wrap=True)
         return False
     violations = control_violations(tables)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from pathlib import Path
 
 from benchmark.boards.results import cells_table, samples_table
@@ -10,6 +11,7 @@ from benchmark.boards.tables import Tables
 from benchmark.commands.console import make_console
 from benchmark.errors import PotemkinError, unknown
 from benchmark.files.assets import locate_root
+from benchmark.files.folders import submissions
 from benchmark.running.cells import Cell
 from benchmark.running.outcome import outcome_of
 from benchmark.running.plan import Planner
@@ -18,6 +20,12 @@ from benchmark.running.store import Record, Store
 from benchmark.tasks.task import Suite, load_suite
 
 _FINGERPRINTS = "fingerprints.json"
+
+
+def _unknown_name(name: str, known: set[str]) -> str:
+    """What to say of a name that no method has."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"no method is called {name!r}" + (f": did you mean {near[0]!r}?" if near else "")
 
 
 class Session:
@@ -70,9 +78,22 @@ class Session:
         self.err.print(f"damaged: {line}", style="red", markup=False, soft_wrap=True)
 
     def complain(self) -> None:
-        """Shows the problems."""
+        """Shows the problems, and names in tasks that are nobody's."""
+        for line in self._left_out_in_vain():
+            self.err.print(line, style="yellow", markup=False, soft_wrap=True)
         for problem in self.problems:
             self.err.print(f"problem: {problem}", style="red", markup=False, soft_wrap=True)
+
+    def _left_out_in_vain(self) -> list[str]:
+        """Names of methods that a task leaves out and that no method has, a sentence each."""
+        known = {name for entry in self.registry.entries for name in (entry.name, entry.variant)}
+        known |= {top.stem for top in submissions(self.root)}  # which may not have been asked for
+        return [
+            f"task {task.id}, field leaves_out: {_unknown_name(name, known)}"
+            for task in self.suite.tasks
+            for name in task.leaves_out
+            if name not in known
+        ]
 
     def tables(self) -> Tables:
         """Cells and samples of everything in the store that belongs to the suite as it is now."""

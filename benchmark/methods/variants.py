@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import itertools
 import math
@@ -56,15 +57,19 @@ def variants_of(file: Path, root: Path) -> list[Variant]:
     """Imports a file, and returns every variant of every method that it defines.
 
     Raises:
-        MethodError: a class lacks its name or its paper, or two variants read alike.
+        MethodError: a class lacks its name, its paper or what a method must do, or two variants read alike.
     """
     name = module_name(file, root)
     module = importlib.import_module(name)
     found: list[Variant] = []
+    unfinished: list[str] = []
     for class_name, value in vars(module).items():
         if not (isinstance(value, type) and issubclass(value, Attack | Hardening | Detector)):
             continue
-        if value.__module__ != name or getattr(value, "__abstractmethods__", None):
+        if value.__module__ != name:
+            continue
+        if missing := getattr(value, "__abstractmethods__", None):
+            unfinished += _misspelt(value, class_name, missing)
             continue
         _check_class(value, class_name)
         for settings in settings_of(value.params, class_name):
@@ -75,7 +80,16 @@ def variants_of(file: Path, root: Path) -> list[Variant]:
             methods = {other.class_name for other in found}
             if len(methods) > MOST_METHODS:
                 raise MethodError(f"defines more than {MOST_METHODS} methods: spread them over several files")
+    if unfinished and not found:
+        raise MethodError(unfinished[0])
     return found
+
+
+def _misspelt(value: type, class_name: str, missing: Iterable[str]) -> Iterator[str]:
+    """What a class lacks that it has by almost the same name; a base for others lacks it altogether."""
+    for name in sorted(missing):
+        for near in difflib.get_close_matches(name, [own for own in vars(value) if own != name], 1, 0.7):
+            yield f"class {class_name} has {near}() and lacks {name}(): rename it"
 
 
 def settings_of(params: Mapping[str, Iterable[Any]], class_name: str) -> Iterator[dict[str, Any]]:

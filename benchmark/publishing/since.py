@@ -43,7 +43,7 @@ class Since:
         if self.torch[0] != self.torch[1]:
             parts.append(f"torch ({self.torch[0]}, now {self.torch[1]})")
         if self.renamed and not parts:
-            parts.append("the harness or a task's text")
+            parts.append("code that all share, or a task's text, with or without another number,")
         what = f"{' and '.join(parts)} changed ({self.renamed} of {self.cells} cells)" if parts else ""
         return (
             f"published at commit {self.commit[:12]}; {f'since then {what}' if what else 'unchanged since'}"

@@ -110,6 +110,8 @@ def load_task(task_id: str, root: Path) -> Task:
             victim, data set or explainer that does not exist; the message says which and what to write.
     """
     file = root / "tasks" / f"{task_id}.yaml"
+    if not _ID.fullmatch(task_id) and task_id in task_ids(root):
+        raise TaskError(f"{_shown(file, root)}: name it with letters, digits, -, _ and . only")
     if not _ID.fullmatch(task_id) or not file.exists():
         raise unknown("task", task_id, task_ids(root))
     fields = _read(file, root)

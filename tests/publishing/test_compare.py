@@ -242,7 +242,7 @@ def met(project: Project, kind: str) -> set[tuple[str, str]]:
 
 def attack_table(project: Project, result: Result, name: str) -> dict[str, list[str]]:
     """Fields of the printed rows, by method."""
-    assert f"attacks: {name} would be rank " in result.out, result.out + result.err
+    assert f"attacks: {name} would by its score alone be rank " in result.out, result.out + result.err
     lines = [line for line in result.out.splitlines() if line.startswith("│")]
     fields = [[part.strip() for part in line.strip("│").split("│")] for line in lines]
     return {row[2]: row for row in fields}
@@ -312,7 +312,7 @@ def test_a_new_hardening_runs_others_forgeries_and_says_so(project: Project) -> 
     assert "unchanged since" in result.out, "a hardening more in the pools of others is no change"
     assert f"forgeries of other attacks: {len(lent)} made, in " in result.out
     assert f"{len(lent)} forgeries of {len(attacks)} other attacks are not in the store" in result.err
-    assert "hardenings: other[beta=4] would be rank " in result.out
+    assert "hardenings: other[beta=4] would by its score alone be rank " in result.out
     assert "would lower" not in result.out
 
 

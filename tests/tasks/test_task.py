@@ -326,7 +326,7 @@ def test_a_suite_none_of_whose_tasks_can_be_read_has_no_board_and_no_traceback(
     assert result.code == 1
     for task in TASKS:
         assert result.messages_with(f"tasks/{task}.yaml: field seeds.0: ")
-    assert result.messages_with("no board: no cell has ended ok; results/tiny/cells.csv has")
+    assert result.messages_with("no board: no task of suite tiny could be read")
 
 
 @pytest.fixture(scope="module")

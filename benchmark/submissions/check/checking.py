@@ -11,6 +11,7 @@ from typing import Any
 from benchmark.errors import AssetError, MethodError, TaskError
 from benchmark.failures import StepFailed, printable
 from benchmark.isolation.submitted import Offer, offers_of
+from benchmark.methods.artefact import ARTEFACT, stored_attack
 from benchmark.submissions.check.attacks import try_attack
 from benchmark.submissions.check.costs import Spent, extrapolate
 from benchmark.submissions.check.defenses import try_defense
@@ -92,9 +93,21 @@ def _load(folder: Path, root: Path, report: Report, clock: Clock) -> list[tuple[
             found += [(file, offer) for offer in offers_of(file, root, clock.patience(known=False))]
         except MethodError as error:
             not_loaded(file.relative_to(folder).as_posix(), error, report)
-    if not found and not report.findings:
+    if (folder / ARTEFACT).is_file():
+        _forgeries(folder, report)
+    elif not found and not report.findings:
         report.refuse("defines no method: derive a class from Attack, Hardening or Detector of benchmark.api")
     return found
+
+
+def _forgeries(folder: Path, report: Report) -> None:
+    """Looks at files of forgeries; whether they are admissible a run of their tasks says."""
+    try:
+        _, settings = stored_attack(folder)
+    except MethodError as error:
+        report.refuse(str(error))
+    else:
+        report.tried.append(f"forgeries of {', '.join(sorted(settings['hashes']))[:200]}: files and manifest")
 
 
 def _try(subject: Subject) -> None:

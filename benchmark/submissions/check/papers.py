@@ -51,7 +51,8 @@ def check_papers(folder: Path, offers: list[Offer], report: Report) -> None:
         report.refuse(problem)
     readme = folder / "README.md"
     if not readme.is_file() or readme.stat().st_size < _README_BYTES:
-        report.refuse("README.md is missing or empty: say in five lines what the method is and does not do")
+        least = f"README.md is missing or shorter than {_README_BYTES} bytes"
+        report.refuse(f"{least}: say in five lines what it is and does not do")
     if problems or not (folder / CARD).is_file():
         return
     declared = {track for offer in offers for track in offer.method.tracks}
