@@ -9,13 +9,13 @@ correction takes for its pairs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.boards.resampling import intervals
+from benchmark.boards.resampling import TOLERANCE, intervals
 from benchmark.boards.statistics import Standing, rank_families, scores
 from benchmark.boards.tables import Tables
 from benchmark.boards.values import CLUSTER, Floats
@@ -127,6 +127,8 @@ def _rows(
             among = [*ranked, *beside]
             families, tried = [family[i] for i in among], [max(1, tries[i]) for i in among]
             found = rank_families(values[among], task, families, cluster, tried)[: len(ranked)]
+            if beside:
+                found = [one and _below(one, float(scores(values[beside], task)[0])) for one in found]
             best = {family[i]: names[i] for i, one in zip(ranked, found, strict=True) if one}
             for index, standing in zip(ranked, found, strict=True):
                 if standing:
@@ -142,6 +144,14 @@ def _rows(
         kept = zip(known, scores(values[known], task), low, high, strict=True)
         rows |= {index: {"score": score, "ci_low": a, "ci_high": b} for index, score, a, b in kept}
     return rows, notes
+
+
+def _below(standing: Standing, floor: float) -> Standing:
+    """The standing of what is as good as the control that does nothing: that comes first of the two."""
+    if abs(standing.score - floor) > TOLERANCE:
+        return standing
+    rank = standing.rank + 1
+    return replace(standing, rank=rank, rank_high=max(standing.rank_high, rank))
 
 
 def _ordered(board: pd.DataFrame, column: str, division: Texts, group: Texts) -> pd.DataFrame:

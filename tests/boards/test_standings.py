@@ -32,6 +32,15 @@ def test_a_method_is_ranked_by_its_best_variant_and_says_how_many_there_were() -
     assert "The best hardening, blur[width=2] (0.90 [0.90, 0.90]), the best of 2 tries, does better" in said
 
 
+def test_what_is_exactly_as_good_as_nothing_is_not_first() -> None:
+    same = {(a, "hard", mode): BASE[a, "none", "oblivious"] for a in ("strong", "weak") for mode in MODES}
+    worse = {(a, "soft", mode): [0.9] * 4 for a in ("strong", "weak") for mode in MODES}
+    board = build_boards(tables(BASE | worse | same))["hardenings"]
+    assert list(board["hardening"]) == ["none", "hard", "soft"]
+    assert board["rank"].fillna(0).tolist() == [0, 2, 3]
+    assert (board["rank_high"].dropna() >= board["rank"].dropna()).all()
+
+
 @pytest.mark.parametrize(("places", "apart"), [([1.0] * 4, False), ([1.0, 1.0, 1.0, 0.0], True)])
 def test_triggers_without_a_place_are_ranked_apart(places: list[float], apart: bool) -> None:
     """One case without a place is enough: nothing shows that one."""
