@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from baselines.defenses.consensus import ConsensusOfProcedures
 from benchmark.api import Detector, Explainer, Hardening, Query, Softplus
 from benchmark.failures import StepFailed, invalid
 from benchmark.isolation.stand_ins import stand_in_class
@@ -24,7 +25,7 @@ from benchmark.running.registry import entries_of
 from benchmark.submissions.check import checking, probes
 from benchmark.submissions.check.batches import try_batches, try_steps
 from benchmark.submissions.check.costs import DRAWS, STEPS, Pace, Spent, extrapolate
-from benchmark.submissions.check.defenses import try_stand_in
+from benchmark.submissions.check.defenses import _try_procedures, try_stand_in
 from benchmark.submissions.check.findings import Report, fix_of
 from benchmark.submissions.check.neighbours import other_company, same
 from benchmark.submissions.check.tiny import tiny_benches
@@ -341,6 +342,40 @@ def test_another_explainer_for_attacks_than_is_shown_is_refused(told: Any, refus
     try_stand_in(session, bench, Query(bench.cases.inputs, bench.cases.labels, 1))
     findings = [finding.sentence for finding in session.subject.report.findings]
     assert any("hands attacks another explainer than it shows" in line for line in findings) == refused
+
+
+@dataclass(frozen=True)
+class _Tells:
+    """Runs one optimization, and tells of others."""
+
+    run: Any
+    told: tuple[Any, ...]
+
+    def explain(self, *arguments: Any) -> Tensor:
+        made: Tensor = self.run.explain(*arguments)
+        return made
+
+    def procedures(self) -> tuple[Any, ...]:
+        return self.told
+
+
+@pytest.mark.parametrize(
+    ("harden", "refused"),
+    [
+        (lambda inner: _Tells(inner, (inner,)), False),
+        (lambda inner: _Tells(replace(inner, spread=0.5), (inner,)), True),
+        (lambda inner: _Tells(replace(inner, spread=0.5), (inner, replace(inner, spread=0.5))), False),
+        (ConsensusOfProcedures().harden, False),
+    ],
+)
+def test_other_optimizations_for_attacks_than_are_run_are_refused(harden: Any, refused: bool) -> None:
+    bench = tiny_benches("visualization", ROOT)[0]
+    session: Any = _Here("hardening", SimpleNamespace(harden=harden))
+    session.seconds = [0.0, 0.0]
+    _try_procedures(session, bench)
+    findings = [finding.sentence for finding in session.subject.report.findings]
+    assert any("hands attacks other optimizations than it runs" in line for line in findings) == refused
+    assert refused or not findings
 
 
 @given(st.dictionaries(st.integers(1, 99), st.floats(0, 9), min_size=2))

@@ -27,6 +27,8 @@ _NOTHING = 1e-10
 """A derivative below this is rounding."""
 _AGREEMENT = 0.05
 """By how much a derivative and its finite difference may differ, as a share of the derivative."""
+_LIKE = 0.8
+"""Correlation from which on two pictures count as the same by and large, as elsewhere for maps left alone."""
 _SAME_MAP = 0.98
 """Correlation of maps shown and maps smoothed sharply; the project's own hardenings have .9999."""
 
@@ -198,6 +200,27 @@ def _try_procedures(session: Session, bench: Any) -> None:
         session.subject.report.refuse(
             "tells no procedures(), so that no attack could adapt: return the optimizations that are run",
             session.about,
+        )
+    if not told:
+        return
+    track, model = bench.task.track, bench.networks()[0]
+    what = ([bench.cases[0].unit], (1, 2)) if track == "visualization" else ((0, 1, 2), 1)
+    found = session.attempt(
+        lambda method: method.ask(probes.procedures_agreement, bench.explainer, model, what),
+        "when its procedures are run",
+        session.seconds[1],
+    )
+    agreement = found.get("agreement", -1.0) if isinstance(found, dict) else 1.0
+    like = f"correlates {agreement:.2f} with the nearest of what its procedures() make, their mean and median"
+    if not agreement >= _LIKE:
+        session.subject.report.refuse(
+            f"hands attacks other optimizations than it runs: what it shows {like}, and {_LIKE:g} is asked; "
+            "return those that are run",
+            session.about,
+        )
+    elif agreement < _SAME_MAP:
+        session.subject.report.remark(
+            f"shows what {like}: say in the card what comes after them", session.about
         )
 
 

@@ -157,6 +157,28 @@ def procedures(hardening: Hardening, explainer: Any) -> list[str]:
     return [type(part).__name__ for part in told] if isinstance(told, tuple | list) else []
 
 
+def procedures_agreement(
+    hardening: Hardening, explainer: Any, model: Network, arguments: tuple[Any, ...]
+) -> dict[str, Any]:
+    """How much what a hardened global explainer shows is like what its procedures make, their mean or median.
+
+    ``agreement``: the mean correlation over pictures, that of each with whichever of these is most like it.
+    """
+
+    def pictures(part: Any) -> Tensor:
+        shown: Tensor = part.explain(model, *arguments).detach().double()
+        return shown.reshape(-1, *shown.shape[-2:])
+
+    def compare() -> float:
+        hardened = hardening.harden(explainer)
+        shown, made = pictures(hardened), torch.stack([pictures(part) for part in hardened.procedures()])
+        candidates = torch.cat([made, made.mean(0)[None], made.median(0).values[None]])
+        found = torch.stack([correlation(shown, candidate) for candidate in candidates])
+        return float(found.amax(0).mean())
+
+    return {"agreement": call(hardening, compare)}
+
+
 def _derivative(function: Callable[[Tensor], Tensor], inputs: Tensor) -> dict[str, Any]:
     """``graph``: whether there is a gradient; its ``norm``; and its slope in a direction, found both ways."""
     generator = torch.Generator().manual_seed(0)
