@@ -9,13 +9,13 @@ correction takes for its pairs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from benchmark.boards.resampling import TOLERANCE, intervals
+from benchmark.boards.resampling import intervals
 from benchmark.boards.statistics import Standing, rank_families, scores
 from benchmark.boards.tables import Tables
 from benchmark.boards.values import CLUSTER, Floats
@@ -51,13 +51,13 @@ def standings(
         notes: why a variant has no rank.
         groups: in which of several kinds each one is ranked, in the order of their names.
 
-    The control of `FLOOR` takes a rank, which its row does not show: what does no better than nothing is
-    never first. It, and variants of a method that are not its best, stand among those that they are better
-    and worse than.
+    The control of `FLOOR` takes a rank, which its row does not show, before all that are not significantly
+    better: what cannot be told from nothing is never first. Variants of a method that are not its best stand
+    among those that they are better and worse than.
     """
     control, division = tables.controls(names), tables.divisions(names)
     group = np.array(groups if groups is not None else [""] * len(names), str)
-    rows, told = _rows(names, values, case, tables, dict(notes or {}), group, FLOOR.get(column, ""))
+    rows, told, floor = _rows(names, values, case, tables, dict(notes or {}), group, FLOOR.get(column, ""))
     board = pd.DataFrame([{column: names[i], **rows[i]} for i in range(len(names))])
     board = board.reindex(columns=[column, *STANDING[:-1]])
     for end in ("ci_low", "ci_high"):
@@ -75,7 +75,7 @@ def standings(
     board["note"] = [told.get(name, "") for name in names]
     if groups is not None:
         board["place"] = group
-    return _ordered(board, column, division, group)
+    return _ordered(board, column, division, group, floor)
 
 
 def clusters_in(case: pd.DataFrame) -> int:
@@ -110,8 +110,8 @@ def _rows(
     notes: dict[str, str],
     group: Texts,
     floor: str,
-) -> tuple[dict[int, dict[str, object]], dict[str, str]]:
-    """What each row says of its standing, and why it has no rank where it has none."""
+) -> tuple[dict[int, dict[str, object]], dict[str, str], int]:
+    """What each row says of its standing, why it has no rank where it has none, and the floor's own rank."""
     task, cluster = case["task"].to_numpy(), case[CLUSTER].to_numpy()
     complete: npt.NDArray[np.bool_] = np.asarray(np.isfinite(values).all(1))
     noted = np.array([name in notes for name in names], bool)
@@ -119,6 +119,7 @@ def _rows(
     division, tries, family = tables.divisions(names), tables.tries(names), tables.families(names)
     rows: dict[int, dict[str, object]] = {}
     beside = [i for i, name in enumerate(names) if name == floor and complete[i]]
+    floor_rank = 1
     for place in (CLOSED, OPEN):  # an open method may have used anything, and takes no closed one's rank
         for kind in np.unique(group):
             ranked = np.flatnonzero(free & (division == place) & (group == kind)).tolist()
@@ -126,9 +127,10 @@ def _rows(
                 continue
             among = [*ranked, *beside]
             families, tried = [family[i] for i in among], [max(1, tries[i]) for i in among]
-            found = rank_families(values[among], task, families, cluster, tried)[: len(ranked)]
-            if beside:
-                found = [one and _below(one, float(scores(values[beside], task)[0])) for one in found]
+            nothing = family[beside[0]] if beside else None
+            found = rank_families(values[among], task, families, cluster, tried, floor=nothing)
+            if beside and (own := found.pop()) is not None and place == CLOSED:
+                floor_rank = own.rank
             best = {family[i]: names[i] for i, one in zip(ranked, found, strict=True) if one}
             for index, standing in zip(ranked, found, strict=True):
                 if standing:
@@ -143,26 +145,21 @@ def _rows(
         low, high = intervals(values[known], task, cluster)
         kept = zip(known, scores(values[known], task), low, high, strict=True)
         rows |= {index: {"score": score, "ci_low": a, "ci_high": b} for index, score, a, b in kept}
-    return rows, notes
+    return rows, notes, floor_rank
 
 
-def _below(standing: Standing, floor: float) -> Standing:
-    """The standing of what is as good as the control that does nothing: that comes first of the two."""
-    if abs(standing.score - floor) > TOLERANCE:
-        return standing
-    rank = standing.rank + 1
-    return replace(standing, rank=rank, rank_high=max(standing.rank_high, rank))
-
-
-def _ordered(board: pd.DataFrame, column: str, division: Texts, group: Texts) -> pd.DataFrame:
+def _ordered(
+    board: pd.DataFrame, column: str, division: Texts, group: Texts, floor_rank: int
+) -> pd.DataFrame:
     """The rows in the order in which they are shown."""
     at = board["rank"].astype(float).fillna(10**6)
     own = (board[column] == FLOOR.get(column, "")) & board["score"].notna()
     tried = board["note"].str.startswith(TRIED)
     score, ranked = board["score"].to_numpy(float), board["rank"].notna().to_numpy()
-    for index in np.flatnonzero(own | tried).tolist():
-        among = (division == division[index]) & (group == group[index])
-        at[index] = float((among & ranked & (score > score[index])).sum()) + 0.5
+    at[own] = floor_rank
+    for index in np.flatnonzero(tried).tolist():
+        better = (division == division[index]) & (group == group[index]) & ranked & (score > score[index])
+        at[index] = float(at[better].max()) + 0.5 if better.any() else 0.5
     keys = board.assign(at=at, division=division, group=group, down=-board["score"])
     keys["below"] = board["control"] & ~own
     order = keys.sort_values(["below", "division", "group", "at", "down"], kind="stable")

@@ -80,6 +80,7 @@ def rank(
     draws: int = DRAWS,
     seed: int = 0,
     level: float = LEVEL,
+    floor: int | None = None,
 ) -> list[Standing]:
     """One `Standing` per method, in the order of the rows; higher is better.
 
@@ -90,6 +91,9 @@ def rank(
 
     `tries` says of how many variants each method is the best: a pair's p-value is multiplied by the tries of
     the better of the two, which may be the better one for having been tried more often (Bonferroni).
+
+    `floor` is the row of a method that does nothing: it comes before every other that is not significantly
+    better.
     """
     matrix, strata = checked(values, tasks, clusters)
     methods = len(matrix)
@@ -98,6 +102,11 @@ def rank(
     better = score[None, :] - score[:, None] > TOLERANCE  # [i, j]: j is better than i
     corrected = corrected_p_values(values, tasks, clusters, tries, draws, seed)
     significant = (corrected <= 1 - level) & (better | better.T)
+    if floor is not None:
+        tier = np.where(better[floor] & significant[floor], 0, 2)
+        tier[floor] = 1
+        higher = tier[None, :] < tier[:, None]
+        better = higher | (better & ~higher.T)
     ranks = 1 + better.sum(axis=1)
     columns = (
         score,
@@ -142,6 +151,7 @@ def rank_families(
     clusters: npt.ArrayLike | None = None,
     tries: Sequence[int] | None = None,
     draws: int = DRAWS,
+    floor: Hashable | None = None,
 ) -> list[Standing | None]:
     """Ranks of families of variants, each by its best: a `Standing` for this one, None for the others.
 
@@ -154,13 +164,15 @@ def rank_families(
         clusters: label of each case's cluster.
         tries: variants of each one's family that were tried; by default those that there are.
         draws: of the bootstrap.
+        floor: the family that does nothing, before every other that is not significantly better.
     """
     matrix, strata = checked(values, tasks, clusters)
     score = means(matrix, strata)
     members = {family: np.flatnonzero([other == family for other in families]) for family in families}
     best = {family: int(rows[np.argmax(score[rows])]) for family, rows in members.items()}
     tried = [len(members[family]) if tries is None else tries[best[family]] for family in best]
-    chosen = rank(matrix[list(best.values())], tasks, clusters, tried, draws)
+    nothing = list(best).index(floor) if floor is not None else None
+    chosen = rank(matrix[list(best.values())], tasks, clusters, tried, draws, floor=nothing)
     found: list[Standing | None] = [None] * len(matrix)
     for (family, at), standing in zip(best.items(), chosen, strict=True):
         own = matrix[members[family]]

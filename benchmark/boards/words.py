@@ -72,7 +72,7 @@ def _leads(noun: str, leader: pd.Series, floor: pd.Series | None) -> str:
     if floor is not None and leader["score"] <= floor["score"]:
         least = f"No {noun} leaves less unseen than {floor[noun]} {_score(floor)}"
         return f"{least}." if leader["score"] == floor["score"] else f"{least}; the best is {named}."
-    if floor is not None and leader["ci_low"] <= floor["ci_high"]:
+    if floor is not None and not _is_first(leader, floor):
         return f"The best {noun}, {named}, is not clearly better than {floor[noun]} {_score(floor)}."
     what = "manipulates most" if noun == "attack" else "leaves least unseen"
     return f"{leader[noun]} {what} {_score(leader)}{_tries(leader)}."
@@ -84,9 +84,16 @@ def _of_hardenings(none: pd.Series | None, leader: pd.Series) -> str:
         return f"The best hardening is {best}."
     if leader["score"] <= none["score"]:
         return f"No hardening does better than none {_score(none)}; the best is {best}."
-    if leader["ci_low"] <= none["ci_high"]:
+    if not _is_first(leader, none):
         return f"The best hardening, {best}, is not clearly better than none {_score(none)}."
     return f"The best hardening, {best}, does better than none {_score(none)}."
+
+
+def _is_first(leader: pd.Series, floor: pd.Series) -> bool:
+    """Whether the leader is ranked before the control that does nothing; unranked, whether clear of it."""
+    if pd.notna(leader["rank"]):
+        return bool(leader["rank"] == 1)
+    return bool(leader["ci_low"] > floor["ci_high"])
 
 
 def _floor(noun: str, board: pd.DataFrame) -> pd.Series | None:

@@ -42,9 +42,11 @@ class Since:
             parts.append(f"weights or data of {_count(self.tasks, 'task')}")
         if self.torch[0] != self.torch[1]:
             parts.append(f"torch ({self.torch[0]}, now {self.torch[1]})")
-        if self.renamed and not parts:
-            parts.append("code that all share, or a task's text, with or without another number,")
+        unnamed = bool(self.renamed and not parts)
+        if unnamed:
+            parts.append("the harness or a task's text")
         what = f"{' and '.join(parts)} changed ({self.renamed} of {self.cells} cells)" if parts else ""
+        what += "; whether numbers have, `potemkin reproduce` tells" if unnamed else ""
         return (
             f"published at commit {self.commit[:12]}; {f'since then {what}' if what else 'unchanged since'}"
         )

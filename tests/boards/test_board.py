@@ -123,7 +123,7 @@ def test_a_hardening_that_fails_under_a_pool_has_no_rank_and_one_whose_pool_fail
         row(tables(rest, {key: failed(culprit)}), "hardenings", "soft") for culprit in ("soft", "hard")
     )
     assert pd.isna(at_fault["rank"]) and at_fault["note"].startswith("it failed under what strong made")
-    assert spared["rank"] == 1 and spared["score"] == row(tables(BASE), "hardenings", "soft")["score"]
+    assert spared["rank"] == 2 and spared["score"] == row(tables(BASE), "hardenings", "soft")["score"]
 
 
 def test_bounds_of_controls_are_of_means_and_not_of_the_worst_of_a_pool() -> None:
@@ -243,8 +243,8 @@ def test_controls_are_shown_last_and_without_a_rank() -> None:
     assert list(boards["attacks"]["attack"]) == ["strong", "weak", "identity"]
     assert boards["attacks"]["rank"].isna().tolist() == [False, False, True]
     assert boards["attacks"]["control"].tolist() == [False, False, True]
-    assert list(boards["hardenings"]["hardening"]) == ["soft", "none"]
-    assert boards["hardenings"]["rank"].isna().tolist() == [False, True]
+    assert list(boards["hardenings"]["hardening"]) == ["none", "soft"], "on four cases not told from none"
+    assert boards["hardenings"]["rank"].isna().tolist() == [True, False]
 
 
 def test_a_controls_attack_harms_no_defense() -> None:

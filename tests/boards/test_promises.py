@@ -51,8 +51,8 @@ def test_hardenings_are_scored_by_the_least_that_they_tell_of_each_case() -> Non
 def test_none_stands_at_its_place_and_the_other_controls_below() -> None:
     more = {(attack, "hard", mode): [0.7] * 4 for attack in ("strong", "weak") for mode in MODES}
     board = build_boards(telling(TOLD | more))["hardenings"]
-    assert list(board["hardening"]) == ["hard", "none", "soft", "card"]
-    assert board["rank"].isna().tolist() == [False, True, False, True]
+    assert list(board["hardening"]) == ["none", "hard", "soft", "card"], "four cases tell nobody from none"
+    assert board["rank"].isna().tolist() == [True, False, False, True]
 
 
 def test_a_hardening_without_content_that_tells_more_than_none_is_a_violation() -> None:

@@ -15,6 +15,7 @@ from board_tables import (
     tables,
 )
 
+from benchmark.boards.statistics import rank
 from benchmark.boards.tables import Tables
 from benchmark.boards.words import answer
 
@@ -24,12 +25,28 @@ def test_a_method_is_ranked_by_its_best_variant_and_says_how_many_there_were() -
     for name, value in (("blur[width=1]", 0.3), ("blur[width=2]", 0.1), ("hard", 0.2)):
         more |= {(attack, name, mode): [value] * 4 for attack in ("strong", "weak") for mode in MODES}
     board = build_boards(tables(BASE | more))["hardenings"]
-    assert list(board["hardening"]) == ["blur[width=2]", "hard", "blur[width=1]", "soft", "none"]
-    assert board["rank"].fillna(0).tolist() == [1, 2, 0, 3, 0]
-    assert board["tries"].fillna(0).tolist() == [2, 1, 2, 1, 0]
-    assert board["note"].tolist()[2] == "its method has the rank of blur[width=2], the best of 2 tries"
+    assert list(board["hardening"]) == ["none", "blur[width=2]", "hard", "blur[width=1]", "soft"]
+    assert board["rank"].fillna(0).tolist() == [0, 2, 3, 0, 4]
+    assert board["tries"].fillna(0).tolist() == [0, 2, 1, 2, 1]
+    assert board["note"].tolist()[3] == "its method has the rank of blur[width=2], the best of 2 tries"
     said = answer("hardening", board)
-    assert "The best hardening, blur[width=2] (0.90 [0.90, 0.90]), the best of 2 tries, does better" in said
+    assert (
+        "The best hardening, blur[width=2] (0.90 [0.90, 0.90]), the best of 2 tries, is not clearly better"
+        in said
+    )
+
+
+@pytest.mark.parametrize(("gain", "first"), [(0.2, True), (0.002, False)])
+def test_what_cannot_be_told_from_nothing_comes_after_it(gain: float, first: bool) -> None:
+    """A gain that the cases' spread leaves open takes no rank from doing nothing, however the scores lie."""
+    dice = np.random.default_rng(0)
+    nothing = dice.uniform(0.3, 0.6, 16)
+    values = np.stack([nothing + gain + dice.normal(0, 0.02, 16), nothing, nothing - 0.2])
+    task = np.zeros(16, int)
+    found = rank(values, task, floor=1)
+    assert [one.rank for one in found] == ([1, 2, 3] if first else [2, 1, 3])
+    assert rank(values, task)[0].rank == (1 if values[0].mean() > nothing.mean() else 2)
+    assert all(one.rank_low <= one.rank <= one.rank_high for one in found)
 
 
 def test_what_is_exactly_as_good_as_nothing_is_not_first() -> None:

@@ -29,18 +29,18 @@ LEADER = {"name": "d", "score": 0.5, "rank": 1, "tie_group": 1}
 NONE = {"name": "none", "score": 0.30, "ci_low": 0.25, "ci_high": 0.35}
 
 
-def hardenings(score: float, low: float, high: float) -> str:
+def hardenings(score: float, low: float, high: float, rank: int) -> str:
     """What is said of one hardening beside none."""
-    soft = {"name": "soft", "score": score, "ci_low": low, "ci_high": high, "rank": 1, "tie_group": 1}
+    soft = {"name": "soft", "score": score, "ci_low": low, "ci_high": high, "rank": rank, "tie_group": 1}
     return answer("hardening", board("hardening", soft, NONE))
 
 
 def test_a_hardening_is_compared_with_none() -> None:
-    assert hardenings(0.2, 0.1, 0.3) == (
+    assert hardenings(0.2, 0.1, 0.3, 2) == (
         "No hardening does better than none (0.30 [0.25, 0.35]); the best is soft (0.20 [0.10, 0.30])."
     )
-    assert "soft (0.34 [0.30, 0.38]), is not clearly better than none" in hardenings(0.34, 0.30, 0.38)
-    assert "soft (0.50 [0.40, 0.60]), does better than none" in hardenings(0.5, 0.4, 0.6)
+    assert "soft (0.34 [0.30, 0.38]), is not clearly better than none" in hardenings(0.34, 0.30, 0.38, 2)
+    assert "soft (0.50 [0.40, 0.60]), does better than none" in hardenings(0.5, 0.4, 0.6, 1)
 
 
 def test_who_cannot_be_told_apart_is_named() -> None:
