@@ -41,7 +41,7 @@ ATTACKS = {
     "endless_loop": Piece("s; end the loop or take fewer steps", "timeout", "over the task's time limit"),
     "memory_bomb": Piece("out of memory; work on smaller parts", "oom", "memory"),
     "fork_bomb": Piece("started a process", "invalid", "started a process"),
-    "thread_bomb": Piece("can't start new thread", "crashed|oom", "thread"),
+    "thread_bomb": Piece("start a handful of threads at most", "crashed|oom", "thread"),
     "not_a_number": Piece("hold 1568 values that are NaN", "invalid", "NaN or infinite"),
     "wrong_shape": Piece("have shape [1, 1, 28, 28] instead of", "invalid", "have shape [1, 1, 28, 28]"),
     "over_budget": Piece("exceed the L-inf budget", "invalid", "exceed the L-inf budget"),

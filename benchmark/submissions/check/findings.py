@@ -30,6 +30,8 @@ _FIXES = (
     ("File too large", "", "keep less than 256 MB in the scratch folder"),
     ("No space left", "", "keep less than 256 MB in the scratch folder"),
     ("start new thread", "", "start a handful of threads at most, and wait for them"),
+    ("stopped: more than", " threads", "start a handful of threads at most, and wait for them"),
+    ("stopped: more than", " GB of memory", "work on smaller parts, and let go of what is done"),
     ("PermissionError", "", "methods start and end no processes, and reach no files but their own"),
     ("called exit(", "", "return what was asked for, or raise an error that says what is wrong"),
     ("ended its process", "", "return what was asked for, or raise an error that says what is wrong"),
