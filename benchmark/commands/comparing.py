@@ -35,8 +35,8 @@ from benchmark.publishing.since import of_tasks, since
 from benchmark.running.cells import Cell
 from benchmark.running.outcome import outcome_of
 from benchmark.running.registry import FOLDERS, Entry, Registry
-from benchmark.running.runner import Tally, count_cells
 from benchmark.running.store import Record, Store, release
+from benchmark.running.tally import Tally, count_cells
 
 
 def compare(options: argparse.Namespace) -> int:

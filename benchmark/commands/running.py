@@ -23,8 +23,9 @@ from benchmark.errors import PotemkinError
 from benchmark.files.writing import writable, writing
 from benchmark.running.cells import Cell
 from benchmark.running.outcome import outcome_of
-from benchmark.running.runner import Runner, Settings, Tally, count_cells
+from benchmark.running.runner import Runner, Settings
 from benchmark.running.store import Record
+from benchmark.running.tally import Tally, count_cells
 from benchmark.running.timing import Seen, past_cells
 
 RUN_STEPS = frozenset({"forge", "reference", "judge", "score"})

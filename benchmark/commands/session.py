@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from pathlib import Path
 
 from benchmark.boards.results import cells_table, samples_table
@@ -15,17 +14,11 @@ from benchmark.files.folders import submissions
 from benchmark.running.cells import Cell
 from benchmark.running.outcome import outcome_of
 from benchmark.running.plan import Planner
-from benchmark.running.registry import Registry, find_methods
+from benchmark.running.registry import Registry, find_methods, suggestion
 from benchmark.running.store import Record, Store
 from benchmark.tasks.task import Suite, load_suite
 
 _FINGERPRINTS = "fingerprints.json"
-
-
-def _unknown_name(name: str, known: set[str]) -> str:
-    """What to say of a name that no method has."""
-    near = difflib.get_close_matches(name, known, 1)
-    return f"no method is called {name!r}" + (f": did you mean {near[0]!r}?" if near else "")
 
 
 class Session:
@@ -89,7 +82,7 @@ class Session:
         known = {name for entry in self.registry.entries for name in (entry.name, entry.variant)}
         known |= {top.stem for top in submissions(self.root)}  # which may not have been asked for
         return [
-            f"task {task.id}, field leaves_out: {_unknown_name(name, known)}"
+            f"task {task.id}, field leaves_out: no method {name!r}; {suggestion(name, self.registry.entries)}"
             for task in self.suite.tasks
             for name in task.leaves_out
             if name not in known

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmark.running.cells import Cell, Step
 from benchmark.running.timing import Estimator, Factors, Seen, Standing, factors, time_left
+from benchmark.running.turns import ORDER
 
 _FRESH_SECONDS = 1.0
 """How long a standing is told again, since working it out takes a while."""
@@ -91,9 +92,8 @@ class Course:
 def _ends(work: Iterable[tuple[Step, Cell]]) -> dict[Key, Any]:
     """For each step that is the last of a cell's which has to run, the cell."""
     last: dict[str, Key] = {}
-    order = {"forge": 0, "reference": 1, "judge": 2, "score": 3}
     for step, cell in work:
         before = last.get(cell.id)
-        if before is None or order[before[0]] < order[step.kind]:
+        if before is None or ORDER[before[0]] < ORDER[step.kind]:
             last[cell.id] = step.key
     return {key: cell_id for cell_id, key in last.items()}

@@ -117,11 +117,13 @@ class Registry:
                 broken = [p for p in self.problems if name in Path(p.file).with_suffix("").parts]
                 if broken:
                     raise MethodError(f"{broken[0].file} could not be loaded: {broken[0].reason}")
-                raise MethodError(f"unknown {noun} {name!r}; {_suggestion(name, known)}")
+                raise MethodError(f"unknown {noun} {name!r}; {suggestion(name, known)}")
         return [e for e in known if not wanted or e.name in wanted or e.variant in wanted]
 
 
-def _suggestion(name: str, known: list[Entry]) -> str:
+def suggestion(name: str, known: Iterable[Entry]) -> str:
+    """What to say after a name that no method has: the closest one, or all there are."""
+    known = list(known)
     names = sorted({e.name for e in known} | {e.variant for e in known})
     near = difflib.get_close_matches(name, names, 1, 0.5)
     if near:

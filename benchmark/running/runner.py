@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,16 @@ from benchmark.running.cells import Cell, Step
 from benchmark.running.clock import Limits
 from benchmark.running.course import Course
 from benchmark.running.jobs import Answer, Job, MethodRef
-from benchmark.running.outcome import Outcome, outcome_of
 from benchmark.running.pool import Pool
 from benchmark.running.registry import Entry
 from benchmark.running.store import Record, Store, release
+from benchmark.running.tally import Tally
 from benchmark.running.timing import Seen, Standing, past_steps
+from benchmark.running.turns import ORDER, turn
 
 Progress = Callable[[Standing], None]
 """Is told several times a second where the run stands."""
 
-_ORDER = {"forge": 0, "reference": 1, "judge": 2, "score": 3}
 _MOST_REPAIRS = 3
 """Times that one step is begun again in a run because a file that it reads has turned out to be damaged."""
 
@@ -54,34 +54,6 @@ class Settings:
     threads: int
     retry: bool = False
     confine_all: bool = False
-
-
-@dataclass
-class Tally:
-    """What a run has done.
-
-    Args:
-        ran: steps that ran, by kind and id.
-        seconds: workers' time inside steps, summed over workers, by the step's kind, and ``loading``.
-        wall: seconds from start to end.
-        workers: jobs at once.
-    """
-
-    ran: set[tuple[str, str]] = field(default_factory=set)
-    seconds: Counter[str] = field(default_factory=Counter)
-    wall: float = 0.0
-    workers: int = 1
-
-    def line(self) -> str:
-        """Where the workers' time went, as shares of all that they had."""
-        total = max(self.wall * self.workers, 1e-9)
-        metrics, loading = self.seconds["score"] / total, self.seconds["loading"] / total
-        methods = sum(self.seconds.values()) / total - metrics - loading
-        return (
-            f"{self.wall:.0f} s on {self.workers} workers: {methods:.1%} in methods, explainers and models, "
-            f"{metrics:.1%} in metrics, {loading:.1%} loading networks, data and patterns, "
-            f"{1 - methods - metrics - loading:.1%} in the harness and idle"
-        )
 
 
 class Runner:
@@ -111,7 +83,7 @@ class Runner:
         self._provenance = provenance(settings.root)
 
     def run(
-        self, cells: Iterable[Cell], progress: Progress, kinds: frozenset[str] = frozenset(_ORDER)
+        self, cells: Iterable[Cell], progress: Progress, kinds: frozenset[str] = frozenset(ORDER)
     ) -> Tally:
         """Runs what is missing of the given kinds, and returns what has run."""
         self.store.sweep()
@@ -159,7 +131,7 @@ class Runner:
                     found[step.key] = (step, cell.maker(step))
         return sorted(
             found.values(),
-            key=lambda work: _ORDER[work[0].kind],  # stable: cells come task by task
+            key=lambda work: ORDER[work[0].kind],  # stable: cells come task by task
         )
 
     def _wanted(self, step: Step) -> bool:
@@ -331,53 +303,6 @@ class Runner:
         if fault not in self._reported:
             self._reported.add(fault)
             self._report(line)
-
-
-def turn(kind: str, task: str, having: Callable[[str, str], tuple[bool, bool]]) -> tuple[bool, int, bool]:
-    """By what the next step is chosen, the least first; what is equal keeps the plan's order.
-
-    Forgeries share little, and the longest steps are among them: they wait for nobody.
-
-    Args:
-        kind: of the step.
-        task: its id.
-        having: whether a worker that waits, and one at work, has done steps of a kind on a task.
-    """
-    waits, at_work = having(kind, task)
-    return at_work and not waits and kind != "forge", _ORDER[kind], not waits
-
-
-@dataclass(frozen=True)
-class Count:
-    """Cells by how they ended; the four add up to the planned ones."""
-
-    run: int
-    cached: int
-    skipped: int
-    failed: int
-
-    def line(self) -> str:
-        """The last line of ``potemkin run``."""
-        return f"cells: {self.run} run, {self.cached} cached, {self.skipped} skipped, {self.failed} failed"
-
-
-def count_cells(cells: Iterable[Cell], store: Store, tally: Tally) -> Count:
-    """Counts the planned cells; those never finished count as failed."""
-    counts = {"run": 0, "cached": 0, "skipped": 0, "failed": 0}
-    known: dict[tuple[str, str], Record | None] = {}
-    for cell in cells:
-        outcome = outcome_of(cell, store, known)
-        counts[_state(cell, outcome, tally)] += 1
-    return Count(**counts)
-
-
-def _state(cell: Cell, outcome: Outcome, tally: Tally) -> str:
-    if outcome.status == "skipped":
-        return "skipped"
-    if outcome.status != "ok":
-        return "failed"
-    fresh = any(step.key in tally.ran for step in cell.steps() if step.kind != "score")
-    return "run" if fresh else "cached"
 
 
 def provenance(root: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from benchmark.running.runner import turn
+from benchmark.running.turns import turn
 
 KINDS = ("forge", "reference", "judge", "score")
 Work = tuple[str, str, float]

@@ -25,7 +25,7 @@ from benchmark.running.registry import entries_of
 from benchmark.submissions.check import checking, probes
 from benchmark.submissions.check.batches import try_batches, try_steps
 from benchmark.submissions.check.costs import DRAWS, STEPS, Pace, Spent, extrapolate
-from benchmark.submissions.check.defenses import _try_procedures, try_stand_in
+from benchmark.submissions.check.defenses import try_procedures, try_stand_in
 from benchmark.submissions.check.findings import Report, fix_of
 from benchmark.submissions.check.neighbours import other_company, same
 from benchmark.submissions.check.tiny import tiny_benches
@@ -372,7 +372,7 @@ def test_other_optimizations_for_attacks_than_are_run_are_refused(harden: Any, r
     bench = tiny_benches("visualization", ROOT)[0]
     session: Any = _Here("hardening", SimpleNamespace(harden=harden))
     session.seconds = [0.0, 0.0]
-    _try_procedures(session, bench)
+    try_procedures(session, bench)
     findings = [finding.sentence for finding in session.subject.report.findings]
     assert any("hands attacks other optimizations than it runs" in line for line in findings) == refused
     assert refused or not findings

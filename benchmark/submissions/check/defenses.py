@@ -102,7 +102,7 @@ def _go_on(session: Session, bench: Any, answers: Tensors) -> Pace | None:
         )
     if bench.task.track != "saliency":
         if session.subject.kind == "hardening":
-            _try_procedures(session, bench)
+            try_procedures(session, bench)
         return None
     _try_gradient(session, bench)
     return try_steps(session, bench, session.seconds[1])
@@ -193,7 +193,7 @@ def try_stand_in(session: Session, bench: Any, query: Query) -> None:
         )
 
 
-def _try_procedures(session: Session, bench: Any) -> None:
+def try_procedures(session: Session, bench: Any) -> None:
     """Whether attacks can read what they have to adapt to."""
     told = session.attempt(lambda method: method.ask(probes.procedures, bench.explainer), "in procedures()")
     if told is not None and not told:
