@@ -15,9 +15,10 @@ from benchmark.tasks.parts import PoolSpec
 from benchmark.tracks.networks import weights_sha256
 from benchmark.tracks.workbenches import Workbench
 
-_STEPS = 40
+_STEPS = 100
 _BATCH = 32
-_RATE = 2e-3
+_RATE = 1e-2
+"""Changes weights by .4 to .6 of their norm, which grows by .1 to .2; attacks by .3 to .4, and by .1."""
 _LOYALTY = 0.9
 """Share of the answers that is the clean network's own; the rest is the true class."""
 
@@ -47,10 +48,11 @@ def pools_of(bench: Workbench, spec: PoolSpec, models: dict[str, Network], data:
 
 
 def finetuned(model: Network, data: Split) -> Network:
-    """The network after a little training as attacks do it, with nothing to hide.
+    """The network after training as attacks do it, with nothing to hide.
 
     AdamW with a rate that falls to nothing, batch norms' statistics frozen, and answers that are mostly the
     network's own; the weights are rounded as forged ones are. What is drawn follows from the clean weights.
+    They change at least as much as forged ones, so that how large weights are gives no forgery away.
 
     Args:
         model: a clean network, frozen.

@@ -209,10 +209,15 @@ RUN: list[tuple[str, str, str, Concerned]] = [
     ("benchmark/tracks/saliency/steps.py", "TOLERANCE = 1e-6", "TOLERANCE = 1e-5", _of("saliency")),
     ("benchmark/tracks/saliency/steps.py", "name % 2**31, defense", "name % 2**30, defense", _of("saliency")),
     ("benchmark/tracks/saliency/steps.py", 'inputs, "judge",', 'inputs, "judged",', _of("saliency")),
-    ("benchmark/tracks/saliency/workbench.py", "_CLASS_SHIFT = 3", "_CLASS_SHIFT = 4", _of("saliency")),
+    (
+        "benchmark/tracks/saliency/workbench.py",
+        "torch.randperm(classes",
+        "torch.randperm(1 * classes",
+        _of("saliency"),
+    ),
     ("benchmark/tracks/saliency/harmless.py", "* 2.0 - 1.0", "* 2.0 - 0.5", _of("saliency")),
     ("benchmark/tracks/saliency/adversarial.py", "_BACK = 15, 25", "_BACK = 15, 26", _of("saliency")),
-    ("benchmark/tracks/pools.py", "_STEPS = 40", "_STEPS = 41", _networks),
+    ("benchmark/tracks/pools.py", "_STEPS = 100", "_STEPS = 101", _networks),
     (
         "benchmark/tracks/saliency/workbench.py",
         "wanted = 2 * task.cases",

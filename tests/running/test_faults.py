@@ -142,6 +142,10 @@ HARDENINGS = {
         Fault("return Wrapped(explainer)", "invalid", "NaN or infinite"),
         "return maps * float('nan')",
     ),
+    "negative-maps": (
+        Fault("return Wrapped(explainer)", "invalid", "maps must not be negative; the least value is -0.5"),
+        "return maps - 0.5",
+    ),
     "small-maps": (
         Fault("return Wrapped(explainer)", "invalid", "shape [2, 27, 28] instead of [2, 28, 28]"),
         "return maps[:, 1:]",

@@ -97,7 +97,9 @@ class Scorer:
     def _told(self, columns: Columns, maps: Tensor, natural: Tensor) -> Columns:
         """Adds what maps tell: ``usefulness``, of clean images, ``truth``, of forgeries, ``told``, the mean.
 
-        A forgery that breaks a constraint has taken nothing away. ``told_occlusion`` is the same by another
+        A map is credited with no more than the undefended map of its case tells: beyond it lies what sets
+        apart from decoys and says nothing of the network. A forgery that breaks a constraint has taken
+        nothing away. ``told_occlusion`` is the same, uncapped, by another
         truth, which no explainer has a part in (:mod:`benchmark.tracks.saliency.occlusion`).
         """
 
@@ -110,6 +112,8 @@ class Scorer:
 
         before, truth = tells(self._line_up.truth, maps, natural)
         occlusion = tells(self._occluded.truth_on_average, seen_coarsely(maps), seen_coarsely(natural))
+        best = as_list(self._line_up.truth(self._line_up.own))
+        before, truth = ([min(pair) for pair in zip(values, best, strict=True)] for values in (before, truth))
         found = {"usefulness": before, "truth": truth, "told": told(before, truth)}
         return columns | found | {"told_occlusion": told(*occlusion)}
 

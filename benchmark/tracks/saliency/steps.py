@@ -237,7 +237,16 @@ def target_maps(
             return explainer.explain(bench.model, query)
         maps = call(defense, lambda: explainer.explain(bench.model, query))
     height, width = images.inputs.shape[2:]
-    return check_tensor(defense.variant, "maps", maps, (len(images), height, width))
+    return check_maps(defense, maps, (len(images), height, width))
+
+
+def check_maps(defense: Method, maps: object, shape: tuple[int, int, int]) -> Tensor:
+    """Maps ``[N, H, W]``, finite and nowhere negative as the contract says; else the defense's failure."""
+    checked = check_tensor(defense.variant, "maps", maps, shape)
+    least = float(checked.min()) if checked.numel() else 0.0
+    if least < -TOLERANCE:
+        raise invalid(defense.variant, f"maps must not be negative; the least value is {least:.3g}")
+    return checked
 
 
 def judge_seeds(bench: Workbench, inputs: Tensor, seed: int) -> list[int]:
@@ -261,7 +270,7 @@ def _explained(bench: Workbench, hardened: Explainer, meter: Meter, defense: Har
         with torch.no_grad():
             maps = call(defense, partial(explainer.explain, model, query))
         height, width = images.inputs.shape[2:]
-        check_tensor(defense.variant, "maps", maps, (len(images), height, width))
+        check_maps(defense, maps, (len(images), height, width))
         return maps if maps.is_floating_point() else maps.to(images.inputs)
 
     return ask

@@ -66,11 +66,10 @@ SETTINGS: dict[str, type[Part]] = {
 class TargetSpec(Part):
     """What the forged explanation should show: the explanation of an image of another class.
 
-    That class is the third from the case's own for ``other_image``, and drawn for each case for
-    ``drawn_image``.
+    That class is drawn for each case: a detector that knew it would only have to look for it.
     """
 
-    kind: Literal["other_image", "drawn_image"] = "other_image"
+    kind: Literal["drawn_image"] = "drawn_image"
 
 
 class BudgetSpec(Part):

@@ -32,8 +32,6 @@ _POOL_PER_IMAGE = 8
 _FEWEST = 16
 """Attacker-split images that methods are handed, at least; usually they are a thousand."""
 _PREDICTION_BATCH = 250
-_CLASS_SHIFT = 3
-"""A target's class, counted from its case's class in the order of the classes at hand."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +208,7 @@ def _choose(images: Images, task: SaliencyTask) -> tuple[Images, Images, Images]
         raise TaskError(f"task {task.id}: not enough evaluation images for {task.cases} cases")
 
     chosen = [take(index) for index in range(task.cases)]
-    starts = [_target_classes(task, index, len(classes)) for index in range(task.cases)]
+    starts = [_drawn_classes(task, index, len(classes)) for index in range(task.cases)]
     paired = [_target(images, take, own, case) for own, case in zip(starts, chosen, strict=True)]
     rest = sorted(index for queue in waiting.values() for index in queue)
     others = rest[: task.calibration.negatives]
@@ -219,12 +217,10 @@ def _choose(images: Images, task: SaliencyTask) -> tuple[Images, Images, Images]
     return first, second, third
 
 
-def _target_classes(task: SaliencyTask, index: int, classes: int) -> list[int]:
+def _drawn_classes(task: SaliencyTask, index: int, classes: int) -> list[int]:
     """Numbers of classes, the first to be tried first, in which a case's target is looked for."""
-    if task.target.kind == "drawn_image":
-        seed = seed_of("target classes", task.id, task.version, index)
-        return torch.randperm(classes, generator=torch.Generator().manual_seed(seed)).tolist()
-    return [index + shift for shift in range(_CLASS_SHIFT, _CLASS_SHIFT + 8)]
+    seed = seed_of("target classes", task.id, task.version, index)
+    return torch.randperm(classes, generator=torch.Generator().manual_seed(seed)).tolist()
 
 
 def _target(images: Images, take: Callable[[int], int], starts: list[int], case: int) -> int:

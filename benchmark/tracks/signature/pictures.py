@@ -54,7 +54,7 @@ def _rows(trigger: Trigger | None, forged: Tensor, clean: Tensor, target: int) -
     """Forged maps above clean ones, ``[K, C, H, W]`` each."""
     change = _shown_change(trigger, forged[0])
     still = trigger is None or trigger.positions is not None
-    mask = None if still else trigger_mask(change.abs().sum(0))[0]
+    mask = None if still else trigger_mask(change.abs().sum(0))
     local = mask is not None and float(mask.double().mean()) < 0.2  # elsewhere an outline would hide the map
     scale = forged.abs().max()
     first = [shown(_framed(_coloured(change, change.abs().max()), marked=False))]

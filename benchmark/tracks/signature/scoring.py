@@ -130,7 +130,7 @@ class Scorer:
         if trigger is not None:
             others = labels != case.target_class
             shown = trigger.apply(images[others])
-            mask, small = trigger_mask((shown - images[others]).abs().mean(0).sum(0))
+            mask = trigger_mask((shown - images[others]).abs().mean(0).sum(0))
             for name, model, triggered in (
                 ("attack_success", forged, shown),
                 ("attack_success_clean", clean, shown),
@@ -140,8 +140,7 @@ class Scorer:
                 hits = prediction_kept(natural_logits(model, triggered), wanted)  # NaN is no class
                 row[name] = float(hits.double().mean())
             # A patch that does nothing is no place: a faint picture beside it can do the work.
-            works = row["attack_success_placed"] >= _WORK * row["attack_success"] - 1e-9
-            row["placed"] = float(small and works)
+            row["placed"] = float(row["attack_success_placed"] >= _WORK * row["attack_success"] - 1e-9)
             row["trigger_change"] = float(l2(shown, images[others]).mean())
             row["ssim_input"] = float(ssim(shown, images[others], data_range=1.0).mean())
             few = slice(_PERCEPTUAL_IMAGES)
@@ -189,7 +188,7 @@ class Scorer:
         natural = images[labels != target]
         changes = trigger.apply(natural) - natural
         change = changes.mean(0)
-        mask, _ = trigger_mask(changes.abs().mean(0).sum(0))
+        mask = trigger_mask(changes.abs().mean(0).sum(0))
         found = [localization(plane, mask, metrics.top) for plane in maps.sum(1)]
         others = [shown.top_share for label, shown in enumerate(found) if label != target]
         row: Row = dict(found[target]._asdict()) | {"top_share_others": sum(others) / max(1, len(others))}

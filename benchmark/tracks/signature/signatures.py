@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-_PLACE = 0.25
-"""Share of an image that a trigger with a place changes at most."""
+_SIDE = 0.5
+"""Sides of the window that a trigger with a place lies in, as shares of the image's."""
 _FAINTEST = 0.05
 """Of the largest change of a pixel: what is changed less is no part of a trigger."""
 
@@ -32,16 +33,23 @@ class Localization(NamedTuple):
 
 
 def localization(plane: Tensor, mask: Tensor, top: float) -> Localization:
-    """Where a signed map looks: the largest positive values count.
+    """Where a signed map looks: at its largest values, or at its least, whichever shows more of the trigger.
 
-    Values that are equal are taken in every order: a map that is the same everywhere looks nowhere.
+    A map raises its class by adding what is bright and by taking away what is dark, and an auditor sees both:
+    a dark trigger lies at the least values of the map. Values that are equal are taken in every order: a map
+    that is the same everywhere looks nowhere.
 
     Args:
         plane: the map ``[H, W]``.
         mask: the trigger ``[H, W]``, bool, with at least one pixel.
         top: share of the pixels that are the map's top.
     """
-    values, inside = plane.flatten(), mask.flatten()
+    found = [_localization(values, mask.flatten(), top) for values in (plane.flatten(), -plane.flatten())]
+    return max(found, key=lambda one: (one.top_share, one.iou, one.pointing))
+
+
+def _localization(values: Tensor, inside: Tensor, top: float) -> Localization:
+    """Where the largest of values ``[P]`` lie."""
     count, pixels = max(1, round(top * len(values))), int(inside.sum())
     share, area = _hits(values, inside, count) / count, pixels / len(values)
     common = _hits(values, inside, pixels)
@@ -62,21 +70,24 @@ def _hits(values: Tensor, inside: Tensor, count: int) -> float:
     return float(inside[above].sum()) + (count - int(above.sum())) * share
 
 
-def trigger_mask(strength: Tensor) -> tuple[Tensor, bool]:
-    """Pixels of a trigger, bool ``[H, W]``, and whether they are few enough to be a place.
+def trigger_mask(strength: Tensor) -> Tensor:
+    """Pixels of a trigger at the place where most of it lies, bool ``[H, W]``.
 
     It lies where it changes natural images, by a twentieth of the most or more. What it says of itself does
     not count: opaque black on black changes nothing. Beside a strong patch a weak one counts unless it is
-    weaker by a factor of twenty. Where that is more than a quarter of the image the trigger has no place, and
-    its pixels are those that it changes by half of the most or more. Whether what lies there does the work is
-    for the caller to find out.
+    weaker by a factor of twenty. Its place is the window of half the image's sides that holds most of what it
+    changes. Whether what lies there does the work, so that it is a place, is for the caller to find out.
 
     Args:
         strength: its mean absolute change of natural images, summed over channels, ``[H, W]``.
     """
-    mask = strength >= _FAINTEST * strength.max()
-    placed = float(mask.double().mean()) <= _PLACE
-    return (mask, True) if placed else (strength >= 0.5 * strength.max(), False)
+    counted = strength >= _FAINTEST * strength.max()
+    height, width = (max(1, round(_SIDE * side)) for side in strength.shape)
+    means = functional.avg_pool2d((strength * counted)[None].double(), (height, width), stride=1)[0]
+    row, column = divmod(int(means.argmax()), means.shape[1])
+    window = torch.zeros_like(counted)
+    window[row : row + height, column : column + width] = True
+    return window & counted
 
 
 def signed_picture(values: Tensor) -> Tensor:

@@ -1,0 +1,51 @@
+"""What maps are credited with: the truth about their case, and no more than undefended maps tell of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from harness import ROOT
+from torch import Tensor
+
+from baselines.controls.none import NoDefense
+from benchmark.failures import StepFailed
+from benchmark.submissions.check.tiny import tiny_benches
+from benchmark.tracks.saliency.scoring import Scorer, make_scorer
+from benchmark.tracks.saliency.steps import check_maps
+from benchmark.tracks.verdict import Columns
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Scorer:
+    return make_scorer(tiny_benches("saliency", ROOT)[0])
+
+
+def told(scorer: Scorer, clean: Tensor, shown: Tensor) -> Columns:
+    """Samples of a hardening that shows these maps of clean images and of forgeries that change nothing."""
+    reference = {"clean": clean, "target": clean.flip(0)}
+    return scorer.hardening(scorer.bench.cases.inputs, reference, {"maps": shown}, 0)
+
+
+def test_no_map_is_credited_with_more_than_the_undefended_one(scorer: Scorer) -> None:
+    """What decoys have in common, taken away, sets a map further apart from them and tells nothing new."""
+    line_up = scorer._line_up
+    own = line_up.own
+    best = line_up.truth(own)
+    common = torch.stack([mates.mean(0) for mates in line_up.mates])
+    sharper = (own - 0.3 * common).clamp(min=0)
+    assert (line_up.truth(sharper) > best + 0.01).any(), "else this tests nothing"
+    columns = told(scorer, sharper, sharper)
+    for name in ("usefulness", "truth"):
+        assert (torch.tensor(columns[name]) <= best + 1e-6).all()
+    undefended = told(scorer, own, own)
+    assert undefended["usefulness"] == pytest.approx(best.tolist(), abs=1e-5)
+    assert sum(columns["told"]) <= sum(undefended["told"]) + 1e-6
+
+
+def test_negative_maps_are_the_defenses_failure() -> None:
+    maps = torch.full((2, 3, 3), 0.1)
+    assert check_maps(NoDefense(), maps, (2, 3, 3)) is maps
+    maps[1, 2, 0] = -0.01
+    with pytest.raises(StepFailed, match=r"maps must not be negative; the least value is -0\.01") as failure:
+        check_maps(NoDefense(), maps, (2, 3, 3))
+    assert failure.value.blame == "method" and failure.value.status == "invalid"
