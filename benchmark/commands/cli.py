@@ -24,6 +24,7 @@ _MODULES = {
     "check": "checking",
     "publish": "publishing",
     "verify": "publishing",
+    "restore": "publishing",
     "compare": "comparing",
     "reproduce": "reproducing",
     "submit_artefact": "artefacts",
@@ -157,6 +158,9 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument(
         "--out", type=_path, default=Path("results"), help="folder of its results (default: results)"
     )
+    publish.add_argument(
+        "--store", type=_path, default=Path(".potemkin"), help="where it ran, for its forged images"
+    )
 
     verify = _add(
         commands,
@@ -166,6 +170,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("suite", nargs="?", help="a published suite (default: all of them)")
     verify.add_argument("--rebuild", action="store_true", help="write the boards anew from their samples")
+    restore = _add(
+        commands,
+        "restore",
+        "lay a suite's published forgeries into the store, so that `run` only judges and scores",
+        "potemkin restore quick",
+    )
+    _suite_options(restore)
     _compare(commands)
     _reproduce(commands)
     _artefacts(commands)

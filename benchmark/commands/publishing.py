@@ -1,4 +1,4 @@
-"""Commands about published results: `publish` and `verify`."""
+"""Commands about published results: `publish`, `verify` and `restore`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from pathlib import Path
 
 from benchmark.boards.tables import Tables
 from benchmark.commands.console import make_console
+from benchmark.commands.session import Session
 from benchmark.errors import PotemkinError
 from benchmark.files.assets import locate_root
 from benchmark.publishing.compare import without
 from benchmark.publishing.documents import stale_documents, write_documents
+from benchmark.publishing.forgeries import forgery_violations, write_forgeries
+from benchmark.publishing.forgeries import restore as restore_forgeries
 from benchmark.publishing.published import (
     PLACE,
     boards_exist,
@@ -23,9 +26,10 @@ from benchmark.publishing.published import (
     violations,
     write_boards,
 )
-from benchmark.publishing.reading import CELLS, SAMPLES
+from benchmark.publishing.reading import CELLS, SAMPLES, read_cells
 from benchmark.publishing.takedowns import TAKEDOWNS, comparable, reliefs, remember, takedowns
 from benchmark.running.registry import Entry, find_methods
+from benchmark.running.store import Store
 
 
 def publish(options: argparse.Namespace) -> int:
@@ -43,12 +47,13 @@ def publish(options: argparse.Namespace) -> int:
         shutil.copyfile(source / name, folder / name)
     tables = read_tables(folder, _methods(root))
     write_boards(tables, folder)
+    forgeries = write_forgeries(tables.cells, Store(options.store.resolve()), folder)
     if before is not None:
         _tell_takedowns(before, tables, folder)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     print(
         f"published: {folder.relative_to(root).as_posix()}, {len(tables.cells)} cells, "
-        f"{len(tables.samples)} samples, {size / 1e6:.1f} MB"
+        f"{len(tables.samples)} samples, {forgeries} forgeries of images, {size / 1e6:.1f} MB"
     )
     for name in write_documents(root, options.suite):
         print(f"written: {name}")
@@ -98,7 +103,7 @@ def verify(options: argparse.Namespace) -> int:
         rebuild = options.rebuild and boards_exist(tables)
         if rebuild:
             write_boards(tables, folder)
-        found = violations(tables, folder)
+        found = [*violations(tables, folder), *forgery_violations(tables.cells, folder)]
         _complain(suite, found)
         bad += len(found)
         about = f"{len(tables.cells)} cells, {len(tables.samples)} samples"
@@ -111,6 +116,20 @@ def verify(options: argparse.Namespace) -> int:
     _complain("documents", stale)
     bad += len(stale)
     return 1 if bad else 0
+
+
+def restore(options: argparse.Namespace) -> int:
+    """Lays a suite's published forgeries into the store; 1 where none of them is of the project as it is."""
+    session = Session(options)
+    folder = published_folder(session.root, options.suite)
+    published = read_cells(folder / CELLS)
+    needed, here = restore_forgeries(session.cells, published, folder, session.store)
+    shown = f"{here} of {needed} forgeries of images are in {options.store}"
+    if needed and not here:
+        print(f"{shown}: the published ones are of other code, tasks or torch; see `potemkin why`")
+        return 1
+    print(f"{shown}; `potemkin run {options.suite}` judges and scores them" if needed else f"{shown}")
+    return 0
 
 
 def _methods(root: Path) -> dict[str, Entry]:

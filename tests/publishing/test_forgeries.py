@@ -1,0 +1,112 @@
+"""Published forged images: what was judged, to the bit, and enough to judge and score everything anew."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from harness import TASKS, Project
+
+from benchmark.publishing.forgeries import FORGERIES, read_forgeries
+from benchmark.running.store import Store
+
+PLACE = Path("results/published/tiny")
+
+
+@pytest.fixture
+def project(published: Project, tmp_path: Path) -> Project:
+    """A project of the test's own with published results."""
+    return published.copy(tmp_path / "project")
+
+
+def test_published_images_are_the_judged_ones_and_restored_they_give_the_same_boards(
+    project: Project,
+) -> None:
+    before = {step: record for step, record in project.records("forge").items() if record["status"] == "ok"}
+    store = Store(project.root / ".potemkin")
+    published = {
+        s: images for task in TASKS for s, images in read_forgeries(project.root / PLACE, task).items()
+    }
+    assert published.keys() == before.keys()
+    for step, levels in published.items():
+        judged = store.tensors("forge", step)["inputs"]
+        assert torch.equal((torch.from_numpy(levels).double() / 255).float(), judged)
+    boards = project.boards()
+    for kind in ("forge", "reference", "judge", "score"):
+        shutil.rmtree(project.root / ".potemkin" / kind)
+    result = project.run("restore")
+    assert result.code == 0 and f"{len(before)} of {len(before)} forgeries of images are in" in result.out
+    assert all(record["restored"] for record in project.records("forge").values())
+    assert project.run("run", "--workers", "2").code == 0
+    assert project.boards() == boards
+    after = project.records("forge")
+    assert all(after[step]["restored"] for step in before), "none of them was made again"
+    again = project.run("publish")
+    assert again.code == 0 and f"{len(before)} forgeries of images" in again.out, again.err
+
+
+def test_what_is_of_other_code_is_not_restored(project: Project) -> None:
+    project.edit("benchmark/tracks/saliency/steps.py", "TOLERANCE = 1e-6", "TOLERANCE = 1e-5")
+    shutil.rmtree(project.root / ".potemkin" / "forge")
+    result = project.run("restore")
+    assert result.code == 1 and "0 of" in result.out and "other code, tasks or torch" in result.out
+    assert not project.steps("forge")
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def _rewrite(change: Callable[[dict[str, np.ndarray]], None]) -> Callable[[Path], None]:
+    def damage(file: Path) -> None:
+        with np.load(file) as archive:
+            held = dict(archive)
+        change(held)
+        np.savez_compressed(file, **held)
+
+    return damage
+
+
+def _drop(held: dict[str, np.ndarray]) -> None:
+    held.pop(min(held))
+
+
+def _shorten(held: dict[str, np.ndarray]) -> None:
+    held[min(held)] = held[min(held)][:1]
+
+
+def _add(held: dict[str, np.ndarray]) -> None:
+    held["0" * 24] = held[min(held)]
+
+
+def _real(held: dict[str, np.ndarray]) -> None:
+    held[min(held)] = held[min(held)] / 255
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (Path.unlink, ".npz is missing: publish again where the suite ran"),
+        (_cut, ".npz cannot be read"),
+        (_rewrite(_drop), ".npz lacks forgery "),
+        (_rewrite(_add), f"has, and no cell judges, forgery {'0' * 24}"),
+        (_rewrite(_shorten), "has 1 images of 2 cases"),
+        (_rewrite(_real), "is no batch of images of eight bits"),
+    ],
+)
+def test_verify_names_what_is_wrong_with_published_images(
+    damage: Callable[[Path], None], complaint: str, project: Project
+) -> None:
+    damage(project.root / PLACE / FORGERIES / f"{TASKS[0]}.npz")
+    result = project.call("verify")
+    assert result.code == 1 and len(result.messages_with(complaint)) == 1, result.err
+
+
+def test_nothing_is_published_without_the_store_of_the_run(finished: Project) -> None:
+    result = finished.run("publish", "--store", "elsewhere")
+    assert result.code == 1
+    assert "is not in the store" in result.err and "name its --store" in result.err
