@@ -40,8 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 only where every planned cell ended ok or skipped and the boards could be written; 1 where not; 2 for
     words that the command line does not know.
     """
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words:  # somebody looks what there is
+        _parser().print_help(sys.stderr)
+        return 2
     try:
-        parsed = _parser().parse_args(arguments)
+        parsed = _parser().parse_args(words)
         if parsed.command in ("run", "reproduce", "compare", "check"):
             warm_up()
         if parsed.command in ("run", "compare"):  # what comes next takes seconds

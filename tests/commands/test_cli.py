@@ -139,8 +139,11 @@ def test_the_help_of_every_command_has_an_example(command: str, capsys: pytest.C
     assert f"example:\n  potemkin {command} " in result.out
 
 
-def test_no_command_is_a_wrong_word(capsys: pytest.CaptureFixture[str]) -> None:
-    assert in_process(capsys).code == 2
+def test_no_command_is_a_wrong_word_and_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    result = in_process(capsys)
+    assert result.code == 2 and not result.out
+    for command in COMMANDS:
+        assert f"\n    {command} " in result.err
 
 
 @pytest.mark.parametrize(
