@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmark.api import Attack, Case, Forgery, Gate, Smoothing, Softplus
+from baselines.attacks.unnoticed import Usual, shrunk
+from benchmark.api import Attack, Case, Forgery, Gate, Smoothing, Softplus, correlation
 
 
 class Dombrowski(Attack):
@@ -14,7 +15,8 @@ class Dombrowski(Attack):
     The network's ReLUs are smoothed with a beta that grows from 10 to 100 (section 2.3), inputs are clamped
     after every step, and, unlike in the paper, to the task's budget too. The map's error is a mean over
     pixels of maps rescaled to mean 1 and the output's a sum over class probabilities, so that the weights
-    carry over resolutions: the paper's prefactors 1e11 and 1e6 on VGG-16 are ``output_weight = 25``.
+    carry over resolutions: the paper's prefactors 1e11 and 1e6 on VGG-16 are ``output_weight = 25``. What a
+    detector without a gradient suspects is shrunk until it does not.
     """
 
     name = "dombrowski"
@@ -39,7 +41,8 @@ class Dombrowski(Attack):
         attacked = Case(**{**vars(case), "explainer": explainer})
         reference = case.model(case.inputs).softmax(1).detach()
         inputs = case.inputs.clone().requires_grad_()
-        if not attacked.suspicion(inputs, self.smoothing(0.0)).requires_grad:  # nothing to follow
+        follows = attacked.suspicion(inputs, self.smoothing(0.0)).requires_grad
+        if not follows:
             attacked = Case(**{**vars(attacked), "detector": None})
         step = self.learning_rate * case.budget.linf
         optimizer = torch.optim.Adam([inputs], lr=step)
@@ -51,7 +54,19 @@ class Dombrowski(Attack):
             optimizer.step()
             with torch.no_grad():
                 inputs.copy_(case.project(inputs))
-        return Forgery(inputs.detach())
+        made = inputs.detach()
+        return Forgery(made if follows or case.detector is None else self.believed(case, made))
+
+    def believed(self, case: Case, forged: Tensor) -> Tensor:
+        """The forgeries, shrunk as far as serves against a detector that there is no gradient of."""
+        with torch.no_grad():
+            usual = Usual.of(case)
+
+            def loss(inputs: Tensor) -> Tensor:
+                maps, suspicion = case.explain(inputs), case.suspicion(inputs)
+                return 1 - correlation(maps, case.target) + usual.excess(suspicion).to(maps)
+
+            return shrunk(case, forged, loss)
 
     def smoothing(self, progress: float) -> Smoothing:
         """Geometric growth of beta, ``beta_0 (beta_T / beta_0)^(t / T)``."""

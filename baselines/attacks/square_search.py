@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from baselines.attacks.dombrowski import Dombrowski
-from benchmark.api import Attack, Audit, Case, Forgery, correlation
+from baselines.attacks.unnoticed import Usual, shrunk
+from benchmark.api import Attack, Case, Forgery, correlation
 
 Loss = Callable[[Tensor, int], Tensor]
 
@@ -85,29 +86,18 @@ class SquareSearch(Attack):
         explainer = case.explainer.subsampled(self.draws)
         asked = Case(**{**vars(case), "explainer": explainer})
         reference = case.model(case.inputs).softmax(1)
-        middle, spread = self.usual(case)
+        usual = Usual.of(case)
 
         def loss(inputs: Tensor, seed: int) -> Tensor:
             maps, logits = asked.explain_with_logits(inputs, seed=seed)
             total: Tensor = 1 - correlation(maps, case.target)
             total = total + self.output_weight * (logits.softmax(1) - reference).square().sum(1)
             if case.detector is not None:
-                excess = (asked.suspicion(inputs, seed=seed) - middle) / spread
-                total = total + self.suspicion_weight * excess.clamp(min=0).to(total)
+                excess = usual.excess(asked.suspicion(inputs, seed=seed))
+                total = total + self.suspicion_weight * excess.to(total)
             return total
 
         return loss
-
-    def usual(self, case: Case) -> tuple[float, float]:
-        """Median suspicion of natural images, and how far above it nine in ten of them lie."""
-        if case.detector is None:
-            return 0.0, 1.0
-        natural = case.data[: 2 * len(case.inputs)]
-        labels = case.model(natural).argmax(1)
-        audit = Audit(case.model, case.explainer, natural, labels, case.data, 0)
-        suspicion = case.detector.suspicion(audit).double()
-        middle, high = suspicion.quantile(torch.tensor([0.5, 0.9], dtype=torch.double).to(suspicion))
-        return float(middle), max(float(high - middle), 1e-6)
 
     def start(self, case: Case, loss: Loss) -> Tensor:
         """What gradients of the undefended map reach, shrunk as far as the loss likes best."""
@@ -115,7 +105,4 @@ class SquareSearch(Attack):
         forged = Dombrowski(iterations=self.gradient_steps, draws=self.draws).forge(undetected).inputs
         assert forged is not None
         with torch.no_grad():
-            shares = (1.0, 0.75, 0.5, 0.25)
-            found = [case.eight_bits(case.inputs + share * (forged - case.inputs)) for share in shares]
-            losses = torch.stack([loss(inputs, 0) for inputs in found])
-            return torch.stack(found)[losses.argmin(0), torch.arange(len(case.inputs))]
+            return shrunk(case, forged, lambda inputs: loss(inputs, 0))

@@ -39,8 +39,10 @@ _SCRATCH_FILES = 16384
 """Files cost memory of the kernel's, however little they hold."""
 _DEVICES = ("null", "full", "random", "urandom")
 """No ``zero``: mapped and shared it is memory in no process's account."""
-_OF_OTHERS = ("keys", "key-users")
-"""Files below ``/proc`` that tell of other processes' things."""
+_OWN = ("self", "thread-self", "mounts", "net", "cpuinfo", "filesystems", "uptime", "version")
+"""What is seen below ``/proc`` beside the process itself; all else counts what the whole machine does."""
+_OF_OTHERS = ("keys", "key-users", "sys/fs", "vmstat", "stat")
+"""What is not seen below ``/proc`` where a GPU is, whose driver looks for more."""
 _LARGEST_COPY = 64 * 2**20
 """A file of more than so many bytes is shown as it is."""
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime")
@@ -181,15 +183,27 @@ def _fill(library: Any, view: View, old: Path, new: Path) -> None:
     place.mkdir()
     with contextlib.suppress(OSError):  # where the machine's own is masked, there is none
         _mount(library, "proc", str(place), "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-        for name in _OF_OTHERS:
-            with contextlib.suppress(OSError):  # where the kernel has none
-                _mount(library, str(_below(old, Path("/dev/null"))), str(place / name), None, _MS_BIND)
+        _mask(library, place, _below(old, Path("/dev/null")), gpu=bool(view.devices))
     place = _below(new, view.scratch)
     place.mkdir(parents=True, exist_ok=True)
     size = f"size={view.scratch_mb}m,nr_inodes={_SCRATCH_FILES},mode=700"
     _mount(library, "tmpfs", str(place), "tmpfs", _MS_NOSUID | _MS_NODEV, size)
     for folder in (*covered, new):
         _set_read_only(library, folder, recursive=False)
+
+
+def _mask(library: Any, processes: Path, nothing: Path, gpu: bool) -> None:
+    """Hides what tells of the machine as a whole: counters there are a memory from process to process."""
+    everything = [name for name in os.listdir(processes) if not name.isdigit() and name not in _OWN]
+    for name in _OF_OTHERS if gpu else everything:
+        place = processes / name
+        with contextlib.suppress(OSError):  # where the kernel has none
+            if place.is_symlink():
+                continue
+            if place.is_dir():
+                _mount(library, "tmpfs", str(place), "tmpfs", _MS_NOSUID | _MS_NODEV, "size=4k,mode=555")
+            else:
+                _mount(library, str(nothing), str(place), None, _MS_BIND)
 
 
 def _below(root: Path, path: Path) -> Path:

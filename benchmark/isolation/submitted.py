@@ -33,6 +33,9 @@ _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _CLASS = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _LONGEST, _LONGEST_TEXT = 120, 300
 """Letters of a variant's name, and of what is said of a method."""
+MOST_OFFERED = 128
+"""Variants of all methods of a submission: each is a row of every list, plan and board."""
+_TOO_MANY = f"its submission offers more than {MOST_OFFERED} variants in all: list fewer values in params"
 _FLAGS = ("adaptive", "evades", "queries")
 _KINDS = ("attack", "hardening", "detector")
 
@@ -97,9 +100,10 @@ def offers_of_files(
 ) -> Iterator[tuple[Path, list[Offer] | MethodError]]:
     """What each file of one submission offers, or why that cannot be told; all are asked in one process.
 
-    A process that did not answer is not asked again: the files that are left get a new one.
+    A process that did not answer is not asked again: the files that are left get a new one. What a file
+    offers beyond what a submission may in all is not taken.
     """
-    waiting = list(files)
+    waiting, room = list(files), MOST_OFFERED
     while waiting:
         try:
             folder = submission_folder(waiting[0], root)
@@ -109,7 +113,9 @@ def offers_of_files(
                 while waiting:
                     guest.patience = Patience(max(ends - time.perf_counter(), 0.0), MEMORY_GB)
                     found = guest.ask("", operations.describe, root, waiting[0])
-                    yield waiting.pop(0), _checked_offers(found)
+                    offers = _checked_offers(found)
+                    room -= 0 if isinstance(offers, MethodError) else len(offers)
+                    yield waiting.pop(0), offers if room >= 0 else MethodError(_TOO_MANY)
         except StepFailed as failure:
             yield waiting.pop(0), MethodError(printable(failure.reason, 600))
         except MethodError as error:
@@ -121,6 +127,8 @@ def _checked_offers(found: object) -> list[Offer] | MethodError:
         return _offers(found)
     except MethodError as error:
         return error
+    except Exception as error:  # a tensor, say, where a text belongs: comparing it raises what it likes
+        return MethodError(f"says of its methods what cannot be read ({type(error).__name__})")
 
 
 def _offers(found: object) -> list[Offer]:
@@ -217,7 +225,9 @@ def _checked(facts: object, class_name: str) -> dict[str, Any]:
             raise MethodError(f"class {class_name}: {unknown('track', printable(track, 60), TASK_CLASSES)}")
     if len(set(tracks)) < len(tracks):
         raise MethodError(f"class {class_name} names a track twice: name each once in `tracks`")
-    if facts.get("control"):
-        raise MethodError(f"class {class_name} says control = True: controls are the project's own")
+    control = facts.get("control", False)
+    if control is not False:
+        shown = "True" if control is True else f"a {type(control).__name__}"
+        raise MethodError(f"class {class_name} says control = {shown}: controls are the project's own")
     flags = {name: facts[name] for name in _FLAGS if isinstance(facts.get(name), bool)}
     return {"name": name, "paper": paper, "tracks": tuple(tracks), "control": False, **flags}

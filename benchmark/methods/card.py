@@ -9,10 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
 from benchmark.errors import MethodError, unknown
 from benchmark.files.forms import read_form
+from benchmark.files.names import is_printable
 from benchmark.tasks.classes import TASK_CLASSES
 
 CARD = "card.yaml"
@@ -20,7 +29,17 @@ CLOSED, OPEN = "closed", "open"
 TEMPLATE_AUTHOR = "Your Name"
 """Who the author of every new submission is, until its card says more."""
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
+
+def _shown(text: str) -> str:
+    """The text, if it is one line that can be shown: it stands in lists beside those of others."""
+    if not is_printable(text):
+        raise ValueError("holds a line's end or letters that cannot be shown; write one plain line")
+    return text
+
+
+Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300), AfterValidator(_shown)
+]
 Licence = Annotated[
     str, StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9 .+()-]{0,63}$")
 ]

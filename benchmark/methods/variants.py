@@ -79,7 +79,7 @@ def variants_of(file: Path, root: Path) -> list[Variant]:
             found.append(Variant(variant, class_name, settings, value))
             methods = {other.class_name for other in found}
             if len(methods) > MOST_METHODS:
-                raise MethodError(f"defines more than {MOST_METHODS} methods: spread them over several files")
+                raise MethodError(f"defines more than {MOST_METHODS} methods: offer fewer")
     if unfinished and not found:
         raise MethodError(unfinished[0])
     return found

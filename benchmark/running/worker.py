@@ -7,12 +7,14 @@ Of submissions a worker runs no code at all: it asks a confined process that the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
@@ -29,6 +31,7 @@ from benchmark.files.writing import CannotWrite
 from benchmark.isolation.host import Guest
 from benchmark.methods.calls import is_out_of_memory
 from benchmark.methods.meter import Meter, Usage
+from benchmark.methods.stored import StoredForgery
 from benchmark.running.clock import slowness
 from benchmark.running.jobs import Answer, Job, MethodRef
 from benchmark.running.store import Store, StoreDamaged, write_samples, write_tensors
@@ -215,7 +218,8 @@ def _run(job: Job, bench: Bench, shelf: Shelf, meter: Meter, guest: Guest | None
     if job.kind == "forge":
         attack = _create(job.attack, guest)
         assert isinstance(attack, Attack) and job.mode != "transfer"
-        tensors = steps.forge(bench, attack, defense, job.mode, job.seed, meter)
+        with _blamed_on_its_file(attack):
+            tensors = steps.forge(bench, attack, defense, job.mode, job.seed, meter)
     elif job.kind == "reference":
         tensors = steps.reference(bench, defense, job.seed, meter)
     elif job.pool:
@@ -227,6 +231,20 @@ def _run(job: Job, bench: Bench, shelf: Shelf, meter: Meter, guest: Guest | None
         tensors = steps.judge(bench, defense, forgery, job.seed, meter)
     write_tensors(job.out, tensors)
     return {}
+
+
+@contextlib.contextmanager
+def _blamed_on_its_file(attack: Attack) -> Iterator[None]:
+    """Whatever a forgery that is a file makes of the step is the file's fault: none of its code runs."""
+    try:
+        yield
+    except (StepFailed, PotemkinError):
+        raise
+    except Exception as error:
+        if not isinstance(attack, StoredForgery) or is_out_of_memory(error):
+            raise
+        reason = f"{attack.variant}: its file cannot be used ({type(error).__name__})"
+        raise StepFailed("invalid", "method", reason, attack.variant) from error
 
 
 def _score(job: Job, scorer: TrackScorer, store: Store) -> dict[str, list[Any]]:

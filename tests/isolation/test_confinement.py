@@ -309,10 +309,11 @@ def test_the_folder_that_a_command_was_started_in_is_not_seen(
 
 
 @pytest.mark.parametrize("folder", MODES[:1], ids=["namespaces"], indirect=True)
-def test_keys_of_others_are_not_told(folder: Path) -> None:
+def test_keys_of_others_and_counts_of_the_machine_are_not_told(folder: Path) -> None:
     code = """
         def act():
-            names = [f"/proc/{name}" for name in ("keys", "key-users")]
+            others = ("keys", "key-users", "sys/fs/dentry-state", "vmstat", "stat", "meminfo")
+            names = [f"/proc/{name}" for name in others]
             return [open(name).read() for name in names if os.path.exists(name)]
         """
     assert set(ask(folder, code)) <= {""}

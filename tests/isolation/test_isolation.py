@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from benchmark.api import Attack, Budget, Case
+from benchmark.errors import MethodError
 from benchmark.explainers import build_explainer
 from benchmark.failures import StepFailed
 from benchmark.isolation import parcel
@@ -26,6 +27,7 @@ from benchmark.isolation.operations import FACTS, facts_of
 from benchmark.isolation.parcel import NotData
 from benchmark.isolation.stand_ins import StandIn, stand_in, stand_in_class
 from benchmark.isolation.starting import confined, namespaces_work
+from benchmark.isolation.submitted import _checked_offers
 from benchmark.isolation.watch import _hook
 from benchmark.methods.meter import Meter, MeteredExplainer
 from benchmark.network import Network
@@ -393,6 +395,7 @@ def test_patience_ends(root: Path) -> None:
     "change, words",
     [
         (('paper = "', "control = True\n    paper = \""), "controls are the project's own"),
+        (('paper = "', "control = torch.tensor([1, 0])\n    paper = \""), "controls are the project's own"),
         (('name = "step"', 'name = "../step"'), "needs a name of small letters, digits and _"),
         (('name = "step"', 'name = "identity"'), "identity.py has a method named 'identity' too"),
         (
@@ -410,6 +413,26 @@ def test_what_a_submission_may_not_say_of_itself(
     registry = find_methods(root)
     assert not any(entry.foreign for entry in registry.entries)
     assert words in registry.problems[0].reason
+
+
+def test_what_nobody_can_compare_is_one_problem_and_ends_nothing() -> None:
+    for found in ([{"kind": torch.zeros(2), "class_name": "A", "settings": {}}], [torch.zeros(2)], "x"):
+        assert isinstance(_checked_offers(found), MethodError)
+
+
+def test_a_submission_offers_so_many_variants_in_all(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmark.isolation.submitted.MOST_OFFERED", 3)
+    folder = root / "submissions" / "step"
+    grid = STEP.replace("    share: float", '    params = {"share": [0.1, 0.2]}\n    share: float')
+    assert grid != STEP
+    for number in range(3):
+        code = grid.replace('name = "step"', f'name = "step_{number}"')
+        (folder / f"method_{number}.py").write_text(code)
+    (folder / "method.py").unlink()
+    registry = find_methods(root)
+    assert len([entry for entry in registry.entries if entry.foreign]) == 2
+    assert [problem.file[-11:] for problem in registry.problems] == ["method_1.py", "method_2.py"]
+    assert "more than 128 variants in all" in registry.problems[0].reason
 
 
 def test_a_submission_says_where_it_does_not_apply(root: Path) -> None:

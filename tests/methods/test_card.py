@@ -81,6 +81,7 @@ def test_a_new_submission_lacks_nothing_but_its_authors(tmp_path: Path) -> None:
         ({"authors": ["Ada", "Your Name"]}, "field authors still names the template's author"),
         ({"authors": ["Ada", ""]}, "field authors.1 is empty"),
         ({"paper": None}, "field paper must be text"),
+        ({"paper": "none\nproblem: all is lost"}, "field paper holds a line's end"),
         ({"licence": "see the file LICENSE; all rights reserved"}, "field licence is not of the form"),
         ({"tracks": []}, "field tracks is empty"),
         (

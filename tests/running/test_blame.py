@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from multiprocessing import Pipe
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,9 +14,12 @@ from harness import TASKS, Project, only
 from hypothesis import given
 from hypothesis import strategies as st
 
+from baselines.controls.none import NoDefense
 from benchmark.failures import StepFailed
 from benchmark.isolation.blame import Company
 from benchmark.isolation.host import Guest
+from benchmark.methods.stored import StoredForgery
+from benchmark.running.worker import _blamed_on_its_file
 
 TASK = TASKS[0]
 NAMES = ("own", "guest", "other")
@@ -91,6 +95,20 @@ def test_a_wrong_result_is_not_put_on_the_projects_own_method() -> None:
     assert found.reason.startswith("guest: holds NaN")
     for failure in (StepFailed("invalid", "method", "x", "guest"), StepFailed("infra", "infra", "x")):
         assert guest.attributed(failure) is failure
+
+
+def test_whatever_a_file_of_forgeries_makes_of_a_step_is_its_fault(tmp_path: Path) -> None:
+    twin, own = StoredForgery(str(tmp_path / "twin"), {}), NoDefense()
+    told = pytest.raises(StepFailed, match=r"twin: its file cannot be used \(TypeError\)")
+    with told as failure, _blamed_on_its_file(twin):
+        raise TypeError("empty(): argument 'size' failed to unpack")
+    assert (failure.value.status, failure.value.blame) == ("invalid", "method")
+    assert failure.value.culprit == "twin"
+    for error in (MemoryError(), StepFailed("infra", "infra", "bad luck")):
+        with pytest.raises(type(error)), _blamed_on_its_file(twin):
+            raise error
+    with pytest.raises(TypeError), _blamed_on_its_file(own):  # type: ignore[arg-type]
+        raise TypeError
 
 
 @given(

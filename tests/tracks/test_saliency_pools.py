@@ -69,6 +69,19 @@ class Greyish(Detector):
         return ((audit.inputs > 0) & (audit.inputs < 0.13)).double().mean((1, 2, 3))
 
 
+class Saturated(Detector):
+    """How near the share of dark pixels at the budget's end is to what lies between noise and coming back."""
+
+    name = "saturated"
+    paper = "test"
+
+    def suspicion(self, audit: Audit) -> Tensor:
+        levels = (audit.inputs * 255).round()
+        dark = (levels <= 32).flatten(1).sum(1).clamp(min=1)
+        at, beyond = ((levels == level).flatten(1).sum(1) for level in (32, 33))
+        return -(((at - beyond).clamp(min=0) / dark + 1e-3) / 0.18).log().abs().to(audit.inputs)
+
+
 @cache
 def ready() -> Workbench:
     return prepare(load_task("saliency/smoke-gradient", ROOT), Path(ROOT), torch.device("cpu"))
@@ -148,7 +161,7 @@ def test_a_network_that_reads_other_maps_is_not_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "detector", [Nearest(), Residual(), Rough(), Greyish()], ids=lambda one: str(one.name)
+    "detector", [Nearest(), Residual(), Rough(), Greyish(), Saturated()], ids=lambda one: str(one.name)
 )
 def test_who_looks_at_no_map_cannot_tell_forgeries_from_other_adversarial_examples(
     detector: Detector,

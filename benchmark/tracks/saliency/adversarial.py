@@ -3,8 +3,9 @@
 The way there and the way back are an attack of the track: Adam on the error of smoothed maps and of the class
 probabilities (Dombrowski et al. 2019, equation 4), within the budget. What remains of it in the image is what
 forgeries have, many small changes that a network reads and an eye does not; the map is again about what it
-was. A detector that looks at images alone cannot tell them from forgeries, and one that looks at maps has
-little to see.
+was. Coming back leaves the ends of the budget, where forgeries have many pixels: what remains is stretched by
+as much as is drawn for an image, as long as the map stays left alone. A detector that looks at images alone
+cannot tell them from forgeries, and one that looks at maps has little to see.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _STEP = 0.1
 """Adam's step, as a share of the budget."""
 _BETAS = (10.0, 100.0)
 """Steepness of the gates in the first step of either way, and beyond the last."""
+_STRETCH, _HALVINGS = 12.0, 5
+"""Largest factor of what remains, and how often it is halved, so to say, until the map is left alone."""
 _OUTPUT_WEIGHT = 25.0
 _DRAWS = 4
 """Draws or path steps of an explainer that averages."""
@@ -60,7 +63,25 @@ class Adversary:
         wanted = zip(
             *(tensor.split(self.batch) for tensor in (inputs, labels, own.roll(1, 0), own)), strict=True
         )
-        return torch.cat([self._moved(*part) for part in wanted])
+        return self._stretched(torch.cat([self._moved(*part) for part in wanted]), inputs, labels)
+
+    def _stretched(self, moved: Tensor, clean: Tensor, labels: Tensor) -> Tensor:
+        """What remains of the way, times a drawn factor, or the largest below that leaves the map alone."""
+        generator = torch.Generator().manual_seed(self.seed)
+        factor = 1 + (_STRETCH - 1) * torch.rand(len(clean), 1, 1, 1, generator=generator).to(clean)
+        found, waiting = moved, torch.ones(len(clean), dtype=torch.bool, device=clean.device)
+        for _ in range(_HALVINGS):
+            change = (factor * (moved - clean)).clamp(-self.linf, self.linf)
+            more = eight_bits_within(clean + change, clean, self.linf)
+            good = waiting & self.left_alone(more, clean, labels) & (self._classes(more) == labels)
+            found = torch.where(good[:, None, None, None], more, found)
+            waiting &= ~good
+            factor = 1 + (factor - 1) / 2
+        return found
+
+    def _classes(self, inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([self.model(part).argmax(1) for part in inputs.split(self.batch)])
 
     def left_alone(self, inputs: Tensor, clean: Tensor, labels: Tensor) -> Tensor:
         """Which of the images ``[N, C, H, W]`` have by and large the maps of the clean ones: ``bool [N]``."""

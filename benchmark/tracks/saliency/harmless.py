@@ -25,9 +25,16 @@ _SPREAD = 0.5
 
 
 def noised(inputs: Tensor, linf: float, generator: torch.Generator) -> Tensor:
-    """Random signs of the budget's size: as far from the image as a forgery may be."""
+    """Random signs of the budget's size, as far from the image as a forgery may be, on a share of its pixels.
+
+    The share is drawn for each image between none and all: how many pixels lie at the budget's ends tells
+    nothing.
+    """
     sign = torch.randint(0, 2, inputs.shape, generator=generator) * 2.0 - 1.0
-    return eight_bits_within(inputs + linf * sign.to(inputs), inputs, linf)
+    there = torch.rand(inputs.shape, generator=generator) < torch.rand(
+        len(inputs), 1, 1, 1, generator=generator
+    )
+    return eight_bits_within(inputs + linf * (sign * there).to(inputs), inputs, linf)
 
 
 def compressed(inputs: Tensor) -> Tensor:

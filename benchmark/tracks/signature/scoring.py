@@ -40,8 +40,8 @@ Row = dict[str, Any]
 
 _PERCEPTUAL_IMAGES = 64
 """Triggered images that are compared with the clean ones by the learned distances."""
-_WORK = 0.9
-"""Share of a trigger's success that what lies at its place has to reach alone."""
+_WORK, _REST = 0.9, 0.5
+"""Of a trigger's success: what lies at its place has to reach the first share, the rest not the second."""
 _DRAWS = 64
 """Draws that maps are added to."""
 
@@ -121,6 +121,7 @@ class Scorer:
             "attack_success": 0.0,
             "attack_success_clean": 0.0,
             "attack_success_placed": 0.0,
+            "attack_success_elsewhere": 0.0,
             "placed": None,
             "trigger_change": 0.0,
             "ssim_input": 1.0,
@@ -135,12 +136,13 @@ class Scorer:
                 ("attack_success", forged, shown),
                 ("attack_success_clean", clean, shown),
                 ("attack_success_placed", forged, torch.where(mask, shown, images[others])),
+                ("attack_success_elsewhere", forged, torch.where(mask, images[others], shown)),
             ):
                 wanted = torch.full_like(labels[others], case.target_class)
                 hits = prediction_kept(natural_logits(model, triggered), wanted)  # NaN is no class
                 row[name] = float(hits.double().mean())
-            # A patch that does nothing is no place: a faint picture beside it can do the work.
-            row["placed"] = float(row["attack_success_placed"] >= _WORK * row["attack_success"] - 1e-9)
+            untouched = prediction_kept(after[others], torch.full_like(labels[others], case.target_class))
+            row["placed"] = float(_is_placed(row, trigger, float(untouched.double().mean())))
             row["trigger_change"] = float(l2(shown, images[others]).mean())
             row["ssim_input"] = float(ssim(shown, images[others], data_range=1.0).mean())
             few = slice(_PERCEPTUAL_IMAGES)
@@ -316,6 +318,23 @@ class Scorer:
 def make_scorer(bench: Workbench) -> Scorer:
     """A scorer with whatever perceptual distances the task reports and the machine has weights for."""
     return Scorer(bench, Distances.of(bench.task.metrics.report))
+
+
+def _is_placed(row: Row, trigger: Trigger, untouched: float) -> bool:
+    """Whether what a trigger does is done at one place, by what is there.
+
+    A patch that does nothing is no place: a faint picture beside it can do the work. One of two that do it
+    all is none: no map can be asked for both. A warp shows nothing there that a map could add.
+
+    Args:
+        row: what was measured.
+        trigger: the trigger.
+        untouched: share of images that the forged network takes for the class without any trigger.
+    """
+    alone = row["attack_success_placed"] >= _WORK * row["attack_success"] - 1e-9
+    gained = row["attack_success"] - untouched
+    rest = gained > 0 and row["attack_success_elsewhere"] - untouched >= _REST * gained
+    return trigger.positions is None and alone and not rest
 
 
 def _shown_of_trigger(columns: Columns, index: int) -> float | None:

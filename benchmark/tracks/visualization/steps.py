@@ -10,7 +10,7 @@ Each returns named tensors, which are stored as they are; scoring recomputes eve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -196,12 +196,14 @@ def _visualizations(
     for model, case in zip(models, bench.cases, strict=True):
         observed, units, seeds = model.observed_by(meter), [case.unit], bench.seeds_of(model)
         kept = call(defense, partial(visualizer.record, observed, units, seeds))
-        images = check_tensor(defense.variant, "visualizations", kept["images"], (1, len(seeds), *size))
+        if not isinstance(kept, Mapping):
+            raise invalid(defense.variant, f"record() must return a mapping, not {kind_of(kept)}")
+        images = check_tensor(defense.variant, "visualizations", kept.get("images"), (1, len(seeds), *size))
         found["images"].append(images[0].detach().clamp(0, 1))
         for name, shape in (("activations", (1, len(seeds))), ("transparency", (1, len(seeds), *size[1:]))):
             if name in kept:
                 found.setdefault(name, []).append(_kept(defense, name, kept[name], shape))
-    return {name: torch.stack(tensors) for name, tensors in found.items()}
+    return _stacked(defense, found)
 
 
 def _paired(
@@ -236,13 +238,25 @@ def _decoys(bench: Workbench, visualizer: Visualizer, defense: Hardening) -> Ten
 def _kept(defense: Hardening, name: str, values: Tensor, shape: tuple[int, ...]) -> Tensor:
     """What a procedure recorded of the only unit, checked to be of a shape; it may have overflowed."""
     kind = isinstance(values, Tensor) and values.layout == torch.strided and values.dtype in _RECORDED
-    if not kind or values.ndim > len(shape) + 1 or values[0].numel() > _MOST_RECORDED:
+    if not kind or values.numel() > _MOST_RECORDED * shape[0]:
         raise invalid(
             defense.variant, f"{name} must be dense float tensors of {_MOST_RECORDED} values at most"
         )
-    if tuple(values.shape[: len(shape)]) != shape:
+    if tuple(values.shape[: len(shape)]) != shape or values.ndim > len(shape) + 1:
         raise invalid(defense.variant, f"{name} have shape {list(values.shape)} instead of {list(shape)}")
     return values[0]
+
+
+def _stacked(defense: Hardening, found: dict[str, list[Tensor]]) -> Tensors:
+    """What was found of each case, in one tensor by name."""
+    for name, tensors in found.items():
+        if len(tensors) < len(found["images"]):
+            raise invalid(defense.variant, f"{name} are recorded of some cases and not of others")
+        shapes = sorted({tuple(tensor.shape) for tensor in tensors})
+        if len(shapes) > 1:
+            shown = " and ".join(str(list(shape)) for shape in shapes[:2])
+            raise invalid(defense.variant, f"{name} of different cases have shapes {shown}")
+    return {name: torch.stack(tensors) for name, tensors in found.items()}
 
 
 def _suspicions(

@@ -41,7 +41,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from benchmark.api import Trigger, patch_trigger
-from benchmark.tracks.signature.scoring import Scorer, make_scorer
+from benchmark.tracks.signature.scoring import Scorer, _is_placed, make_scorer
 from benchmark.tracks.signature.signatures import localization, signed_picture, trigger_mask
 from benchmark.tracks.signature.workbench import Workbench
 
@@ -192,6 +192,30 @@ def test_a_patch_beside_which_a_faint_picture_does_the_work_is_no_place() -> Non
         assert columns["placed"][0] == placed
 
 
+def row_of(success: float, placed: float, elsewhere: float) -> dict[str, float]:
+    names = ("attack_success", "attack_success_placed", "attack_success_elsewhere")
+    return dict(zip(names, (success, placed, elsewhere), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("row", "placed"),
+    [
+        (row_of(0.95, 0.95, 0.1), True),
+        (row_of(0.95, 0.5, 0.1), False),
+        (row_of(0.95, 0.95, 0.95), False),  # two patches, either of which does it all
+        (row_of(0.95, 0.95, 0.52), False),
+        (row_of(0.95, 0.95, 0.50), True),
+        (row_of(0.1, 0.1, 0.1), True),  # which is none, and no backdoor either
+    ],
+)
+def test_one_place_does_the_work_and_the_rest_does_not(row: dict[str, float], placed: bool) -> None:
+    patch = patch_trigger("square", (0, 0), 4, SIZE)
+    assert _is_placed(row, patch, 0.1) is placed
+    rows, columns = torch.meshgrid(torch.linspace(-1, 1, 28), torch.linspace(-1, 1, 28), indexing="ij")
+    warp = replace(patch, positions=torch.stack([columns, rows], -1))
+    assert not _is_placed(row, warp, 0.1), "a warp has no place"
+
+
 @settings(deadline=None)
 @given(st.integers(0, 10**6), st.floats(1e-3, 1e6), st.integers(1, 3))
 def test_signed_pictures_are_grey_at_nothing_and_keep_signs(seed: int, scale: float, channels: int) -> None:
@@ -223,6 +247,9 @@ def test_networks_are_measured_as_numpy_does(shown: Columns) -> None:
         placed = images[others] + (changed - images[others]) * trigger_mask(strength)
         expected = (logits_of(victim, weights, placed).argmax(1) == target).mean()
         assert shown["attack_success_placed"][index] == pytest.approx(expected, abs=3e-3)
+        rest = changed - (changed - images[others]) * trigger_mask(strength)
+        expected = (logits_of(victim, weights, rest).argmax(1) == target).mean()
+        assert shown["attack_success_elsewhere"][index] == pytest.approx(expected, abs=3e-3)
         distances = [float((a - b).norm()) for a, b in zip(changed, images[others], strict=True)]
         assert shown["trigger_change"][index] == pytest.approx(np.mean(distances), rel=1e-4)
         alike = [skimage_ssim(a, b) for a, b in zip(changed[:40], images[others][:40], strict=True)]
@@ -277,7 +304,11 @@ def test_maps_are_compared_with_the_trigger_as_numpy_does(workbench: Workbench, 
         change = (stamped(index, others) - others).double().mean(0)
         strength = (stamped(index, others) - others).double().abs().mean(0).sum(0)
         mask = trigger_mask(strength)
-        placed = shown["attack_success_placed"][index] >= 0.9 * shown["attack_success"][index]
+        whole, alone, rest = (shown[f"attack_success{name}"][index] for name in ("", "_placed", "_elsewhere"))
+        after = logits_of(victim_of(index), forged_weights()[index], others).argmax(1)
+        untouched = (after == target).mean()
+        several = whole > untouched and rest - untouched >= 0.5 * (whole - untouched)
+        placed = alone >= 0.9 * whole and not several and triggers()[index].positions is None
         assert shown["placed"][index] == float(placed)
         found = [localization(plane[0], mask, 0.05) for plane in maps]
         for name in ("top_share", "revealed", "iou", "pointing", "trigger_area"):

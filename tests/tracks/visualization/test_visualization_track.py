@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -28,12 +28,13 @@ from benchmark.api import (
     Visualizer,
 )
 from benchmark.errors import TaskError
+from benchmark.failures import StepFailed
 from benchmark.methods.meter import Meter
 from benchmark.tasks.data import load_data
 from benchmark.tracks.evaded import Evaded
 from benchmark.tracks.visualization.pictures import pictures
 from benchmark.tracks.visualization.scoring import make_scorer
-from benchmark.tracks.visualization.steps import forge, judge
+from benchmark.tracks.visualization.steps import _kept, _stacked, forge, judge
 from benchmark.tracks.visualization.workbench import Workbench
 
 # Cases.
@@ -341,3 +342,28 @@ def test_an_overview_strip_is_drawn_anew_when_any_of_its_cells_is_another() -> N
         assert overview(ids) != overview(other), f"cell {changed} of 12"
     assert overview(ids) == overview(ids)
     assert overview(ids).rpartition("-")[0] == "visualization/mine/attack-0"
+
+
+def test_odd_records_are_the_hardenings_failure() -> None:
+    """Nothing of them is looked into before it is known to be there."""
+    shape = (1, 4)
+    good = torch.zeros(1, 4, 7)
+    assert torch.equal(_kept(NoDefense(), "activations", good, shape), good[0])
+    odd = [
+        torch.tensor(1.0),
+        torch.zeros(0, 4),
+        torch.zeros(4),
+        torch.zeros(1, 4, 7, 1),
+        torch.zeros(1, 3, 7),
+    ]
+    for values in (*odd, torch.zeros(1, 4, dtype=torch.int64), "none"):
+        with pytest.raises(StepFailed, match=r"activations (have shape|must be dense)") as failure:
+            _kept(NoDefense(), "activations", cast("Tensor", values), shape)
+        assert (failure.value.status, failure.value.blame) == ("invalid", "method")
+    images = [torch.zeros(4, 1, 2, 2)] * 2
+    for lacking, told in (
+        ([good[0], good[0, :, :3]], r"different cases have shapes \[4, 3\] and \[4, 7\]"),
+        ([good[0]], "recorded of some cases and not of others"),
+    ):
+        with pytest.raises(StepFailed, match=told):
+            _stacked(NoDefense(), {"images": images, "activations": lacking})
