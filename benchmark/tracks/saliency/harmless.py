@@ -18,6 +18,8 @@ from benchmark.methods.formats import LEVELS, eight_bits, eight_bits_within
 
 QUALITY = 75
 """Of JPEG, as programs choose it who are not asked."""
+_LEAST = 0.1
+"""Share of the pixels that noise changes at least."""
 _BRIGHTER = 8
 """Levels."""
 _SPREAD = 0.5
@@ -27,13 +29,12 @@ _SPREAD = 0.5
 def noised(inputs: Tensor, linf: float, generator: torch.Generator) -> Tensor:
     """Random signs of the budget's size, as far from the image as a forgery may be, on a share of its pixels.
 
-    The share is drawn for each image between none and all: how many pixels lie at the budget's ends tells
+    The share is drawn for each image, from a tenth to all: how many pixels lie at the budget's ends tells
     nothing.
     """
     sign = torch.randint(0, 2, inputs.shape, generator=generator) * 2.0 - 1.0
-    there = torch.rand(inputs.shape, generator=generator) < torch.rand(
-        len(inputs), 1, 1, 1, generator=generator
-    )
+    share = _LEAST + (1 - _LEAST) * torch.rand(len(inputs), 1, 1, 1, generator=generator)
+    there = torch.rand(inputs.shape, generator=generator) < share
     return eight_bits_within(inputs + linf * (sign * there).to(inputs), inputs, linf)
 
 
