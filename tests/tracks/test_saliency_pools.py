@@ -192,7 +192,8 @@ def test_who_looks_at_no_map_cannot_tell_forgeries_from_other_adversarial_exampl
     assert found["calibrated_adversarial"][0] >= 19 and count == 16
     alarms = int((reference["negative_clean"] > found["threshold"][0]).sum())  # these images are odd ones
     assert sum(found["detected"]) <= 2 + alarms
-    assert sum(found["auroc_adversarial"]) / count < 0.65
+    # Sixteen against sixteen: the standard error is a tenth, and a half plus two and a half of them are left.
+    assert sum(found["auroc_adversarial"]) / count < 0.75
 
 
 def test_forgeries_differ_from_clean_images_by_more_than_their_maps() -> None:
