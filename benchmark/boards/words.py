@@ -60,10 +60,12 @@ def _unpromised(board: pd.DataFrame) -> str:
     promised = board["promised"].dropna() if "promised" in board else pd.Series(dtype=float)
     rate = f"{promised.iloc[0]:.0%}" if len(promised) else "the rate of"
     share = float(board["unpromised"].max())
-    where = "Nowhere here" if share == 1 else f"On {share:.0%} of the tasks not"
+    said = f"{rate} false alarms cannot be promised on {share:.0%} of the tasks"
+    if share == 1:
+        said = f"Nowhere here can {rate} false alarms be promised"
     return (
-        f" {where} can {rate} false alarms be promised: there are too few clean networks or images to set a "
-        "threshold on, and nothing is detected."
+        f" {said}: there are too few clean networks or harmless images to set a threshold on, and nothing is "
+        "detected there."
     )
 
 
