@@ -52,9 +52,10 @@ def _values(levels: Tensor, like: Tensor) -> Tensor:
     """Values of levels, in the very bits that natural images have: divided in single precision.
 
     By way of double precision: a GPU multiplies by the reciprocal instead, which in single precision is
-    another number for 126 of the 256 levels, and in double precision for none.
+    another number for 126 of the 256 levels, and in double precision for none. Zero is added since what was
+    rounded up to nothing is a negative zero, which no natural image has.
     """
-    return (levels.double() / LEVELS).float().to(like)
+    return (levels.double() / LEVELS + 0.0).float().to(like)
 
 
 def _rounded(value: Tensor, clean: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from harness import ROOT, Project, Result, git
+from harness import ROOT, TASKS, Project, Result, git
 
 from benchmark.api import Attack, Case, Detector, Forgery, Hardening
 from benchmark.errors import PotemkinError
@@ -94,7 +94,11 @@ def test_what_is_published_is_the_run_and_verifies(ran: Project, published: Proj
         if path.is_file()
     }
     boards = {"attacks", "hardenings", "detectors", "matrix", "tasks", "costs"}
-    assert files == {"cells.csv", "samples.parquet", *(f"boards/{name}.csv" for name in boards)}
+    assert files == {
+        *("cells.csv", "samples.parquet"),
+        *(f"boards/{name}.csv" for name in boards),
+        *(f"forgeries/{task}.npz" for task in TASKS),
+    }
     for file in files:  # boards made of the files read back are those made of the store
         assert (place(published) / file).read_bytes() == (ran.root / "results/tiny" / file).read_bytes(), file
     untracked = git(published.root, "status", "--porcelain", "-uall").splitlines()

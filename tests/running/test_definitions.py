@@ -266,7 +266,7 @@ SCORED: list[tuple[str, str, str, Concerned]] = [
     ("benchmark/tracks/saliency/scoring.py", '"pcc_input": as_list(pcc(', '"pcc_input": as_list(mse(', _of("saliency")),
     ("benchmark/tracks/visualization/scoring.py", "task.budget.accuracy_drop + 1e-9", "task.budget.accuracy_drop + 1e-8", _of("visualization")),
     ("benchmark/tracks/signature/scoring.py", "- (shown or 0.0)", "- (shown or 0.1)", _of("signature")),
-    ("benchmark/tracks/signature/signatures.py", "strength >= 0.5", "strength >= 0.6", _of("signature")),
+    ("benchmark/tracks/signature/signatures.py", "counted = strength >=", "counted = strength >", _of("signature")),
 ]  # fmt: skip
 """The same, of code that scores and runs nothing."""
 

@@ -203,7 +203,7 @@ def row_of(success: float, placed: float, elsewhere: float) -> dict[str, float]:
         (row_of(0.95, 0.95, 0.1), True),
         (row_of(0.95, 0.5, 0.1), False),
         (row_of(0.95, 0.95, 0.95), False),  # two patches, either of which does it all
-        (row_of(0.95, 0.95, 0.52), False),
+        (row_of(0.95, 0.95, 0.53), False),
         (row_of(0.95, 0.95, 0.50), True),
         (row_of(0.1, 0.1, 0.1), True),  # which is none, and no backdoor either
     ],

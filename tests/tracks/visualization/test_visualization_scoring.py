@@ -289,7 +289,7 @@ def test_detectors_are_scored_as_every_pair_says(bench: Workbench, forged: Tenso
         float(last_bias(bench.forged(index, forged))[case.unit.index])
         for index, case in enumerate(bench.cases)
     ]
-    networks = [network("fashion-mini-1"), network("fashion-mini-2")]
+    networks = [bench.models[name] for name in ("fashion-mini-1", "fashion-mini-2")]
     trained = [finetuned(model, bench.attacker) for model in networks]
     calibration, negatives, calibration_trained, negatives_trained = (
         last_bias(model).double().numpy() for model in (*networks, *trained)
