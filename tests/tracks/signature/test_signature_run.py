@@ -262,7 +262,7 @@ def test_the_command_line_runs_the_track_to_its_boards(done: tuple[Project, Resu
     assert attacks["rank"].isna().all(), "so few cases are not ranked"
     ranked = attacks[~attacks["control"]].set_index("attack")
     assert ranked["place"].to_dict() == {"collapse": "placed", "stamp": "unplaced", "faint": "placed"}
-    assert list(ranked.index) == ["collapse", "stamp", "faint"], "a place of its own for what has one"
+    assert list(ranked.index) == ["collapse", "faint", "stamp"], "a place of its own for what has one"
     assert ranked.at["stamp", "score"] > 0.1 and set(attacks["track"]) == {"signature"}
     assert (ranked["score"].drop("stamp") == 0).all()
     assert list(hardenings.loc[~hardenings["control"], "hardening"]) == ["calm"]
