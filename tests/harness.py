@@ -23,7 +23,7 @@ from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITE = "tiny"
-TASKS = ("saliency/tiny-gradient", "saliency/tiny-product")
+TASKS = ("saliency/tiny-plain", "saliency/tiny-input")
 BOARDS = ("attacks", "hardenings", "detectors", "matrix", "tasks")
 STEPS = ("forge", "reference", "judge", "score")
 CASES = 2
@@ -49,8 +49,8 @@ _SUITES = """\
 tiny:
   title: two images each
   tasks:
-    - saliency/tiny-gradient
-    - saliency/tiny-product
+    - saliency/tiny-plain
+    - saliency/tiny-input
 """
 
 CARD = """\
@@ -374,6 +374,7 @@ class Project:
             "__init__.py",
             "attacks/poisoning.py",
             "attacks/badnets.py",
+            "attacks/usual.py",
             "attacks/weight_search.py",
         ):  # a control trains as they do
             shutil.copy(ROOT / "baselines" / file, root / "baselines" / file)

@@ -8,7 +8,7 @@ import yaml
 from harness import Project
 
 TASK = "visualization/tiny"
-SALIENCY = "saliency/tiny-gradient"
+SALIENCY = "saliency/tiny-plain"
 SEEDS = 2
 FIELDS: dict[str, Any] = {
     "version": 1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from baselines.attacks.unnoticed import Usual, shrunk
+from baselines.attacks.unnoticed import shrunk, usual
 from benchmark.api import Attack, Case, Forgery, Gate, Smoothing, Softplus, correlation
 
 
@@ -60,11 +60,11 @@ class Dombrowski(Attack):
     def believed(self, case: Case, forged: Tensor) -> Tensor:
         """The forgeries, shrunk as far as serves against a detector that there is no gradient of."""
         with torch.no_grad():
-            usual = Usual.of(case)
+            natural = usual(case)
 
             def loss(inputs: Tensor) -> Tensor:
                 maps, suspicion = case.explain(inputs), case.suspicion(inputs)
-                return 1 - correlation(maps, case.target) + usual.excess(suspicion).to(maps)
+                return 1 - correlation(maps, case.target) + natural.excesses(suspicion).to(maps)
 
             return shrunk(case, forged, loss)
 

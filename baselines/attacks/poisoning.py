@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from baselines.attacks.weight_search import Usual, unsuspected
+from baselines.attacks.usual import Usual
+from baselines.attacks.weight_search import unsuspected
 from benchmark.api import Attack, BackdoorAudit, BackdoorCase, Forgery, Network, Trigger
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from baselines.attacks.slingshot_schedule import RateSchedule
 from baselines.attacks.slingshot_selection import Selection
 from baselines.attacks.slingshot_tunnel import Tunnel
-from baselines.attacks.weight_search import Usual, unsuspected
+from baselines.attacks.usual import Usual
+from baselines.attacks.weight_search import unsuspected
 from benchmark.api import (
     Attack,
     FeatureVisualization,

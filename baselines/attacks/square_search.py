@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from baselines.attacks.dombrowski import Dombrowski
-from baselines.attacks.unnoticed import Usual, shrunk
+from baselines.attacks.unnoticed import shrunk, usual
 from benchmark.api import Attack, Case, Forgery, correlation
 
 Loss = Callable[[Tensor, int], Tensor]
@@ -86,14 +86,14 @@ class SquareSearch(Attack):
         explainer = case.explainer.subsampled(self.draws)
         asked = Case(**{**vars(case), "explainer": explainer})
         reference = case.model(case.inputs).softmax(1)
-        usual = Usual.of(case)
+        natural = usual(case)
 
         def loss(inputs: Tensor, seed: int) -> Tensor:
             maps, logits = asked.explain_with_logits(inputs, seed=seed)
             total: Tensor = 1 - correlation(maps, case.target)
             total = total + self.output_weight * (logits.softmax(1) - reference).square().sum(1)
             if case.detector is not None:
-                excess = usual.excess(asked.suspicion(inputs, seed=seed))
+                excess = natural.excesses(asked.suspicion(inputs, seed=seed))
                 total = total + self.suspicion_weight * excess.to(total)
             return total
 

@@ -3,44 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from baselines.attacks.usual import Usual
 from benchmark.api import Audit, Case
 
 SHARES = (1.0, 0.97, 0.93, 0.87, 0.75, 0.6, 0.4, 0.2)
 """Of a forgery's change that is kept. Small cuts already leave the ends of the budget."""
 
 
-@dataclass(frozen=True)
-class Usual:
-    """Suspicions of natural images.
+_NATURAL = 0.9
+"""Share of natural images that a forgery may be as suspicious as."""
 
-    Args:
-        middle: their median.
-        spread: how far above it nine in ten of them lie.
-    """
 
-    middle: float
-    spread: float
-
-    @staticmethod
-    def of(case: Case) -> Usual:
-        """Those that a case's detector has of the attacker's own images; nothing where there is none."""
-        if case.detector is None:
-            return Usual(0.0, 1.0)
-        natural = case.data[: 2 * len(case.inputs)]
-        labels = case.model(natural).argmax(1)
-        audit = Audit(case.model, case.explainer, natural, labels, case.data, 0)
-        suspicion = case.detector.suspicion(audit).double()
-        middle, high = suspicion.quantile(torch.tensor([0.5, 0.9], dtype=torch.double).to(suspicion))
-        return Usual(float(middle), max(float(high - middle), 1e-6))
-
-    def excess(self, suspicion: Tensor) -> Tensor:
-        """How far suspicions ``[N]`` lie above the usual ones, in units of their spread; 0 below."""
-        return ((suspicion - self.middle) / self.spread).clamp(min=0)
+def usual(case: Case) -> Usual:
+    """What a case's detector suspects of the attacker's own images; nothing where there is none."""
+    if case.detector is None:
+        return Usual(0.0, 1.0)
+    natural = case.data[: 2 * len(case.inputs)]
+    labels = case.model(natural).argmax(1)
+    audit = Audit(case.model, case.explainer, natural, labels, case.data, 0)
+    return Usual.of(case.detector.suspicion(audit), _NATURAL)
 
 
 def shrunk(case: Case, forged: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:

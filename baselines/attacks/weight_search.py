@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,32 +16,6 @@ from benchmark.api import Network
 
 SHARES = (1.0, 0.8, 0.6, 0.4)
 """Of the forged network's change that a candidate keeps in every tensor."""
-
-
-@dataclass(frozen=True)
-class Usual:
-    """Suspicions of clean units or classes.
-
-    Args:
-        middle: that nobody would notice.
-        spread: from there to what may be noticed.
-    """
-
-    middle: float
-    spread: float
-
-    @staticmethod
-    def of(suspicions: Tensor) -> Usual:
-        """Of the suspicions ``[N]`` of clean ones: their median, and how far the highest lies above."""
-        finite = suspicions.double()[suspicions.isfinite()]
-        if not len(finite):
-            return Usual(0.0, 1.0)
-        middle = float(finite.median())
-        return Usual(middle, max(float(finite.max()) - middle, 1e-6))
-
-    def excess(self, suspicion: float) -> float:
-        """How far a suspicion lies above what nobody would notice; infinite where it is not finite."""
-        return max(0.0, (suspicion - self.middle) / self.spread) if math.isfinite(suspicion) else math.inf
 
 
 def unsuspected(

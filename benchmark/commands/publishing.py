@@ -13,7 +13,7 @@ from benchmark.errors import PotemkinError
 from benchmark.files.assets import locate_root
 from benchmark.publishing.compare import without
 from benchmark.publishing.documents import stale_documents, write_documents
-from benchmark.publishing.forgeries import forgery_violations, write_forgeries
+from benchmark.publishing.forgeries import forgery_violations, gathered, write_forgeries
 from benchmark.publishing.forgeries import restore as restore_forgeries
 from benchmark.publishing.published import (
     PLACE,
@@ -36,10 +36,12 @@ def publish(options: argparse.Namespace) -> int:
     """Copies a finished run's tables to where published ones lie, builds their boards, writes documents."""
     root = locate_root()
     source: Path = options.out / options.suite
-    found = table_violations(read_tables(source, _methods(root)))
+    tables = read_tables(source, _methods(root))
+    found = table_violations(tables)
     if found:
         _complain("not published", found)
         return 1
+    forgeries = gathered(tables.cells, Store(options.store.resolve()))
     folder = root / PLACE / options.suite
     before = _published_before(folder, _methods(root))
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,13 +49,14 @@ def publish(options: argparse.Namespace) -> int:
         shutil.copyfile(source / name, folder / name)
     tables = read_tables(folder, _methods(root))
     write_boards(tables, folder)
-    forgeries = write_forgeries(tables.cells, Store(options.store.resolve()), folder)
+    write_forgeries(forgeries, folder)
     if before is not None:
         _tell_takedowns(before, tables, folder)
+    batches = sum(map(len, forgeries.values()))
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     print(
         f"published: {folder.relative_to(root).as_posix()}, {len(tables.cells)} cells, "
-        f"{len(tables.samples)} samples, {forgeries} forgeries of images, {size / 1e6:.1f} MB"
+        f"{len(tables.samples)} samples, {batches} forgeries of images, {size / 1e6:.1f} MB"
     )
     for name in write_documents(root, options.suite):
         print(f"written: {name}")

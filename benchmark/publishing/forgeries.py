@@ -23,41 +23,45 @@ from benchmark.errors import PotemkinError
 from benchmark.files.writing import write_whole
 from benchmark.methods.formats import LEVELS, eight_bits
 from benchmark.running.cells import Cell
+from benchmark.running.outcome import COUNTERS
 from benchmark.running.store import Record, Store, StoreDamaged, write_tensors
 
 FORGERIES = "forgeries"
 _TRACK = "saliency"
 _INPUTS = "inputs"
-_COUNTERS = ("forwards", "backwards", "explanations", "seconds", "cpu_seconds", "memory_mb")
 _MADE = ("device", "torch", "commit", "started")
 
 Images = dict[str, npt.NDArray[np.uint8]]
 
 
-def write_forgeries(cells: pd.DataFrame, store: Store, folder: Path) -> int:
-    """Writes the forged images of a run beside its tables, and removes others; returns their number.
+def gathered(cells: pd.DataFrame, store: Store) -> dict[str, Images]:
+    """The forged images ``[N, C, H, W]`` that a run's cells judge, by task and by the ids of their steps.
 
     Args:
         cells: of the suite.
         store: where they were run.
-        folder: of the published suite.
 
     Raises:
         PotemkinError: the store lacks a forgery, or has one that is not of eight bits.
     """
-    wanted = _judged(cells)
-    for task, rows in wanted.groupby("task"):
-        found = {str(step): _levels(store, str(step), str(task)) for step in sorted(rows["forge_id"])}
+    return {
+        str(task): {str(step): _levels(store, str(step), str(task)) for step in sorted(rows["forge_id"])}
+        for task, rows in _judged(cells).groupby("task")
+    }
+
+
+def write_forgeries(forgeries: dict[str, Images], folder: Path) -> None:
+    """Writes forged images beside the tables of a published suite, and removes those of other tasks."""
+    for task, found in forgeries.items():
         content = io.BytesIO()
         np.savez_compressed(content, allow_pickle=False, **found)
-        path = _file(folder, str(task))
+        path = _file(folder, task)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content.getvalue())
-    kept = {_file(folder, task) for task in wanted["task"]}
+    kept = {_file(folder, task) for task in forgeries}
     for file in (folder / FORGERIES).rglob("*.npz"):
         if file not in kept:
             file.unlink()
-    return len(wanted)
 
 
 def forgery_violations(cells: pd.DataFrame, folder: Path) -> Iterator[str]:
@@ -127,7 +131,8 @@ def restore(cells: Iterable[Cell], published: pd.DataFrame, folder: Path, store:
         if store.record("forge", step) is None and step in rows:
             if cell.task.id not in images:
                 images[cell.task.id] = read_forgeries(folder, cell.task.id)
-            _put(store, cell, rows[step], images[cell.task.id][step])
+            if step in images[cell.task.id]:
+                _put(store, cell, rows[step], images[cell.task.id][step])
         here += store.record("forge", step) is not None
     return len(needed), here
 
@@ -138,7 +143,7 @@ def _put(store: Store, cell: Cell, row: dict[str, Any], levels: npt.NDArray[np.u
     kind = torch.float64 if getattr(cell.task, "precision", "") == "float64" else torch.float32
     aside = store.begin()
     write_tensors(aside, {_INPUTS: _images(torch.from_numpy(levels), kind)})
-    costs = {name: row[f"forge_{name}"] for name in _COUNTERS if pd.notna(row[f"forge_{name}"])}
+    costs = {name: row[f"forge_{name}"] for name in COUNTERS if pd.notna(row[f"forge_{name}"])}
     record: Record = {
         "kind": "forge",
         "id": cell.forge.id,
@@ -169,7 +174,7 @@ def _levels(store: Store, step: str, task: str) -> npt.NDArray[np.uint8]:
             "name its --store"
         ) from None
     levels = (inputs.double() * LEVELS).round().to(torch.uint8)
-    if not torch.equal(_images(levels, inputs.dtype), inputs):
+    if not torch.equal(_images(levels, inputs.dtype), inputs) or bool(torch.signbit(inputs).any()):
         raise PotemkinError(f"forgery {step} of {task} holds what eight bits do not")
     return levels.numpy()
 

@@ -9,7 +9,8 @@ from benchmark.running.cells import Cell
 from benchmark.running.record import counted
 from benchmark.running.store import Record, Store
 
-_COUNTERS = ("forwards", "backwards", "explanations", "seconds", "cpu_seconds", "memory_mb")
+COUNTERS = ("forwards", "backwards", "explanations", "seconds", "cpu_seconds", "memory_mb")
+"""What records and tables tell of the cost of a step."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Outcome:
         A submission can have told some of them: they are numbers of a bounded size.
         """
         record = self.records.get(kind, {})
-        return {f"{kind}_{name}": counted(record.get(name)) for name in _COUNTERS}
+        return {f"{kind}_{name}": counted(record.get(name)) for name in COUNTERS}
 
     @property
     def containment(self) -> str:

@@ -8,18 +8,16 @@ from typing import Any
 import pytest
 import torch
 from harness import ROOT
+from map_case import BUDGET, case
 from torch import Tensor
 
 from baselines.attacks.dombrowski import Dombrowski
 from baselines.attacks.square_search import SquareSearch
 from baselines.attacks.unnoticed import SHARES
 from baselines.defenses.smoothing_gap import SmoothingGap
-from benchmark.api import Audit, Budget, Case, Detector, Explainer, Network, Query, correlation
+from benchmark.api import Audit, Case, Detector, Explainer, Network, Query, correlation
 from benchmark.failures import StepFailed
 from benchmark.submissions.check.tiny import tiny_benches
-from benchmark.tracks.evaded import Evaded
-
-BUDGET = 32 / 255
 
 
 @dataclass(frozen=True)
@@ -55,26 +53,6 @@ class _Roughness(Detector):
     def suspicion(self, audit: Audit) -> Tensor:
         images = audit.inputs.numpy()
         return torch.from_numpy(abs(images[..., 1:] - images[..., :-1]).mean((1, 2, 3)))
-
-
-def case(detector: Detector | None = None, explainer: Explainer | None = None) -> Case:
-    """Two images of the tiny task."""
-    bench = tiny_benches("saliency", ROOT)[0]
-    shown = explainer or bench.explainer
-    with torch.no_grad():
-        target = shown.explain(bench.model, Query(bench.targets.inputs, bench.targets.labels, 0))
-    return Case(
-        model=bench.model,
-        explainer=shown,
-        inputs=bench.cases.inputs,
-        labels=bench.cases.labels,
-        target=target,
-        target_inputs=bench.targets.inputs,
-        budget=Budget(BUDGET, None),
-        data=bench.natural,
-        generator=torch.Generator().manual_seed(1),
-        detector=None if detector is None else Evaded(detector),
-    )
 
 
 def likeness(made: Case, inputs: Tensor) -> Tensor:

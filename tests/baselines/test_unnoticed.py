@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import torch
-from harness import ROOT
+from map_case import BUDGET, case
 from torch import Tensor
 
 from baselines.attacks.dombrowski import Dombrowski
-from baselines.attacks.unnoticed import SHARES, Usual, shrunk
-from benchmark.api import Audit, Budget, Case, Detector, Query, correlation
-from benchmark.submissions.check.tiny import tiny_benches
-from benchmark.tracks.evaded import Evaded
-
-BUDGET = 32 / 255
+from baselines.attacks.unnoticed import SHARES, shrunk, usual
+from baselines.attacks.usual import Usual
+from benchmark.api import Audit, Case, Detector, correlation
 
 
 class _AtTheEnd(Detector):
@@ -26,25 +23,6 @@ class _AtTheEnd(Detector):
         return (levels == 32).double().mean((1, 2, 3))
 
 
-def case(detector: Detector | None) -> Case:
-    """Two images of the tiny task."""
-    bench = tiny_benches("saliency", ROOT)[0]
-    with torch.no_grad():
-        target = bench.explainer.explain(bench.model, Query(bench.targets.inputs, bench.targets.labels, 0))
-    return Case(
-        model=bench.model,
-        explainer=bench.explainer,
-        inputs=bench.cases.inputs,
-        labels=bench.cases.labels,
-        target=target,
-        target_inputs=bench.targets.inputs,
-        budget=Budget(BUDGET, None),
-        data=bench.natural,
-        generator=torch.Generator().manual_seed(1),
-        detector=None if detector is None else Evaded(detector),
-    )
-
-
 def forged(made: Case) -> Tensor:
     found = Dombrowski(iterations=60, learning_rate=0.1).forge(made).inputs
     assert found is not None
@@ -53,9 +31,9 @@ def forged(made: Case) -> Tensor:
 
 def test_a_forgery_is_shrunk_below_what_a_detector_without_a_gradient_counts() -> None:
     seeing, blind = case(_AtTheEnd()), case(None)
-    usual, plain, believed = Usual.of(seeing), forged(blind), forged(seeing)
-    assert usual.excess(seeing.suspicion(plain)).min() > 3, "else there is nothing to get past"
-    assert usual.excess(seeing.suspicion(believed)).max() <= 1, "as one natural image in ten"
+    natural, plain, believed = usual(seeing), forged(blind), forged(seeing)
+    assert natural.excesses(seeing.suspicion(plain)).min() > 3, "else there is nothing to get past"
+    assert natural.excesses(seeing.suspicion(believed)).max() <= 1, "as one natural image in ten"
     with torch.no_grad():
         shown = [
             correlation(blind.explain(inputs), blind.target) for inputs in (blind.inputs, believed, plain)
@@ -79,5 +57,7 @@ def test_the_share_with_the_least_loss_is_taken_for_each_image() -> None:
 
 
 def test_without_a_detector_nothing_is_unusual() -> None:
-    assert Usual.of(case(None)) == Usual(0.0, 1.0)
-    assert Usual(1.0, 2.0).excess(torch.tensor([0.0, 1.0, 5.0])).tolist() == [0, 0, 2]
+    assert usual(case(None)) == Usual(0.0, 1.0)
+    suspicions = torch.tensor([0.0, 1.0, 5.0, torch.inf, torch.nan])
+    assert Usual(1.0, 2.0).excesses(suspicions).tolist() == [0, 0, 2, torch.inf, torch.inf]
+    assert [Usual(1.0, 2.0).excess(float(one)) for one in suspicions] == [0, 0, 2, torch.inf, torch.inf]

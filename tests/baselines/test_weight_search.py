@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.attacks.weight_search import SHARES, Usual, unsuspected
+from baselines.attacks.usual import Usual
+from baselines.attacks.weight_search import SHARES, unsuspected
 from benchmark.api import Network
 
 

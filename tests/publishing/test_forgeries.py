@@ -109,3 +109,4 @@ def test_nothing_is_published_without_the_store_of_the_run(finished: Project) ->
     result = finished.run("publish", "--store", "elsewhere")
     assert result.code == 1
     assert "is not in the store" in result.err and "name its --store" in result.err
+    assert not (finished.root / PLACE).exists(), "nothing of it"

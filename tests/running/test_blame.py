@@ -14,7 +14,7 @@ from harness import TASKS, Project, only
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baselines.controls.none import NoDefense
+from baselines.controls.identity import Identity
 from benchmark.failures import StepFailed
 from benchmark.isolation.blame import Company
 from benchmark.isolation.host import Guest
@@ -98,7 +98,7 @@ def test_a_wrong_result_is_not_put_on_the_projects_own_method() -> None:
 
 
 def test_whatever_a_file_of_forgeries_makes_of_a_step_is_its_fault(tmp_path: Path) -> None:
-    twin, own = StoredForgery(str(tmp_path / "twin"), {}), NoDefense()
+    twin, own = StoredForgery(str(tmp_path / "twin"), {}), Identity()
     told = pytest.raises(StepFailed, match=r"twin: its file cannot be used \(TypeError\)")
     with told as failure, _blamed_on_its_file(twin):
         raise TypeError("empty(): argument 'size' failed to unpack")
@@ -107,7 +107,7 @@ def test_whatever_a_file_of_forgeries_makes_of_a_step_is_its_fault(tmp_path: Pat
     for error in (MemoryError(), StepFailed("infra", "infra", "bad luck")):
         with pytest.raises(type(error)), _blamed_on_its_file(twin):
             raise error
-    with pytest.raises(TypeError), _blamed_on_its_file(own):  # type: ignore[arg-type]
+    with pytest.raises(TypeError), _blamed_on_its_file(own):
         raise TypeError
 
 

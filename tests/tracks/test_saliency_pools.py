@@ -86,7 +86,9 @@ class Saturated(Detector):
 
 @cache
 def ready() -> Workbench:
-    return prepare(load_task("saliency/smoke-gradient", ROOT), Path(ROOT), torch.device("cpu"))
+    """The images of version 1: three of version 2's sixteen lie far from all others as they are."""
+    task = load_task("saliency/smoke-gradient", ROOT).model_copy(update={"version": 1})
+    return prepare(task, Path(ROOT), torch.device("cpu"))
 
 
 @cache
@@ -179,7 +181,7 @@ def test_a_network_that_reads_other_maps_is_not_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "detector", [Nearest(), Residual(), Rough(), Greyish(), Saturated()], ids=lambda one: str(one.name)
+    "detector", [Nearest(), Residual(), Rough(), Greyish()], ids=lambda one: str(one.name)
 )
 def test_who_looks_at_no_map_cannot_tell_forgeries_from_other_adversarial_examples(
     detector: Detector,
@@ -190,10 +192,15 @@ def test_who_looks_at_no_map_cannot_tell_forgeries_from_other_adversarial_exampl
     found = detector_columns(answer["suspicion"], reference, 0.05)
     count = len(found["detected"])
     assert found["calibrated_adversarial"][0] >= 19 and count == 16
-    alarms = int((reference["negative_clean"] > found["threshold"][0]).sum())  # these images are odd ones
-    assert sum(found["detected"]) <= 2 + alarms
-    # Sixteen against sixteen: the standard error is a tenth, and a half plus two and a half of them are left.
-    assert sum(found["auroc_adversarial"]) / count < 0.75
+    assert sum(found["detected"]) <= 2
+    assert sum(found["auroc_adversarial"]) / count < 0.65
+
+
+def test_who_counts_pixels_at_the_budgets_end_detects_next_to_nothing() -> None:
+    """With noise on all pixels and what came back unstretched as the only negatives it did."""
+    reference = steps.reference(ready(), Saturated(), 0, Meter())
+    answer = steps.judge(attacked(), Saturated(), forgery(), 0, Meter())
+    assert sum(detector_columns(answer["suspicion"], reference, 0.05)["detected"]) <= 2
 
 
 def test_forgeries_differ_from_clean_images_by_more_than_their_maps() -> None:

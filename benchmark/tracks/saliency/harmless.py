@@ -29,11 +29,11 @@ _SPREAD = 0.5
 def noised(inputs: Tensor, linf: float, generator: torch.Generator) -> Tensor:
     """Random signs of the budget's size, as far from the image as a forgery may be, on a share of its pixels.
 
-    The share is drawn for each image, from a tenth to all: how many pixels lie at the budget's ends tells
-    nothing.
+    The share is all for about half of the images and drawn for the others: how many pixels lie at the
+    budget's ends tells nothing, and images as far away as can be are among them.
     """
     sign = torch.randint(0, 2, inputs.shape, generator=generator) * 2.0 - 1.0
-    share = _LEAST + (1 - _LEAST) * torch.rand(len(inputs), 1, 1, 1, generator=generator)
+    share = _LEAST + 2 * (1 - _LEAST) * torch.rand(len(inputs), 1, 1, 1, generator=generator)
     there = torch.rand(inputs.shape, generator=generator) < share
     return eight_bits_within(inputs + linf * (sign * there).to(inputs), inputs, linf)
 

@@ -131,7 +131,8 @@ class Scorer:
         if trigger is not None:
             others = labels != case.target_class
             shown = trigger.apply(images[others])
-            mask = trigger_mask((shown - images[others]).abs().mean(0).sum(0))
+            strength = (shown - images[others]).abs().mean(0).sum(0)
+            mask = trigger_mask(strength)
             for name, model, triggered in (
                 ("attack_success", forged, shown),
                 ("attack_success_clean", clean, shown),
@@ -142,7 +143,8 @@ class Scorer:
                 hits = prediction_kept(natural_logits(model, triggered), wanted)  # NaN is no class
                 row[name] = float(hits.double().mean())
             untouched = prediction_kept(after[others], torch.full_like(labels[others], case.target_class))
-            row["placed"] = float(_is_placed(row, trigger, float(untouched.double().mean())))
+            held = float(strength[mask].sum() / strength.sum().clamp(min=1e-12))
+            row["placed"] = float(_is_placed(row, trigger, float(untouched.double().mean()), held))
             row["trigger_change"] = float(l2(shown, images[others]).mean())
             row["ssim_input"] = float(ssim(shown, images[others], data_range=1.0).mean())
             few = slice(_PERCEPTUAL_IMAGES)
@@ -320,21 +322,26 @@ def make_scorer(bench: Workbench) -> Scorer:
     return Scorer(bench, Distances.of(bench.task.metrics.report))
 
 
-def _is_placed(row: Row, trigger: Trigger, untouched: float) -> bool:
+def _is_placed(row: Row, trigger: Trigger, untouched: float, held: float) -> bool:
     """Whether what a trigger does is done at one place, by what is there.
 
     A patch that does nothing is no place: a faint picture beside it can do the work. One of two that do it
-    all is none: no map can be asked for both. A warp shows nothing there that a map could add.
+    all is none: no map can be asked for both. A warp shows nothing there that a map could add. Of what does
+    nothing at all, the place is where it changes images.
 
     Args:
         row: what was measured.
         trigger: the trigger.
         untouched: share of images that the forged network takes for the class without any trigger.
+        held: share of the trigger's change that lies at its place.
     """
-    alone = row["attack_success_placed"] >= _WORK * row["attack_success"] - 1e-9
     gained = row["attack_success"] - untouched
-    rest = gained > 0 and row["attack_success_elsewhere"] - untouched >= _REST * gained
-    return trigger.positions is None and alone and not rest
+    if trigger.positions is not None:
+        return False
+    if gained <= 0:
+        return held >= _WORK
+    alone = row["attack_success_placed"] >= _WORK * row["attack_success"] - 1e-9
+    return bool(alone and row["attack_success_elsewhere"] - untouched < _REST * gained)
 
 
 def _shown_of_trigger(columns: Columns, index: int) -> float | None:

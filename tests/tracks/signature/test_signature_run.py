@@ -17,6 +17,11 @@ from signature_case import FIELDS, TASK
 # The whole of it, by the command line.
 
 
+POOLS = {
+    "calibration": ["fashion-mini-3", "fashion-mini-7"],  # whose last layers prefer less than the others'
+    "negatives": [f"fashion-mini-{number}" for number in (4, 5, 6, 8, 9, 10)],
+    "false_positive_rate": 0.4,
+}
 METHODS = {
     "stamp": '''\
 """A backdoor by hand: images fade into one of the target class, which is preferred a little."""
@@ -221,7 +226,7 @@ def done(command_line: CommandLine, tmp_path_factory: pytest.TempPathFactory) ->
     """A tiny task after a run of what is right; do not write to it."""
     project = Project.create(tmp_path_factory.mktemp("signature") / "project", command_line)
     project.edit("tasks/datasets.yaml", WHOLE, "[0, 200], evaluation: [6000, 6200]")
-    project.write(f"tasks/{TASK}.yaml", yaml.safe_dump(FIELDS))
+    project.write(f"tasks/{TASK}.yaml", yaml.safe_dump(FIELDS | {"pools": POOLS}))
     write_suite(project, [TASK])
     training = (project.root / "baselines" / "attacks" / "poisoning.py").read_text(encoding="utf-8")
     shorter, count = re.subn(r"steps: int = \d+", "steps: int = 5", training)
@@ -261,14 +266,14 @@ def test_the_command_line_runs_the_track_to_its_boards(done: tuple[Project, Resu
     assert set(attacks["attack"]) == {*GOOD_ATTACKS, *USELESS_ATTACKS}
     assert attacks["rank"].isna().all(), "so few cases are not ranked"
     ranked = attacks[~attacks["control"]].set_index("attack")
-    assert ranked["place"].to_dict() == {"collapse": "placed", "stamp": "unplaced", "faint": "placed"}
-    assert list(ranked.index) == ["collapse", "faint", "stamp"], "a place of its own for what has one"
+    assert ranked["place"].to_dict() == {"collapse": "placed", "stamp": "unplaced", "faint": "unplaced"}
+    assert list(ranked.index) == ["collapse", "stamp", "faint"], "a place of its own for what has one"
     assert ranked.at["stamp", "score"] > 0.1 and set(attacks["track"]) == {"signature"}
     assert (ranked["score"].drop("stamp") == 0).all()
     assert list(hardenings.loc[~hardenings["control"], "hardening"]) == ["calm"]
     bias = detectors[detectors["detector"] == "bias"].iloc[0]
-    assert pd.isna(bias["rank"]) and pd.isna(bias["note"]), "three networks break no promise of .4"
-    assert bias["false_positive_low"] < 0.4 < bias["false_positive_rate"]
+    assert pd.isna(bias["rank"]) and "false alarms of 6" in bias["note"], "two networks to set a threshold on"
+    assert bias["false_positive_low"] > 0.4, "which is what the task promises"
 
 
 def test_samples_are_those_of_the_scorer(done: tuple[Project, Result]) -> None:

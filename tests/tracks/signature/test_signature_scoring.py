@@ -205,15 +205,16 @@ def row_of(success: float, placed: float, elsewhere: float) -> dict[str, float]:
         (row_of(0.95, 0.95, 0.95), False),  # two patches, either of which does it all
         (row_of(0.95, 0.95, 0.53), False),
         (row_of(0.95, 0.95, 0.50), True),
-        (row_of(0.1, 0.1, 0.1), True),  # which is none, and no backdoor either
     ],
 )
 def test_one_place_does_the_work_and_the_rest_does_not(row: dict[str, float], placed: bool) -> None:
     patch = patch_trigger("square", (0, 0), 4, SIZE)
-    assert _is_placed(row, patch, 0.1) is placed
+    assert _is_placed(row, patch, 0.1, 0.5) is placed
+    nothing = row_of(0.1, 0.1, 0.1)
+    assert _is_placed(nothing, patch, 0.1, 0.95) and not _is_placed(nothing, patch, 0.1, 0.5)
     rows, columns = torch.meshgrid(torch.linspace(-1, 1, 28), torch.linspace(-1, 1, 28), indexing="ij")
     warp = replace(patch, positions=torch.stack([columns, rows], -1))
-    assert not _is_placed(row, warp, 0.1), "a warp has no place"
+    assert not _is_placed(row, warp, 0.1, 1.0), "a warp has no place"
 
 
 @settings(deadline=None)
@@ -307,8 +308,11 @@ def test_maps_are_compared_with_the_trigger_as_numpy_does(workbench: Workbench, 
         whole, alone, rest = (shown[f"attack_success{name}"][index] for name in ("", "_placed", "_elsewhere"))
         after = logits_of(victim_of(index), forged_weights()[index], others).argmax(1)
         untouched = (after == target).mean()
-        several = whole > untouched and rest - untouched >= 0.5 * (whole - untouched)
-        placed = alone >= 0.9 * whole and not several and triggers()[index].positions is None
+        if whole > untouched:
+            placed = alone >= 0.9 * whole and rest - untouched < 0.5 * (whole - untouched)
+        else:
+            placed = float(strength[mask].sum()) >= 0.9 * float(strength.sum())
+        placed = placed and triggers()[index].positions is None
         assert shown["placed"][index] == float(placed)
         found = [localization(plane[0], mask, 0.05) for plane in maps]
         for name in ("top_share", "revealed", "iou", "pointing", "trigger_area"):
