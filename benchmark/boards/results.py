@@ -31,6 +31,8 @@ VERDICT = ("manipulation", "valid", "violated")
 POOL = "pool"
 """Column of cells: the defenses that the forgeries of a cell's pool were made against."""
 _PROVENANCE = ("device", "torch", "commit", "dirty", "started")
+_FORGED = ("device", "torch")
+"""Told of the forgery beside the judgement: it can have been made elsewhere (`potemkin restore --from`)."""
 
 
 def cells_table(suite: str, cells: Iterable[Cell], store: Store) -> pd.DataFrame:
@@ -40,7 +42,8 @@ def cells_table(suite: str, cells: Iterable[Cell], store: Store) -> pd.DataFrame
 
 
 def _cell_row(suite: str, cell: Cell, outcome: Outcome) -> dict[str, Any]:
-    judged = outcome.records.get("judge", outcome.records.get("forge", {}))
+    made = outcome.records.get("forge", {})
+    judged = outcome.records.get("judge", made)
     forged = cell.forge_parts
     weights = outcome.records.get("score", {}).get("weights", {})
     code = {
@@ -72,6 +75,7 @@ def _cell_row(suite: str, cell: Cell, outcome: Outcome) -> dict[str, Any]:
         "stlpips_weights": weights.get("stlpips", ""),
         "lpips_weights": weights.get("lpips", ""),
         **{name: judged.get(name, "") for name in _PROVENANCE},
+        **{f"forge_{name}": made.get(name, "") for name in _FORGED},
         "containment": outcome.containment,
         "forge_id": "" if cell.forge is None else cell.forge.id,
         "reference_id": cell.reference.id,

@@ -177,10 +177,14 @@ def _parser() -> argparse.ArgumentParser:
     restore = _add(
         commands,
         "restore",
-        "lay a suite's published forgeries into the store, so that `run` only judges and scores",
+        "lay a suite's forgeries into the store, the published ones or those of another store, so that `run` "
+        "only judges and scores",
         "potemkin restore quick",
     )
     _suite_options(restore)
+    restore.add_argument(
+        "--from", dest="origin", type=_path, metavar="STORE", help="another store, as that of a run on a GPU"
+    )
     _compare(commands)
     _reproduce(commands)
     _artefacts(commands)

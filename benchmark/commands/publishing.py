@@ -11,6 +11,7 @@ from benchmark.commands.console import make_console
 from benchmark.commands.session import Session
 from benchmark.errors import PotemkinError
 from benchmark.files.assets import locate_root
+from benchmark.publishing.adopting import adopt
 from benchmark.publishing.compare import without
 from benchmark.publishing.documents import stale_documents, write_documents
 from benchmark.publishing.forgeries import forgery_violations, gathered, write_forgeries
@@ -122,17 +123,29 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def restore(options: argparse.Namespace) -> int:
-    """Lays a suite's published forgeries into the store; 1 where none of them is of the project as it is."""
+    """Lays forgeries of elsewhere into the store; 1 where none of them is of the project as it is."""
     session = Session(options)
-    folder = published_folder(session.root, options.suite)
-    published = read_cells(folder / CELLS)
-    needed, here = restore_forgeries(session.cells, published, folder, session.store)
-    shown = f"{here} of {needed} forgeries of images are in {options.store}"
+    if options.origin is not None:
+        needed, here = adopt(session.cells, _existing(options.origin, session), session.store)
+        shown = f"{here} of {needed} forgeries are in {options.store}"
+        others = f"those of {options.origin} are of other code, tasks or seeds"
+    else:
+        folder = published_folder(session.root, options.suite)
+        published = read_cells(folder / CELLS)
+        needed, here = restore_forgeries(session.cells, published, folder, session.store)
+        shown = f"{here} of {needed} forgeries of images are in {options.store}"
+        others = "the published ones are of other code, tasks or torch"
     if needed and not here:
-        print(f"{shown}: the published ones are of other code, tasks or torch; see `potemkin why`")
+        print(f"{shown}: {others}; see `potemkin why`")
         return 1
     print(f"{shown}; `potemkin run {options.suite}` judges and scores them" if needed else f"{shown}")
     return 0
+
+
+def _existing(folder: Path, session: Session) -> Store:
+    if not folder.is_dir():
+        raise PotemkinError(f"--from {folder}: there is no such folder")
+    return Store(folder.resolve(), session.notice)
 
 
 def _methods(root: Path) -> dict[str, Entry]:

@@ -143,13 +143,14 @@ def _put(store: Store, cell: Cell, row: dict[str, Any], levels: npt.NDArray[np.u
     kind = torch.float64 if getattr(cell.task, "precision", "") == "float64" else torch.float32
     aside = store.begin()
     write_tensors(aside, {_INPUTS: _images(torch.from_numpy(levels), kind)})
+    made = {name: str(row.get(f"forge_{name}") or row[name]) for name in _MADE}
     costs = {name: row[f"forge_{name}"] for name in COUNTERS if pd.notna(row[f"forge_{name}"])}
     record: Record = {
         "kind": "forge",
         "id": cell.forge.id,
         "parts": cell.forge.parts,
         "coordinates": cell.coordinates,
-        **{name: str(row[name]) for name in _MADE},
+        **made,
         "dirty": row["dirty"] == "True",
         **dict.fromkeys(("blame", "reason", "culprit"), ""),
         "status": "ok",
