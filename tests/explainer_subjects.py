@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 import torchvision
@@ -63,9 +63,11 @@ def shipped(name: str, count: int = 4) -> Subject:
     return network, Query(images, network(images).argmax(1), seed=11)
 
 
-def all_explainers(network: Network, query: Query) -> dict[str, Explainer]:
-    """All seven, an average of uniform noise and an aggregate."""
-    patterns = PatternAttribution(patterns=learn_patterns(network, query.inputs))
+def all_explainers(
+    network: Network, query: Query, patterns: Mapping[str, Tensor] | None = None
+) -> dict[str, Explainer]:
+    """All seven, an average of uniform noise and an aggregate; patterns are learned where there are none."""
+    patterns = learn_patterns(network, query.inputs) if patterns is None else patterns
     return {
         "gradient": Gradient(),
         "gradient_x_input": GradientTimesInput(),
@@ -74,7 +76,7 @@ def all_explainers(network: Network, query: Query) -> dict[str, Explainer]:
         "uniform": NoiseAverage(GradientTimesInput(), samples=3, uniform=True, name="uniform"),
         "guided_backprop": GuidedBackprop(),
         "lrp": LayerwiseRelevancePropagation(),
-        "pattern_attribution": patterns,
+        "pattern_attribution": PatternAttribution(patterns=patterns),
         "aggregate": Aggregate((Gradient(), LayerwiseRelevancePropagation())),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -17,8 +18,9 @@ print(torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.allow_t
 def settled(device: str) -> str:
     """What is set in a new process after it settled on a device."""
     code = SHOW.format(device=device)
+    environment = {name: value for name, value in os.environ.items() if name != "CUBLAS_WORKSPACE_CONFIG"}
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     ).stdout.strip()
 
 

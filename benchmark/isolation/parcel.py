@@ -34,6 +34,8 @@ _TENSORS_BYTES = 2**22
 """Names, shapes and types of an answer's tensors may be this long."""
 _FORM_BYTES, _FORM_PARTS = 2**22, 2**17
 """The rest of an answer may be this long, and have so many parts."""
+_DEEPEST = 100
+"""Lists and mappings may lie in each other this deep; a parser's own depth is that of Python's release."""
 
 
 class NotData(TypeError):
@@ -227,13 +229,19 @@ def encode(value: object) -> tuple[bytes, bytes]:
     try:
         form = json.dumps(_encode(value, tensors)).encode()
     except RecursionError:
-        raise NotData("what it returned lies too deep in lists of lists") from None
+        raise _too_deep() from None
     if len(form) > _FORM_BYTES or _parts_of(form) > _FORM_PARTS:
         raise NotData("what it returned is too long: return numbers as tensors")
     return form, safetensors.torch.save(tensors)
 
 
-def _encode(value: object, tensors: dict[str, Tensor]) -> Any:
+def _too_deep() -> NotData:
+    return NotData("what it returned lies too deep in lists of lists")
+
+
+def _encode(value: object, tensors: dict[str, Tensor], depth: int = 0) -> Any:
+    if depth > _DEEPEST:
+        raise _too_deep()
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST:
         raise NotData("a whole number of more than 64 bits cannot be returned")
     if value is None or isinstance(value, bool | int | float | str):
@@ -243,11 +251,14 @@ def _encode(value: object, tensors: dict[str, Tensor]) -> Any:
         tensors[name] = _plain(value)
         return {"tensor": name}
     if isinstance(value, Mapping):
-        return {"mapping": [[_encode(k, tensors), _encode(v, tensors)] for k, v in value.items()]}
+        inner = depth + 1
+        return {
+            "mapping": [[_encode(k, tensors, inner), _encode(v, tensors, inner)] for k, v in value.items()]
+        }
     if isinstance(value, list | tuple):
-        return {"list": [_encode(item, tensors) for item in value]}
+        return {"list": [_encode(item, tensors, depth + 1) for item in value]}
     if is_dataclass(value) and not isinstance(value, type):
-        return _encode({f.name: getattr(value, f.name) for f in fields(value)}, tensors)
+        return _encode({f.name: getattr(value, f.name) for f in fields(value)}, tensors, depth)
     raise NotData(f"a {type(value).__name__} is no tensor, number or text")
 
 
@@ -286,7 +297,9 @@ def decode(form: bytes, tensors: bytes, device: torch.device) -> Any:
         raise ValueError(f"not an encoded result: {error}") from error
 
 
-def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _decode(value: Any, tensors: Mapping[str, Tensor], depth: int = 0) -> Any:
+    if depth > _DEEPEST:
+        raise ValueError("too deep")
     if not isinstance(value, dict):
         if isinstance(value, list):
             raise ValueError("a bare list")
@@ -295,7 +308,7 @@ def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if kind == "tensor":
         return tensors[content]
     if kind == "list":
-        return [_decode(item, tensors) for item in content]
+        return [_decode(item, tensors, depth + 1) for item in content]
     if kind == "mapping":
-        return {_decode(k, tensors): _decode(v, tensors) for k, v in content}
+        return {_decode(k, tensors, depth + 1): _decode(v, tensors, depth + 1) for k, v in content}
     raise ValueError(f"unknown kind {kind!r}")

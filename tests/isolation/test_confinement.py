@@ -442,7 +442,7 @@ def test_a_confined_process_ends_when_whoever_started_it_is_killed(
         )
     )
     code = LAUNCHER.format(tests=str(Path(__file__).parent), namespaces=namespaces, root=str(folder))
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), *sys.path])}
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment
     ) as launcher:
@@ -518,16 +518,27 @@ def test_an_attempt_that_was_seen_cannot_be_unseen(act: str, words: str, folder:
         ("[{}] * 200_000", "too long: return numbers as tensors"),
         ("['x' * 5_000_000]", "too long: return numbers as tensors"),
         ("LIST", "too deep"),
+        ("LEVELS", "too deep"),
     ],
 )
 def test_what_cannot_be_sent_is_named(value: str, words: str, tmp_path: Path) -> None:
     scope: dict[str, Any] = {"torch": torch}
-    deep: list[Any] = []
-    for _ in range(100_000):
-        deep = [deep]
-    scope["LIST"] = deep
+    scope["LIST"] = _nested(100_000)
+    scope["LEVELS"] = _nested(101)
     with pytest.raises(parcel.NotData, match=words):
         parcel.encode(eval(value, scope))
+
+
+def _nested(levels: int) -> list[Any]:
+    nested: list[Any] = []
+    for _ in range(levels):
+        nested = [nested]
+    return nested
+
+
+def test_a_hundred_levels_of_lists_cross() -> None:
+    deep = _nested(99)
+    assert parcel.decode(*parcel.encode(deep), torch.device("cpu")) == deep
 
 
 @pytest.mark.parametrize(
@@ -537,11 +548,13 @@ def test_what_cannot_be_sent_is_named(value: str, words: str, tmp_path: Path) ->
         (b'"' + b"x" * 2**23 + b'"', b""),
         (b"[" * 100_000, b""),
         (b'{"list": [' * 900 + b"1" + b"]}" * 900, b""),
+        (b'{"list": [' * 101 + b"1" + b"]}" * 101, b""),
         (b"1" * 10_000, b""),
         (b"1", (2**23).to_bytes(8, "little") + b" " * 2**23),
         (b"1", b"\x08\0\0\0\0\0\0\0[[[[[[[["),
         (b"1", b"short"),
     ],
+    ids=["parts", "text", "unclosed", "deep", "a level too deep", "digits", "names", "cut names", "cut"],
 )
 def test_what_would_grow_in_a_parser_is_refused_before(form: bytes, tensors: bytes) -> None:
     before = psutil.Process().memory_info().rss
