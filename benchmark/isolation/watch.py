@@ -16,8 +16,9 @@ import random
 import signal
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -196,35 +197,92 @@ class Parts:
     """
 
     def __init__(self) -> None:
-        self._found = dict(_parts())
+        self._known = {name: _Module(name, vars(module)) for name, module in _modules()}
+        self._tensor = _Names(vars(Tensor))
 
     def replaced(self) -> list[str]:
         """Names of what is not what it was, in order."""
-        now = dict(_parts())
-        missing = object()
-        swapped = {name for name, part in self._found.items() if now.get(name, missing) is not part}
-        # Modules that were loaded later are known by where their functions come from.
-        later = {name for name in now.keys() - self._found.keys() if _is_submitted(now[name])}
-        return sorted(swapped | later)
+        found = set(self._tensor.swapped("torch.Tensor"))
+        now = dict(_modules())
+        for name, known in self._known.items():
+            found.update(known.replaced(vars(now[name]) if name in now else {}))
+        for name in now.keys() - self._known.keys():
+            # Modules that were loaded later are known by where their functions come from.
+            parts = _Module(name, vars(now[name])).parts()
+            found.update(place for place, part in parts.items() if _is_submitted(part))
+        return sorted(found)
+
+
+class _Names:
+    """What the names of a module or a class stand for, and whether they still do.
+
+    That nothing has changed is seen by the objects' identities, all at once: they are thousands, and are
+    looked at after every step. A part's own idea of equality is never asked.
+    """
+
+    def __init__(self, live: Mapping[str, object]) -> None:
+        self.held = dict(live)
+        self._live = live
+        self._identities = list(map(id, self.held.values()))
+
+    def same(self, live: Mapping[str, object] | None = None) -> bool:
+        """Whether each name stands for what it stood for."""
+        now = dict(self._live if live is None else live)
+        return list(map(id, now.values())) == self._identities and list(now) == list(self.held)
+
+    def swapped(self, place: str) -> list[str]:
+        """Full names of what a class had and has no more, and of what a submission has given it."""
+        if self.same():
+            return []
+        return _differing(self.held, dict(self._live), place)
+
+
+class _Module(_Names):
+    """A module's names, and those of its classes."""
+
+    def __init__(self, name: str, live: Mapping[str, object]) -> None:
+        super().__init__(live)
+        self._name = name
+        classes = ((n, v) for n, v in self.held.items() if isinstance(v, type) and v.__module__ == name)
+        self._classes = {attribute: _Names(vars(value)) for attribute, value in classes}
+
+    def replaced(self, live: Mapping[str, object]) -> list[str]:
+        """Full names of what is not what it was in the module as it is now."""
+        if self.same(live) and all(names.same() for names in self._classes.values()):
+            return []
+        return _differing(self.parts(), _Module(self._name, live).parts())
+
+    def parts(self) -> dict[str, object]:
+        """Functions, classes and what classes hold, by full name, as they were."""
+        found: dict[str, object] = {}
+        for attribute, value in self.held.items():
+            if callable(value) and attribute != "Storage":  # torch.Storage follows the default type
+                found[f"{self._name}.{attribute}"] = value
+        for attribute, names in self._classes.items():
+            for member, part in names.held.items():
+                if callable(part) or isinstance(part, property | classmethod | staticmethod):
+                    found[f"{self._name}.{attribute}.{member}"] = part
+        return found
+
+
+def _differing(before: Mapping[str, object], now: Mapping[str, object], place: str = "") -> list[str]:
+    missing = object()
+    swapped = [name for name, part in before.items() if now.get(name, missing) is not part]
+    later = [name for name in now.keys() - before.keys() if _is_submitted(now[name])]
+    return [f"{place}.{name}" if place else name for name in (*swapped, *later)]
+
+
+def _modules() -> list[tuple[str, ModuleType]]:
+    """Those that are looked after, by name."""
+    return [
+        (name, module)
+        for name, module in list(sys.modules.items())
+        if module is not None and (name in _PATCHABLE or name.split(".")[0] in _PROJECT)
+    ]
 
 
 def _is_submitted(part: object) -> bool:
     return str(getattr(part, "__module__", "")).split(".")[0] == "submissions"
-
-
-def _parts() -> Iterator[tuple[str, object]]:
-    for name, module in list(sys.modules.items()):
-        if module is None or not (name in _PATCHABLE or name.split(".")[0] in _PROJECT):
-            continue
-        for attribute, value in list(vars(module).items()):
-            if callable(value) and attribute != "Storage":  # torch.Storage follows the default type
-                yield f"{name}.{attribute}", value
-            if isinstance(value, type) and value.__module__ == name:
-                for member, part in list(vars(value).items()):
-                    if callable(part) or isinstance(part, property | classmethod | staticmethod):
-                        yield f"{name}.{attribute}.{member}", part
-    for member, part in list(vars(Tensor).items()):
-        yield f"torch.Tensor.{member}", part
 
 
 def settings_of_process() -> dict[str, Any]:

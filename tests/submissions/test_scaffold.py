@@ -82,6 +82,12 @@ def scored(track: str, forgery: dict[str, torch.Tensor], defense: Any) -> Column
     return scorer.score(forgery, reference, steps.judge(ready, defense, forgery, 0, Meter()), 0)
 
 
+@cache
+def undefended(track: str, control: bool = False) -> Columns:
+    """The cell of a track's template of an attack, or its control, against no defense."""
+    return scored(track, forged(track, control), shipped()["none"].create())
+
+
 def mean(columns: Columns, name: str) -> float:
     """Mean of a column."""
     return float(sum(columns[name]) / len(columns[name]))
@@ -112,8 +118,7 @@ def test_what_is_written_is_short_named_and_found(track: str, kind: str, root: P
 
 @pytest.mark.parametrize("track", TASK_CLASSES)
 def test_an_attack_beats_its_control(track: str) -> None:
-    none = shipped()["none"].create()
-    mine, control = (scored(track, forged(track, control), none) for control in (False, True))
+    mine, control = undefended(track), undefended(track, control=True)
     assert all(mine["valid"])
     assert mean(mine, "manipulation") > mean(control, "manipulation") + 0.1
 
@@ -121,7 +126,7 @@ def test_an_attack_beats_its_control(track: str) -> None:
 @pytest.mark.parametrize("track", TASK_CLASSES)
 def test_a_hardening_lets_less_through_than_none(track: str) -> None:
     mine = scored(track, forged(track), template(track, "hardening"))
-    control = scored(track, forged(track), shipped()["none"].create())
+    control = undefended(track)
     assert mean(mine, "fidelity") < 1
     pixel = 0.1 if track == "signature" else 0.0  # of the sixteen that are a map's top, one lies by chance
     assert mean(mine, "manipulation") <= mean(control, "manipulation") + pixel
