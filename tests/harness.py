@@ -23,7 +23,8 @@ from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITE = "tiny"
-TASKS = ("saliency/tiny-plain", "saliency/tiny-input")
+TASKS = ("saliency/tiny-north", "saliency/tiny-east")
+"""Names whose draws leave controls within their bounds on two images, and ``push`` ahead of ``pull``."""
 BOARDS = ("attacks", "hardenings", "detectors", "matrix", "tasks")
 STEPS = ("forge", "reference", "judge", "score")
 CASES = 2
@@ -49,8 +50,8 @@ _SUITES = """\
 tiny:
   title: two images each
   tasks:
-    - saliency/tiny-plain
-    - saliency/tiny-input
+    - saliency/tiny-north
+    - saliency/tiny-east
 """
 
 CARD = """\

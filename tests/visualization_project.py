@@ -8,7 +8,7 @@ import yaml
 from harness import Project
 
 TASK = "visualization/tiny"
-SALIENCY = "saliency/tiny-plain"
+SALIENCY = "saliency/tiny-north"
 SEEDS = 2
 FIELDS: dict[str, Any] = {
     "version": 1,

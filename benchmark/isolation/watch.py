@@ -223,12 +223,12 @@ class _Names:
     def __init__(self, live: Mapping[str, object]) -> None:
         self.held = dict(live)
         self._live = live
-        self._identities = list(map(id, self.held.values()))
+        self._names, self._identities = list(self.held), list(map(id, self.held.values()))
 
     def same(self, live: Mapping[str, object] | None = None) -> bool:
         """Whether each name stands for what it stood for."""
-        now = dict(self._live if live is None else live)
-        return list(map(id, now.values())) == self._identities and list(now) == list(self.held)
+        now = self._live if live is None else live
+        return list(map(id, list(now.values()))) == self._identities and list(now) == self._names
 
     def swapped(self, place: str) -> list[str]:
         """Full names of what a class had and has no more, and of what a submission has given it."""

@@ -348,7 +348,7 @@ def twin(first_run: tuple[Project, Any], tmp_path_factory: pytest.TempPathFactor
     handed_in.assert_no_traceback()
     assert handed_in.code == 0, handed_in.err
     lines = handed_in.out.splitlines()
-    assert "submissions/twin/saliency/tiny-plain.safetensors" in lines
+    assert "submissions/twin/saliency/tiny-north.safetensors" in lines
     assert any(line.startswith("to do: twin/card.yaml: field authors") for line in lines)
     project.write("submissions/twin/card.yaml", CARD.replace("closed", "open\nnote: files"))
     result = project.run("run", "--workers", "2")
@@ -418,7 +418,7 @@ def test_files_changed_later_are_blamed_on_it_alone(twin: Project, tmp_path: Pat
     assert result.code == 1
     assert len(result.messages_with("failed: ")) == 2
     (line,) = result.messages_with(f"{TASKS[0]}: twin")
-    assert "twin: tiny-plain.safetensors is not the file that was handed in" in line
+    assert "twin: tiny-north.safetensors is not the file that was handed in" in line
     (line,) = result.messages_with(f"{TASKS[1]}: twin")
     assert "twin: 2 of 2 forged inputs exceed the L-inf budget" in line
     keys = ["task", "attack", "defense", "mode", "seed"]

@@ -325,7 +325,7 @@ def test_a_submission_that_fails_is_told_so_and_not_ranked(project: Project) -> 
     result = compare(project, "submissions/shove")
     assert result.code == 1
     (line,) = [line for line in result.out.splitlines() if line.startswith("shove: not ranked")]
-    assert re.search(r"it failed in (\d+) of its \1 cells; saliency/tiny-plain: .*no idea", line), line
+    assert re.search(r"it failed in (\d+) of its \1 cells; saliency/tiny-north: .*no idea", line), line
     assert "would be" not in result.out and "would lower" not in result.out
     assert result.counts["failed"] > 0
 

@@ -19,7 +19,7 @@ from benchmark.reproducing.recorded import Recorded, find_recorded
 from benchmark.reproducing.reproduce import compare, overall, undetermined
 from benchmark.running.store import Store
 
-TASK = "saliency/tiny-plain"
+TASK = "saliency/tiny-north"
 PUSH = (TASK, "push", "none", "oblivious", "0")
 
 
@@ -197,7 +197,7 @@ def test_what_has_no_numbers_is_one_clear_sentence(finished: Project) -> None:
             "no record of cell nosuchcell in results/published/tiny, results/tiny, .potemkin: ",
         ),
         (
-            ("saliency/tiny-input", "pull", *PUSH[2:]),
+            ("saliency/tiny-east", "pull", *PUSH[2:]),
             "was skipped and has no numbers: pull: gradients only",
         ),
     ):
@@ -207,7 +207,7 @@ def test_what_has_no_numbers_is_one_clear_sentence(finished: Project) -> None:
     store, folder = Store(finished.root / ".potemkin"), finished.root / "results" / SUITE
     for query, sentence in (
         ([TASK, "push"], "is no cell: give an id, or the five words task attack"),
-        ([TASK, "pusch", *PUSH[2:]], "no record of cell saliency/tiny-plain pusch none"),
+        ([TASK, "pusch", *PUSH[2:]], "no record of cell saliency/tiny-north pusch none"),
         ([""], "cells begin with '': give more of the id"),
     ):
         with pytest.raises(PotemkinError, match=re.escape(sentence)):

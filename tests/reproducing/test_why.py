@@ -23,7 +23,7 @@ def test_a_cell_shows_its_steps_and_their_parts(finished: Project) -> None:
     cell = of(finished, "push", "none")
     code, lines, _ = ask(finished, cell[:10])
     assert code == 0
-    assert lines[0].startswith(f"cell {cell}: saliency/tiny-plain x push x none x oblivious x 0")
+    assert lines[0].startswith(f"cell {cell}: saliency/tiny-north x push x none x oblivious x 0")
     assert lines[1].strip() == "ok"
     assert [line.split()[0] for line in lines if not line.startswith((" ", "cell"))] == [
         "forge",

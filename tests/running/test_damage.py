@@ -15,7 +15,7 @@ import psutil
 import pytest
 from harness import STEPS, CommandLine, Project, Result, only
 
-FEW = ["--task", "saliency/tiny-plain", *only("attack", ["push", "identity"])]
+FEW = ["--task", "saliency/tiny-north", *only("attack", ["push", "identity"])]
 FEW += only("defense", ["none", "soft", "gap"])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from benchmark.submissions.templates.saliency.detector import Template as Salien
 from benchmark.submissions.templates.saliency.hardening import Template as SaliencyHardening
 from benchmark.submissions.templates.signature.hardening import Template as SignatureHardening
 from benchmark.submissions.templates.visualization.hardening import Template as VisualizationHardening
-from benchmark.tracks import scoring_of, steps_of
+from benchmark.tracks import Bench, TrackScorer, scoring_of, steps_of
 
 Tensors = dict[str, Tensor]
 
@@ -31,6 +32,9 @@ _HARDENINGS: dict[str, type[Hardening]] = {
 }
 _HARDLY = 0.05
 """Manipulation that harmless training reaches on the tiny tasks, and more."""
+_CLEAN: WeakKeyDictionary[Bench, tuple[Tensors, TrackScorer]] = WeakKeyDictionary()
+_NOISE: WeakKeyDictionary[Bench, float] = WeakKeyDictionary()
+"""What is the same for all attacks that are tried on a task."""
 
 
 class Undefended(Hardening):
@@ -172,7 +176,7 @@ def _compare_with_control(subject: Subject, bench: Any, forged: Tensors) -> None
     if broken and not any(scored["valid"]):
         subject.report.remark(f"counts for nothing here, since it violates: {', '.join(broken)}", about)
     elif bench.task.track == "saliency":
-        noise = _mean(_scored(bench, _forge(bench)(_Noise()))["manipulation"])
+        noise = _of_noise(bench)
         if own <= noise:
             subject.report.remark(
                 f"manipulates {own:.3f} here, no more than random noise ({noise:.3f}): see that it descends",
@@ -182,11 +186,20 @@ def _compare_with_control(subject: Subject, bench: Any, forged: Tensors) -> None
         subject.report.remark(f"manipulates {own:.3f} here, no more than harmless training does", about)
 
 
+def _of_noise(bench: Any) -> float:
+    """What random noise manipulates: the same for every attack, so that it is found out once."""
+    if bench not in _NOISE:
+        _NOISE[bench] = _mean(_scored(bench, _forge(bench)(_Noise()))["manipulation"])
+    return _NOISE[bench]
+
+
 def _scored(bench: Any, forged: Tensors) -> dict[str, list[Any]]:
     steps, none = steps_of(bench.task.track), Undefended()
-    reference = steps.reference(bench, none, 0, Meter())
-    judged = steps.judge(bench, none, forged, 0, Meter())
-    return scoring_of(bench.task.track).make_scorer(bench).score(forged, reference, judged, 0)
+    if bench not in _CLEAN:
+        reference = steps.reference(bench, none, 0, Meter())
+        _CLEAN[bench] = reference, scoring_of(bench.task.track).make_scorer(bench)
+    reference, scorer = _CLEAN[bench]
+    return scorer.score(forged, reference, steps.judge(bench, none, forged, 0, Meter()), 0)
 
 
 def _mean(values: list[Any]) -> float:
