@@ -104,12 +104,13 @@ def test_every_byte_of_every_file_of_a_submission_counts(file: str, tree: Tree) 
     ],
 )
 def test_names_that_no_file_has_are_followed_nowhere_and_in_no_time(module: str, tree: Tree) -> None:
-    root = tree(
-        {"submissions/a/method.py": f"def never():\n    import {module}\n    from {module} import x\n"}
-    )
+    code = f"def never():\n    import {module}\n    from {module} import x\n"
+    root = tree({"submissions/a/method.py": code})
     started = time.process_time()
+    ast.parse(code)  # takes Python's parser a second by itself where names have thousands of parts
+    parsed = time.process_time()
     assert set(submitted(root)) == {"code submissions/a/method.py"}
-    assert time.process_time() - started < 2
+    assert (time.process_time() - parsed) - (parsed - started) < 0.8
 
 
 def test_links_and_files_that_nobody_may_read_harm_no_fingerprint(tree: Tree) -> None:
