@@ -29,12 +29,15 @@ def submit_artefact(options: argparse.Namespace) -> int:
     root = locate_root()
     known = {"note": options.note} if options.note else {}
     about = About(options.title, tuple(options.author), options.paper, options.licence, **known)
+    folder = root / "submissions" / options.name
+    kept = options.author and (folder / CARD).exists()
     written: dict[Path, None] = {}
     for task_id, tensors in _forgeries(options):
         written |= dict.fromkeys(submit(root, options.name, task_id, tensors, about))
     for file in written:
         print(file.relative_to(root).as_posix())
-    folder = root / "submissions" / options.name
+    if kept:
+        print(f"{CARD} was there and is left as it is: --author is for a new one, edit this one")
     for problem in card_problems(folder):
         print(f"to do: {problem}")
     run = f"potemkin run {_suite(root, options)} --attack {options.name}"

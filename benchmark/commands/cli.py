@@ -177,8 +177,8 @@ def _parser() -> argparse.ArgumentParser:
     restore = _add(
         commands,
         "restore",
-        "lay a suite's forgeries into the store, the published ones or those of another store, so that `run` "
-        "only judges and scores",
+        "lay a suite's forgeries into the store, the published images or those of another store, so that "
+        "`run` makes only what is missing, judges and scores",
         "potemkin restore quick",
     )
     _suite_options(restore)

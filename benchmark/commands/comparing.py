@@ -124,7 +124,7 @@ def _run(session: Session, cells: list[Cell], mine: set[str]) -> Tally:
     if absent:
         session.err.print(
             f"{len(absent)} forgeries of {len({*absent.values()})} other attacks are not in the store and "
-            "run too: samples are published, forgeries are not",
+            f"run too; `potemkin restore {session.suite.name}` takes those of images that are published",
             soft_wrap=True,
         )
     tally = execute(session, cells, RUN_STEPS, "running")
@@ -197,7 +197,10 @@ def _show_place(session: Session, place: Place, tables: Tables) -> None:
         f"score {_score(place.row)}"
     )
     if few:
-        print(f"{place.row['clusters']} cases are too few to rank: the order is no more than one.")
+        count = place.row["clusters"]
+        print(
+            f"{count} case{'s are' if count != 1 else ' is'} too few to rank: the order is no more than one."
+        )
     table = Grid(
         (
             Column("", keep=True),

@@ -31,12 +31,14 @@ from benchmark.publishing.reading import CELLS, SAMPLES, read_cells
 from benchmark.publishing.takedowns import TAKEDOWNS, comparable, reliefs, remember, takedowns
 from benchmark.running.registry import Entry, find_methods
 from benchmark.running.store import Store
+from benchmark.tasks.task import load_suite
 
 
 def publish(options: argparse.Namespace) -> int:
     """Copies a finished run's tables to where published ones lie, builds their boards, writes documents."""
     root = locate_root()
     source: Path = options.out / options.suite
+    load_suite(options.suite, root)  # a name that no suite has is told as such
     tables = read_tables(source, _methods(root))
     found = table_violations(tables)
     if found:
@@ -138,7 +140,8 @@ def restore(options: argparse.Namespace) -> int:
     if needed and not here:
         print(f"{shown}: {others}; see `potemkin why`")
         return 1
-    print(f"{shown}; `potemkin run {options.suite}` judges and scores them" if needed else f"{shown}")
+    rest = "; the others are of methods or code that are not published" if here < needed else ""
+    print(f"{shown}{rest}; `potemkin run {options.suite}` judges and scores them" if needed else f"{shown}")
     return 0
 
 

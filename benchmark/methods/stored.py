@@ -46,7 +46,8 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     if path.is_symlink():
         raise MethodError(f"{name} is a link: hand in the file itself")
     if not path.is_file():
-        raise MethodError(f"{name} is missing: put it back, or run `potemkin submit-artefact` again")
+        known = "" if sha256 is None else ": put it back, or run `potemkin submit-artefact` again"
+        raise MethodError(f"{name} is missing{known}")
     size = path.stat().st_size / 2**20
     if size > LARGEST_MB:
         raise MethodError(f"{name} takes {size:.0f} MiB, and at most {LARGEST_MB} are allowed: hand in less")

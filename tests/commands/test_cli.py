@@ -59,6 +59,14 @@ def test_a_board_of_ones_own_alone_points_to_the_published_one(finished: Project
     assert "endless" not in result.err, "a submission that was not asked for"
 
 
+def test_a_store_that_is_a_file_is_one_sentence(fresh: Project) -> None:
+    for command in ("plan", "run"):
+        result = fresh.run(command, "--store", "tasks/suites.yaml")
+        assert result.code == 1 and result.messages_with("no folder") == [
+            "potemkin: --store tasks/suites.yaml is no folder"
+        ], result.err
+
+
 def test_a_filtered_run_of_a_new_project_writes_what_was_asked_for(fresh: Project) -> None:
     result = fresh.run(
         "run", "--task", TASKS[0], "--attack", "push", "--attack", "identity", "--defense", "none"

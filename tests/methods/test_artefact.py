@@ -449,10 +449,21 @@ def test_a_failure_names_the_forgery_and_nobody_else(root: Path) -> None:
     assert (failed.value.status, failed.value.blame, failed.value.culprit) == ("invalid", "method", "twin")
 
 
+def test_a_card_that_is_there_is_kept_and_that_is_said(twin: Project, tmp_path: Path) -> None:
+    project = twin.copy(tmp_path / "project")
+    card = (project.root / "submissions/twin/card.yaml").read_bytes()
+    again = project.call(
+        "submit-artefact", "twin", "--from-store", "push", "--suite", "tiny", "--author", "Ada Lovelace"
+    )
+    assert again.code == 0 and "card.yaml was there and is left as it is" in again.out, again.err
+    assert (project.root / "submissions/twin/card.yaml").read_bytes() == card
+
+
 def test_words_that_do_not_fit_are_refused(twin: Project) -> None:
     finished = ["--from-store", "push", "--suite", "tiny"]
     for options, told in (
         (["--tensors", "none.safetensors"], "say which with --task"),
+        (["--tensors", "none.safetensors", "--task", TASKS[0]], "none.safetensors is missing\n"),
         ([*finished, "--store", "empty"], "holds no finished forgery of push in suite tiny"),
     ):
         result = twin.call("submit-artefact", "other", *options)

@@ -262,6 +262,8 @@ def test_what_is_not_there_is_one_clear_message(untouched: Project, published: P
     assert "potemkin publish quick" in nothing.err
     unknown = verify(published, "tinny")
     assert unknown.code == 1 and "did you mean 'tiny'" in unknown.err
+    misspelt = untouched.call("publish", "tinny")
+    assert misspelt.code == 1 and "did you mean 'tiny'" in misspelt.err
     refused = untouched.run("publish")
     refused.assert_no_traceback()
     assert refused.code == 1 and "holds no cells.csv: finish `potemkin run tiny`" in refused.err

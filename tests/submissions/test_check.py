@@ -152,6 +152,7 @@ def test_a_check_ends_when_its_time_is_up(faulty: tuple[dict[str, list[str]], in
     [
         ("submissions/nobody", "does not exist: give a submission's folder or its method.py"),
         ("benchmark", "is not below submissions/: put it into submissions/NAME/method.py"),
+        ("submissions", "holds all submissions: give one of its folders, submissions/NAME"),
     ],
 )
 def test_a_path_that_is_no_submission_is_told_in_one_line(path: str, sentence: str, home: Project) -> None:

@@ -31,7 +31,9 @@ def submission_of(path: Path, root: Path) -> Path:
         raise MethodError(f"{printable(path)} cannot be read: {printable(error)}") from None
     if not found.exists():
         raise MethodError(f"{path} does not exist: give a submission's folder or its method.py")
-    if not found.is_relative_to(home) or found == home:
+    if found == home:
+        raise MethodError(f"{path} holds all submissions: give one of its folders, submissions/NAME")
+    if not found.is_relative_to(home):
         raise MethodError(f"{path} is not below submissions/: put it into submissions/NAME/method.py")
     folder = home / found.relative_to(home).parts[0]
     if not folder.is_dir():
