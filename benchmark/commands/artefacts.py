@@ -59,6 +59,8 @@ def _forgeries(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Ten
         yield from _finished(options)
     elif options.task is None:
         raise PotemkinError("--tensors holds the forgery of one task: say which with --task")
+    elif not options.tensors.exists():
+        raise PotemkinError(f"--tensors {options.tensors} is missing")
     else:
         yield options.task, read_tensors(options.tensors)
 

@@ -32,7 +32,7 @@ class Session:
         self.err = make_console(stderr=True)
         self.suite: Suite = load_suite(options.suite, self.root)
         self.registry: Registry = find_methods(self.root, asked_methods(options))
-        self.store = Store(options.store.resolve(), self.notice)
+        self.store = Store(_store_folder(options.store), self.notice)
         wanted = set(options.task)
         self._planner = planner = Planner(
             self.root,
@@ -138,3 +138,15 @@ def check_harness(root: Path) -> None:
 
 def _code(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.py")}
+
+
+def _store_folder(store: Path) -> Path:
+    """Where a store lies, or will.
+
+    Raises:
+        PotemkinError: something else lies there.
+    """
+    folder = store.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise PotemkinError(f"--store {store} is no folder")
+    return folder

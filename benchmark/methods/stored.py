@@ -46,8 +46,7 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     if path.is_symlink():
         raise MethodError(f"{name} is a link: hand in the file itself")
     if not path.is_file():
-        known = "" if sha256 is None else ": put it back, or run `potemkin submit-artefact` again"
-        raise MethodError(f"{name} is missing{known}")
+        raise MethodError(f"{name} is missing: put it back, or run `potemkin submit-artefact` again")
     size = path.stat().st_size / 2**20
     if size > LARGEST_MB:
         raise MethodError(f"{name} takes {size:.0f} MiB, and at most {LARGEST_MB} are allowed: hand in less")

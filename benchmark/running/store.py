@@ -61,16 +61,9 @@ class Store:
     Args:
         folder: made if need be.
         notice: is told once of every step that is damaged, in one line.
-
-    Raises:
-        PotemkinError: the folder is something else.
     """
 
     def __init__(self, folder: Path, notice: Callable[[str], None] = lambda line: None) -> None:
-        if os.path.exists(folder) and not os.path.isdir(
-            folder
-        ):  # no error where it cannot be told
-            raise PotemkinError(f"{_OPTION} {folder} is no folder")
         self.folder = folder
         self._notice = notice
         self._told: set[tuple[str, str]] = set()

@@ -60,11 +60,11 @@ def test_a_board_of_ones_own_alone_points_to_the_published_one(finished: Project
 
 
 def test_a_store_that_is_a_file_is_one_sentence(fresh: Project) -> None:
-    file = fresh.root / "tasks/suites.yaml"
     for command in ("plan", "run"):
         result = fresh.run(command, "--store", "tasks/suites.yaml")
-        assert result.code == 1
-        assert result.messages_with("no folder") == [f"potemkin: --store {file} is no folder"], result.err
+        assert result.code == 1 and result.messages_with("no folder") == [
+            "potemkin: --store tasks/suites.yaml is no folder"
+        ], result.err
 
 
 def test_a_filtered_run_of_a_new_project_writes_what_was_asked_for(fresh: Project) -> None:

@@ -27,7 +27,7 @@ from benchmark.methods.meter import Meter
         ("LEVELS", "too deep"),
     ],
 )
-def test_what_cannot_be_sent_is_named(value: str, words: str, tmp_path: Path) -> None:
+def test_what_cannot_be_sent_is_named(value: str, words: str) -> None:
     scope: dict[str, Any] = {"torch": torch}
     scope["LIST"] = _nested(100_000)
     scope["LEVELS"] = _nested(101)

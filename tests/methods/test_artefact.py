@@ -463,7 +463,7 @@ def test_words_that_do_not_fit_are_refused(twin: Project) -> None:
     finished = ["--from-store", "push", "--suite", "tiny"]
     for options, told in (
         (["--tensors", "none.safetensors"], "say which with --task"),
-        (["--tensors", "none.safetensors", "--task", TASKS[0]], "none.safetensors is missing\n"),
+        (["--tensors", "none.safetensors", "--task", TASKS[0]], "--tensors none.safetensors is missing\n"),
         ([*finished, "--store", "empty"], "holds no finished forgery of push in suite tiny"),
     ):
         result = twin.call("submit-artefact", "other", *options)
