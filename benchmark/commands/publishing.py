@@ -140,7 +140,8 @@ def restore(options: argparse.Namespace) -> int:
     if needed and not here:
         print(f"{shown}: {others}; see `potemkin why`")
         return 1
-    rest = "; the others are of methods or code that are not published" if here < needed else ""
+    lacking = "in that store" if options.origin is not None else "published"
+    rest = f"; the others are of methods or code that are not {lacking}" if here < needed else ""
     print(f"{shown}{rest}; `potemkin run {options.suite}` judges and scores them" if needed else f"{shown}")
     return 0
 

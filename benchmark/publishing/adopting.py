@@ -28,7 +28,8 @@ def adopt(cells: Iterable[Cell], other: Store, store: Store) -> tuple[int, int]:
     needed = {
         cell.forge.id: cell.forge for cell in cells if cell.forge and not cell.skip and not cell.problem
     }
-    found = {_all_but_release(record["parts"]): record for record in other.records("forge")}
+    # A record of an older release has no id: what it was made for cannot be told from it alone.
+    found = {_all_but_release(one["parts"]): one for one in other.records("forge") if "id" in one}
     here = 0
     for step in needed.values():
         record = found.get(_all_but_release(step.parts))

@@ -68,6 +68,19 @@ def test_a_damaged_forgery_is_left_and_named(project: Project) -> None:
     assert file.parent.name in result.err
 
 
+def test_a_record_without_an_id_is_left(project: Project) -> None:
+    made = len([*Store(project.root / "elsewhere").records("forge")])
+    file = min((project.root / "elsewhere/forge").glob("*/record.json"))
+    record = json.loads(file.read_text(encoding="utf-8"))
+    for name in ("id", "kind", "record_sha256"):
+        record.pop(name)
+    file.write_text(json.dumps(sealed(record)), encoding="utf-8")
+    result = project.run("restore", "--from", "elsewhere")
+    result.assert_no_traceback()
+    assert result.code == 0 and f"{made - 1} of {made} forgeries" in result.out
+    assert "code that are not in that store" in result.out
+
+
 def test_a_store_that_is_not_there_is_one_sentence(project: Project) -> None:
     result = project.run("restore", "--from", "nowhere")
     assert result.code == 1
