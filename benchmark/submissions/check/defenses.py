@@ -20,6 +20,7 @@ from benchmark.submissions.check.costs import Pace, Spent
 from benchmark.submissions.check.neighbours import all_same, pair_of_defense, same
 from benchmark.submissions.check.subjects import Session, Subject
 from benchmark.tracks import steps_of
+from benchmark.tracks.procedures import LIKE
 
 Tensors = dict[str, Tensor]
 
@@ -27,8 +28,6 @@ _NOTHING = 1e-10
 """A derivative below this is rounding."""
 _AGREEMENT = 0.05
 """By how much a derivative and its finite difference may differ, as a share of the derivative."""
-_LIKE = 0.8
-"""Correlation from which on two pictures count as the same by and large, as elsewhere for maps left alone."""
 _SAME_MAP = 0.98
 """Correlation of maps shown and maps smoothed sharply; the project's own hardenings have .9999."""
 
@@ -212,9 +211,9 @@ def try_procedures(session: Session, bench: Any) -> None:
     )
     agreement = found.get("agreement", -1.0) if isinstance(found, dict) else 1.0
     like = f"correlates {agreement:.2f} with the nearest of what its procedures() make, their mean and median"
-    if not agreement >= _LIKE:
+    if not agreement >= LIKE:
         session.subject.report.refuse(
-            f"hands attacks other optimizations than it runs: what it shows {like}, and {_LIKE:g} is asked; "
+            f"hands attacks other optimizations than it runs: what it shows {like}, and {LIKE:g} is asked; "
             "return those that are run",
             session.about,
         )

@@ -25,7 +25,9 @@ from benchmark.api import (
     Softplus,
     correlation,
 )
+from benchmark.isolation.operations import made_by_procedures
 from benchmark.methods.calls import call
+from benchmark.tracks.procedures import likeness
 
 _BETA = 10.0
 _SHARP = 1e4
@@ -162,21 +164,11 @@ def procedures_agreement(
 ) -> dict[str, Any]:
     """How much what a hardened global explainer shows is like what its procedures make, their mean or median.
 
-    ``agreement``: the mean correlation over pictures, that of each with whichever of these is most like it.
+    ``agreement``: the mean over pictures (:func:`benchmark.tracks.procedures.likeness`).
     """
-
-    def pictures(part: Any) -> Tensor:
-        shown: Tensor = part.explain(model, *arguments).detach().double()
-        return shown.reshape(-1, *shown.shape[-2:])
-
-    def compare() -> float:
-        hardened = hardening.harden(explainer)
-        shown, made = pictures(hardened), torch.stack([pictures(part) for part in hardened.procedures()])
-        candidates = torch.cat([made, made.mean(0)[None], made.median(0).values[None]])
-        found = torch.stack([correlation(shown, candidate) for candidate in candidates])
-        return float(found.amax(0).mean())
-
-    return {"agreement": call(hardening, compare)}
+    made = made_by_procedures(hardening, explainer, model, arguments)
+    shown = call(hardening, lambda: hardening.harden(explainer).explain(model, *arguments))
+    return {"agreement": float(likeness(shown, made).mean())}
 
 
 def _derivative(function: Callable[[Tensor], Tensor], inputs: Tensor) -> dict[str, Any]:

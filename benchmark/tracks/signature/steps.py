@@ -39,6 +39,7 @@ from benchmark.seeds import seed_of
 from benchmark.tracks.evaded import Evaded
 from benchmark.tracks.networks import check_weights, weights_sha256
 from benchmark.tracks.pools import pools_of
+from benchmark.tracks.procedures import check_told
 from benchmark.tracks.signature.workbench import Workbench
 
 Tensors = dict[str, Tensor]
@@ -153,8 +154,14 @@ def judge(
     if isinstance(defense, Hardening):
         seeds = [bench.map_seed_of(model) for model in models]
         clean = [bench.clean(case) for case in bench.task.cases]
+        maps = _maps(bench, defense, models, seeds, meter)
+        looked_at = [
+            (model, ((case.target_class,), seed), shown[None, case.target_class])
+            for model, case, seed, shown in zip(models, bench.task.cases, seeds, maps, strict=True)
+        ]
+        check_told(defense, bench.explainer, harden(defense, bench.explainer), looked_at)
         return {
-            "maps": _maps(bench, defense, models, seeds, meter),
+            "maps": maps,
             "paired": _maps(bench, defense, clean, seeds, Meter()),  # nobody's cost
         }
     if bench.task.pools is None:

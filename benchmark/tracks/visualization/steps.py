@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ from benchmark.seeds import seed_of
 from benchmark.tracks.evaded import Evaded
 from benchmark.tracks.networks import check_weights, weights_sha256
 from benchmark.tracks.pools import pools_of
+from benchmark.tracks.procedures import check_told
 from benchmark.tracks.visualization.workbench import Workbench
 
 Tensors = dict[str, Tensor]
@@ -159,6 +161,7 @@ def judge(
     if isinstance(defense, Hardening):
         visualizer = harden(defense, bench.explainer)
         shown = _visualizations(bench, visualizer, models, meter, defense)
+        check_told(defense, bench.explainer, visualizer, _looked_at(bench, models, shown["images"]))
         return shown | {"paired": _paired(bench, visualizer, models, defense)}
     if bench.task.pools is None:
         raise StepFailed("skipped", "", NO_POOL, defense.variant)
@@ -204,6 +207,17 @@ def _visualizations(
             if name in kept:
                 found.setdefault(name, []).append(_kept(defense, name, kept[name], shape))
     return _stacked(defense, found)
+
+
+def _looked_at(
+    bench: Workbench, models: Sequence[Network], images: Tensor
+) -> list[tuple[Network, tuple[Any, ...], Tensor]]:
+    """What procedures are asked to make of each case, and what was shown of it: from the first P seeds."""
+    count = bench.task.metrics.perceptual_seeds
+    return [
+        (model, ((case.unit,), tuple(bench.seeds_of(model)[:count])), shown[None, :count])
+        for model, case, shown in zip(models, bench.cases, images, strict=True)
+    ]
 
 
 def _paired(

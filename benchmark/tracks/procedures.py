@@ -1,0 +1,83 @@
+"""Whether a hardening of a global explainer shows what its procedures make, which is what attacks adapt to.
+
+The check of a submission looks at clean networks. A hardening could run what it tells there, and on forged
+networks, which it may tell from clean ones, another optimization that no attack would ever follow. Every
+forged network is therefore looked at both ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.api import Hardening, InputAgnosticSaliency, Network
+from benchmark.explainers.base import correlation
+from benchmark.explainers.visualization import Consensus, FeatureVisualization
+from benchmark.failures import invalid
+from benchmark.isolation.operations import made_by_procedures
+from benchmark.isolation.stand_ins import asked
+from benchmark.methods.calls import call
+
+LIKE = 0.8
+"""Correlation with what the procedures make that is asked of what is shown."""
+_EQUAL = 1e-6
+_OWN = (FeatureVisualization, Consensus, InputAgnosticSaliency)
+"""Explainers of the project's own, which show what they tell by how they are written."""
+
+
+def likeness(shown: Tensor, made: Tensor) -> Tensor:
+    """How like pictures are to what procedures make, their mean or median, whichever is most like.
+
+    Args:
+        shown: pictures ``[..., H, W]``.
+        made: the same from each of P procedures, ``[P, ..., H, W]``.
+
+    Returns:
+        The correlation of every picture, ``[N]``, 1 where a picture is that of a procedure but for rounding,
+        also where it is constant.
+    """
+    made = made.detach().double()
+    candidates = torch.cat([made, made.mean(0)[None], made.median(0).values[None]]).flatten(1, -3)
+    pictures = shown.detach().double().reshape(-1, *shown.shape[-2:])
+    found = []
+    for candidate in candidates:
+        equal = (pictures - candidate).abs().amax((1, 2)) <= _EQUAL
+        found.append(torch.where(equal, 1.0, correlation(pictures, candidate)))
+    return torch.stack(found).amax(0)
+
+
+def check_told(
+    defense: Hardening,
+    explainer: Any,
+    hardened: Any,
+    forged: Sequence[tuple[Network, tuple[Any, ...], Tensor]],
+) -> None:
+    """Fails a hardening that shows of a forged network what its procedures do not make.
+
+    Args:
+        defense: the hardening, which is to blame.
+        explainer: what it hardens.
+        hardened: what has come of it.
+        forged: of each case its network, the arguments of ``explain`` beside it, and the pictures shown.
+
+    Raises:
+        StepFailed: the hardening tells no procedures, or shows something else.
+    """
+    if getattr(defense, "control", False) or type(hardened) in _OWN:
+        return
+    for model, arguments, shown in forged:
+        made = call(defense, partial(asked, defense, made_by_procedures, explainer, model, arguments))
+        if not isinstance(made, Tensor) or made.ndim < 3 or made.shape[1:] != shown.shape:
+            raise invalid(defense.variant, "procedures() must return the optimizations that are run")
+        alike = float(likeness(shown, made).mean())
+        if not alike >= LIKE:
+            raise invalid(
+                defense.variant,
+                "hands attacks other optimizations than it runs: what it shows of a forged network "
+                f"correlates {alike:.2f} with the nearest of what its procedures() make, their mean and "
+                f"median, and {LIKE:g} is asked",
+            )
