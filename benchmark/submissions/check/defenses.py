@@ -19,6 +19,7 @@ from benchmark.submissions.check.batches import try_batches, try_steps
 from benchmark.submissions.check.costs import Pace, Spent
 from benchmark.submissions.check.neighbours import all_same, pair_of_defense, same
 from benchmark.submissions.check.subjects import Session, Subject
+from benchmark.submissions.check.tiny import FewUnits
 from benchmark.tracks import steps_of
 from benchmark.tracks.procedures import LIKE
 
@@ -40,7 +41,10 @@ def try_defense(subject: Subject, bench: Any) -> Spent | None:
             return None
         reference, judge = first.seconds[:2]
         count = bench.task.case_count
-        spent = Spent(judge / count, reference / count, first.peak_mb)
+        looked_at = (
+            bench.share_of_units() if isinstance(bench, FewUnits) and subject.kind == "detector" else 1.0
+        )
+        spent = Spent(judge / count, reference / looked_at / count, first.peak_mb)
         if not subject.thorough:
             return spent
         with ThreadPoolExecutor(2) as pool:

@@ -5,16 +5,18 @@ They are the smoke tasks with fewer cases, seeds and steps, written in code: a c
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmark.api import Unit
 from benchmark.tasks.classes import task_class
 from benchmark.tasks.data import Split
 from benchmark.tracks import workbench_of
+from benchmark.tracks.visualization.workbench import Workbench
 
 _COMMON: dict[str, Any] = {
     "version": 1,
@@ -23,6 +25,7 @@ _COMMON: dict[str, Any] = {
     "limits": {"seconds": 60, "memory_gb": 4},
 }
 _MEASURED = 1000
+_UNITS = 3
 _TASKS: dict[str, tuple[dict[str, Any], ...]] = {
     "saliency": tuple(
         {
@@ -81,10 +84,27 @@ def tiny_benches(track: str, root: Path) -> tuple[Any, ...]:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class FewUnits(Workbench):
+    """A task of visualizations that looks at a few units of each natural network and not at all of them."""
+
+    def siblings(self, unit: Unit, victim: str) -> tuple[Unit, ...]:
+        """The first few units of the layer in one of the networks."""
+        return super().siblings(unit, victim)[:_UNITS]
+
+    def share_of_units(self) -> float:
+        """Share of a layer's units that is looked at."""
+        case = self.cases[0]
+        every = super().siblings(case.unit, case.victim)
+        return min(1.0, _UNITS / len(every))
+
+
 def _measured_on_less(bench: Any) -> Any:
-    """The task with fewer images that networks are measured on."""
+    """The task with fewer images that networks are measured on, and fewer units that detectors look at."""
     if bench.task.track == "saliency":
         return bench
+    if bench.task.track == "visualization":
+        bench = FewUnits(**{part.name: getattr(bench, part.name) for part in fields(bench)})
     home = bench.splits if bench.task.track == "signature" else bench
     images, labels = (part[:_MEASURED].clone() for part in (home.evaluation.images, home.evaluation.labels))
     home = replace(home, evaluation=Split(images, labels))
