@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +24,11 @@ from benchmark.running.store import Store
 
 _HEAD = ("metric", "recorded", "now", "case off", "covered", "mean off", "covered", "seeds", "verdict")
 """``covered`` by the noise floor; ``seeds``: standard deviation of a case over attack seeds."""
+_LEAVES_FIRST = (7, 6, 5, 4)
+"""Columns that a narrow terminal goes without: seeds, the mean, and what is covered of a case."""
+_GAP = "  "
+_WIDE = 200
+"""Columns where the output is no terminal."""
 
 
 def reproduce(options: argparse.Namespace) -> int:
@@ -66,7 +72,7 @@ def reproduce(options: argparse.Namespace) -> int:
         found = undetermined(found, twice)
         varies = overall(twice) == "different"
         print(f"second run of now: {'differs, so the method varies by itself' if varies else 'agrees'}")
-    for line in _table(found):
+    for line in _table(found, shutil.get_terminal_size((_WIDE, 0)).columns):
         print(line)
     print(_last_line(found, len(now.samples)))
     return int(overall(found) == "different")
@@ -109,13 +115,23 @@ def _floor_line(floor: NoiseFloor | None, lacking: str, before: Recorded, now: R
     return "; ".join(lines)
 
 
-def _table(found: Sequence[Comparison]) -> Iterator[str]:
-    """The comparisons as aligned lines; notes stand behind verdicts."""
+def _table(found: Sequence[Comparison], width: int) -> Iterator[str]:
+    """The comparisons as aligned lines; notes stand behind verdicts.
+
+    Args:
+        found: a comparison for every metric.
+        width: characters that a line without its note may have; columns that do not fit are left out.
+    """
     rows = [_HEAD, *(_row(comparison) for comparison in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD) - 1)]
+    verdict = max((len(comparison.verdict) for comparison in found), default=0)
+    shown = [column for column in range(len(widths)) if any(row[column] != "-" for row in rows[1:])]
+    for column in _LEAVES_FIRST:
+        if sum(widths[kept] + len(_GAP) for kept in shown) + verdict > width and column in shown:
+            shown.remove(column)
     for row in rows:
-        cells = [text.rjust(width) for text, width in zip(row, widths, strict=False)]
-        yield "  ".join([row[0].ljust(widths[0]), *cells[1:], row[-1]])
+        cells = [row[column].rjust(widths[column]) for column in shown[1:]]
+        yield _GAP.join([row[0].ljust(widths[0]), *cells, row[-1]])
 
 
 def _row(comparison: Comparison) -> tuple[str, ...]:

@@ -13,19 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from benchmark.api import (
-    Attack,
-    Detector,
-    FeatureVisualization,
-    Forgery,
-    Hardening,
-    InputAgnosticSaliency,
-    Method,
-    TaskFacts,
-)
+from benchmark.api import Attack, Detector, Forgery, Hardening, Method, TaskFacts
 from benchmark.failures import invalid
 from benchmark.methods.calls import call, kind_of
 from benchmark.methods.variants import kind_of_method, variants_of
@@ -117,26 +105,5 @@ def invoke(hardening: Hardening, explainer: Any, name: str, arguments: tuple[Any
 
     def ask() -> Any:
         return getattr(hardening.harden(explainer), name)(*arguments)
-
-    return call(hardening, ask)
-
-
-def made_by_procedures(
-    hardening: Hardening, explainer: Any, model: Any, arguments: tuple[Any, ...]
-) -> Tensor:
-    """What each of P procedures that a hardened global explainer tells makes of a network, ``[P, ...]``.
-
-    Procedures are asked for first, of an explainer that has explained nothing yet, as attacks ask.
-    """
-
-    def ask() -> Tensor:
-        told = hardening.harden(explainer).procedures()
-        kinds = (FeatureVisualization, InputAgnosticSaliency)
-        if not isinstance(told, tuple | list) or not told or any(type(part) not in kinds for part in told):
-            raise invalid(
-                hardening.variant,
-                "procedures() must return FeatureVisualization or InputAgnosticSaliency, as many as are run",
-            )
-        return torch.stack([part.explain(model, *arguments).detach() for part in told])
 
     return call(hardening, ask)

@@ -225,13 +225,6 @@ def stand_in_class(kind: str, class_name: str, facts: Mapping[str, Any], decides
     return type(class_name, (_KINDS[kind],), {**facts, "decides": decides})
 
 
-def asked(method: Method, function: Any, *arguments: Any) -> Any:
-    """What a function of the harness says of a method, in the method's own process where it has one."""
-    if isinstance(method, StandIn):
-        return method.ask(function, *arguments)
-    return function(method, *arguments)
-
-
 def stand_in(method: type[StandIn], origin: Origin, guest: Guest | None = None) -> StandIn:
     """A stand-in of one variant.
 

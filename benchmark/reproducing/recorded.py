@@ -7,6 +7,7 @@ store too is known by both.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -88,18 +89,31 @@ def find_recorded(query: list[str], folders: Iterable[Path], store: Store, root:
         raise PotemkinError(
             f"{' '.join(query)!r} is no cell: give an id, or the five words {' '.join(COORDINATES)}"
         )
-    asked = []
+    asked, known = [], list[_Candidate]()
     for folder in folders:
         asked.append(_shown(folder, root))
-        if (folder / CELLS).is_file() and (found := _chosen(query, _in_results(folder, store, root))):
-            return found
+        if (folder / CELLS).is_file():
+            known += (there := _in_results(folder, store, root))
+            if found := _chosen(query, there):
+                return found
     asked.append(_shown(store.folder, root))
-    if found := _chosen(query, _in_store(store, root)):
+    known += (there := _in_store(store, root))
+    if found := _chosen(query, there):
         return found
     raise PotemkinError(
-        f"no record of cell {' '.join(query)} in {', '.join(asked)}: give an id of a cells.csv, "
-        "or name its folder by --results, or run the cell first"
+        f"no record of cell {' '.join(query)} in {', '.join(asked)}: {_misspelt(query, known)}give an id of "
+        "a cells.csv, or name its folder by --results, or run the cell first"
     )
+
+
+def _misspelt(query: list[str], known: Iterable[_Candidate]) -> str:
+    """The first word of a query that no record has, with the closest that one has."""
+    coordinates = [candidate[1] for candidate in known]
+    for word, name in zip(query, COORDINATES, strict=False) if len(query) > 1 else ():
+        there = {str(one[name]) for one in coordinates}
+        if word not in there and (close := difflib.get_close_matches(word, sorted(there), n=1)):
+            return f"for {name} {word!r}, did you mean {close[0]!r}? "
+    return ""
 
 
 def _chosen(query: list[str], candidates: Iterable[_Candidate]) -> Recorded | None:

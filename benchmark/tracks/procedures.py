@@ -18,8 +18,6 @@ from benchmark.api import Hardening, InputAgnosticSaliency, Network
 from benchmark.explainers.base import correlation
 from benchmark.explainers.visualization import Consensus, FeatureVisualization
 from benchmark.failures import invalid
-from benchmark.isolation.operations import made_by_procedures
-from benchmark.isolation.stand_ins import asked
 from benchmark.methods.calls import call
 
 LIKE = 0.8
@@ -70,7 +68,7 @@ def check_told(
     if getattr(defense, "control", False) or type(hardened) in _OWN:
         return
     for model, arguments, shown in forged:
-        made = call(defense, partial(asked, defense, made_by_procedures, explainer, model, arguments))
+        made = call(defense, partial(_asked, defense, explainer, model, arguments))
         if not isinstance(made, Tensor) or made.ndim < 3 or made.shape[1:] != shown.shape:
             raise invalid(defense.variant, "procedures() must return the optimizations that are run")
         alike = float(likeness(shown, made).mean())
@@ -81,3 +79,35 @@ def check_told(
                 f"correlates {alike:.2f} with the nearest of what its procedures() make, their mean and "
                 f"median, and {LIKE:g} is asked",
             )
+
+
+def made_by_procedures(
+    hardening: Hardening, explainer: Any, model: Network, arguments: tuple[Any, ...]
+) -> Tensor:
+    """What each of P procedures that a hardened global explainer tells makes of a network, ``[P, ...]``.
+
+    Procedures are asked for first, of an explainer that has explained nothing yet, as attacks ask.
+    """
+
+    def ask() -> Tensor:
+        told = hardening.harden(explainer).procedures()
+        kinds = (FeatureVisualization, InputAgnosticSaliency)
+        if not isinstance(told, tuple | list) or not told or any(type(part) not in kinds for part in told):
+            raise invalid(
+                hardening.variant,
+                "procedures() must return FeatureVisualization or InputAgnosticSaliency, as many as are run",
+            )
+        return torch.stack([part.explain(model, *arguments).detach() for part in told])
+
+    return call(hardening, ask)
+
+
+def _asked(defense: Hardening, explainer: Any, model: Network, arguments: tuple[Any, ...]) -> Any:
+    """The same of a hardening in a process of its own, which a stand-in of it asks.
+
+    Stand-ins are not named here: how methods are confined is no part of what a step's id covers.
+    """
+    ask = getattr(defense, "ask", None)
+    if ask is not None:
+        return ask(made_by_procedures, explainer, model, arguments)
+    return made_by_procedures(defense, explainer, model, arguments)

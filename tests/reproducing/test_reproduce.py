@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 from harness import SUITE, Project, Result
 
+from benchmark.commands.reproducing import _table
 from benchmark.errors import PotemkinError
 from benchmark.reproducing.noise import MARGIN, ROUNDING, KindFloor, MetricFloor, NoiseFloor, write_floor
 from benchmark.reproducing.recorded import Recorded, find_recorded
-from benchmark.reproducing.reproduce import compare, overall, undetermined
+from benchmark.reproducing.reproduce import Comparison, compare, overall, undetermined
 from benchmark.running.store import Store
 
 TASK = "saliency/tiny-north"
@@ -208,6 +209,8 @@ def test_what_has_no_numbers_is_one_clear_sentence(finished: Project) -> None:
     for query, sentence in (
         ([TASK, "push"], "is no cell: give an id, or the five words task attack"),
         ([TASK, "pusch", *PUSH[2:]], "no record of cell saliency/tiny-north pusch none"),
+        ([TASK, "pusch", *PUSH[2:]], ": for attack 'pusch', did you mean 'push'? give an id of a cells.csv"),
+        ([TASK, "push", "nine", *PUSH[3:]], ": for defense 'nine', did you mean 'none'? give an id"),
         ([""], "cells begin with '': give more of the id"),
     ):
         with pytest.raises(PotemkinError, match=re.escape(sentence)):
@@ -308,3 +311,24 @@ def test_no_floor_is_for_a_detectors_own_unit() -> None:
     }
     assert overall(compare(before, now, None)) == "different"
     assert overall(undetermined(compare(before, now, floor), compare(before, now, None))) == "different"
+
+
+def test_a_table_fits_a_terminal_and_has_no_column_without_a_number() -> None:
+    whole = Comparison(
+        "manipulation_original", "within noise", 0.123456, 0.654321, 1.2e-9, 3.4e-9, (1e-5, 2e-6), 1e-12
+    )
+    for width, titles in (
+        (200, "metric recorded now case off covered mean off covered seeds verdict"),
+        (80, "metric recorded now case off covered verdict"),
+        (70, "metric recorded now case off verdict"),
+    ):
+        lines = list(_table([whole, Comparison("l2", "not compared", note="a note")], width))
+        assert lines[0].split() == titles.split() and lines[2].endswith("not compared: a note")
+        assert max(map(len, lines[:2])) <= width
+    bare = Comparison("l2", "reproduced", 0.5, 0.5, 0.0, 0.0)
+    assert next(_table([bare], 200)).split() == [
+        "metric",
+        "recorded",
+        "now",
+        *["case", "off", "mean", "off", "verdict"],
+    ]

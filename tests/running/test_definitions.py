@@ -12,6 +12,9 @@ from definitions import added, edited, ids, planned, project
 from harness import ROOT
 
 from benchmark.running.cells import Cell
+from benchmark.running.fingerprint import Code
+from benchmark.running.roots import names_asked, scoring_roots, step_roots
+from benchmark.tasks.task import load_task
 
 ATTACKS = ("identity", "dombrowski", "slingshot", "badnets")
 DEFENSES = (
@@ -447,3 +450,14 @@ def test_what_a_module_does_when_it_is_imported_changes_ids(
     with edited(copy, home, first, f"{first}torch.set_flush_denormal(True)\n"):
         after = ids(_planned(copy))
     assert all(before[name][0] != after[name][0] for name in before)
+
+
+@pytest.mark.parametrize("room", ["boards", "commands", "isolation", "publishing", "running", "submissions"])
+def test_what_is_done_around_a_step_is_no_part_of_it(room: str) -> None:
+    """How methods are confined, planned and ranked can be mended without running anything again."""
+    code = Code(ROOT)
+    for name in ("saliency/smoke-gradient", "visualization/smoke", "signature/smoke"):
+        task = load_task(name, ROOT)
+        for roots in (step_roots(task, [], ROOT), scoring_roots(task, ROOT)):
+            parts = code.parts(roots, names_asked(task, []))
+            assert len(parts) > 20 and not [part for part in parts if f"benchmark/{room}/" in part]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from baselines.defenses.consensus import ConsensusOfProcedures
 from benchmark.api import Detector, Explainer, Hardening, Query, Softplus
+from benchmark.errors import MethodError
 from benchmark.failures import StepFailed, invalid
 from benchmark.isolation.stand_ins import stand_in_class
 from benchmark.isolation.submitted import Offer
@@ -28,6 +29,7 @@ from benchmark.submissions.check.costs import DRAWS, STEPS, Pace, Spent, extrapo
 from benchmark.submissions.check.defenses import try_procedures, try_stand_in
 from benchmark.submissions.check.findings import Report, fix_of
 from benchmark.submissions.check.neighbours import other_company, same
+from benchmark.submissions.check.papers import not_loaded
 from benchmark.submissions.check.tiny import tiny_benches
 from benchmark.submissions.scaffold import KINDS, new_submission
 from benchmark.submissions.templates.saliency.detector import Template as TemplateDetector
@@ -162,6 +164,20 @@ def test_a_path_that_is_no_submission_is_told_in_one_line(path: str, sentence: s
 
 
 # Parts of it, in this process.
+
+
+@pytest.mark.parametrize(("load", "told"), [(0.5, False), (1000.0, True)])
+def test_time_is_said_to_be_the_clocks_where_the_machine_is_busy(
+    load: float, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
+    report = Report("submissions/x")
+    report.failed(StepFailed("timeout", "method", "took more than 15 s", "x"), "x on saliency")
+    not_loaded("method.py", MethodError("took more than 15 s"), report)
+    report.failed(invalid("x", "of shape"), "x on saliency")
+    late, unloaded, wrong = (finding.sentence for finding in report.findings)
+    busy = " (of the clock, at a load of 1000 on "
+    assert (busy in late, busy in unloaded, busy in wrong) == (told, told, False)
 
 
 def test_refusals_come_first_and_every_failure_gets_its_fix() -> None:

@@ -5,6 +5,7 @@ Whatever a step of the harness raises about a method reads here as it will read 
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Literal
@@ -41,6 +42,8 @@ _FIXES = (
     ("must be a tensor", "", "return a torch.Tensor"),
     ("more than", "explanations per sample", "ask for fewer explanations, `case.budget` says how many"),
 )
+_BUSY = 2.0
+"""Load per core from which on the machine and not the method may be what is slow."""
 _TOLD = (
     "methods have no network",
     "methods may start threads only",
@@ -103,7 +106,7 @@ class Report:
         if failure.status == "skipped":
             self.remark(f"does not apply to the tiny task: {failure.reason}; nothing was tried there", about)
         else:
-            self.refuse(sentence_of(failure, when), about)
+            self.refuse(sentence_of(failure, when) + busy(failure.reason), about)
 
     def _note(self, finding: Finding) -> None:
         if finding not in self.findings:
@@ -155,6 +158,14 @@ def sentence_of(failure: StepFailed, when: str = "") -> str:
     fix = fix_of(reason)
     where = f"{when}: " if when else ""
     return f"{where}{reason}; {fix}" if fix else f"{where}{reason}"
+
+
+def busy(reason: str) -> str:
+    """What to add to a reason of time where the machine has more to do than it can."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if "took more than" not in reason or load <= _BUSY * cores:
+        return ""
+    return f" (of the clock, at a load of {load:.0f} on {cores} cores: check it again when less else runs)"
 
 
 def fix_of(reason: str) -> str:

@@ -13,7 +13,7 @@ from benchmark.files.folders import code_below, submissions
 from benchmark.isolation.submitted import Offer
 from benchmark.methods.artefact import ARTEFACT
 from benchmark.methods.card import CARD, card_problems, load_card
-from benchmark.submissions.check.findings import Report, fix_of
+from benchmark.submissions.check.findings import Report, busy, fix_of
 from benchmark.tasks.classes import TASK_CLASSES
 
 _README_BYTES = 20
@@ -119,7 +119,7 @@ def not_loaded(shown: str, error: MethodError, report: Report) -> None:
     """The finding about a file that could not be loaded."""
     reason = str(error)
     if "took more than" in reason:
-        reason += "; let it define things when imported, and compute when asked"
+        reason += f"; let it define things when imported, and compute when asked{busy(reason)}"
     elif "Error" in reason or ": " not in reason:
         reason += f"; {fix_of(reason) or 'mend it'}"
     report.refuse(f"{shown} could not be loaded: {reason}")

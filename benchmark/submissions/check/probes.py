@@ -25,9 +25,8 @@ from benchmark.api import (
     Softplus,
     correlation,
 )
-from benchmark.isolation.operations import made_by_procedures
 from benchmark.methods.calls import call
-from benchmark.tracks.procedures import likeness
+from benchmark.tracks.procedures import likeness, made_by_procedures
 
 _BETA = 10.0
 _SHARP = 1e4
