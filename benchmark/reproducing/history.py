@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmark.errors import PotemkinError
 from benchmark.running.cells import Cell
 from benchmark.running.fingerprint import Code
-from benchmark.running.roots import names_asked, scoring_roots, step_roots
+from benchmark.running.roots import forge_roots, names_asked, scoring_roots, step_roots
 from benchmark.tasks.task import load_task
 from benchmark.victims.manifest import victim_entry
 
@@ -51,7 +51,7 @@ def made_at(commit: str, cell: Cell, root: Path) -> Made | None:
             asked = names_asked(task, [victim_entry(name, old) for name in task.victims()])
             code = Code(old)
             run = {
-                **code.parts(step_roots(task, forging, old), asked),
+                **code.parts(forge_roots(task, forging, old), asked),
                 **code.parts(step_roots(task, [defense], old), asked),
             }
             score = code.parts(scoring_roots(task, old), asked)

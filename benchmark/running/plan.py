@@ -33,7 +33,7 @@ from benchmark.metrics.perceptual import weights_at_hand
 from benchmark.running.cells import POOLED, Cell, Step
 from benchmark.running.fingerprint import Code, Root
 from benchmark.running.registry import Entry
-from benchmark.running.roots import names_asked, scoring_roots, step_roots
+from benchmark.running.roots import forge_roots, names_asked, scoring_roots, step_roots
 from benchmark.running.store import release
 from benchmark.tasks.data import data_sha256
 from benchmark.tasks.parts import Task
@@ -145,7 +145,7 @@ class Planner:
                 **against,
                 **handed_in,
                 "attack": attack.variant,
-                **self._steps_code(files, task),
+                **self._forging_code(files, task),
             },
         )
         reference = _step(
@@ -211,8 +211,12 @@ class Planner:
                 return f"{entry.variant}: {reason}"
         return ""
 
+    def _forging_code(self, files: list[Path], task: Task) -> dict[str, str]:
+        """What a step that forges runs."""
+        return self._code.parts(forge_roots(task, files, self.root), self._names.get(task.id, frozenset()))
+
     def _steps_code(self, files: list[Path], task: Task) -> dict[str, str]:
-        """What a step that runs methods runs."""
+        """What another step that runs methods runs."""
         return self._code.parts(step_roots(task, files, self.root), self._names.get(task.id, frozenset()))
 
     def _scoring_code(self, task: Task) -> dict[str, str]:

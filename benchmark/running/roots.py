@@ -15,14 +15,24 @@ from benchmark.tasks.parts import Task
 from benchmark.victims.manifest import AnyEntry
 
 _STEPS = ("forge", "reference", "judge")
+_FORGING = ("forge",)
 _WORKBENCH = ("prepare", "task_facts")
 _SCORING = ("make_scorer",)
 
 
+def forge_roots(task: Task, methods: Iterable[Path], root: Path) -> tuple[Root, ...]:
+    """Of the step that forges, alone: forgeries stay good whatever comes to be asked of them."""
+    return _roots(task, methods, root, _FORGING)
+
+
 def step_roots(task: Task, methods: Iterable[Path], root: Path) -> tuple[Root, ...]:
-    """Of a step that runs methods: all three, so that a cell's id covers whatever its numbers come from."""
+    """Of the other steps that run methods: all, so that a cell's id covers whatever its numbers come from."""
+    return _roots(task, methods, root, _STEPS)
+
+
+def _roots(task: Task, methods: Iterable[Path], root: Path, steps: tuple[str, ...]) -> tuple[Root, ...]:
     track = _track(task, root)
-    return (Root(track / "steps.py", _STEPS), *_common(task, root), *(Root(file) for file in methods))
+    return (Root(track / "steps.py", steps), *_common(task, root), *(Root(file) for file in methods))
 
 
 def scoring_roots(task: Task, root: Path) -> tuple[Root, ...]:

@@ -13,7 +13,7 @@ from harness import ROOT
 
 from benchmark.running.cells import Cell
 from benchmark.running.fingerprint import Code
-from benchmark.running.roots import names_asked, scoring_roots, step_roots
+from benchmark.running.roots import forge_roots, names_asked, scoring_roots, step_roots
 from benchmark.tasks.task import load_task
 
 ATTACKS = ("identity", "dombrowski", "slingshot", "badnets")
@@ -290,6 +290,28 @@ def test_a_line_that_a_cell_runs_changes_its_id(
         assert all(before[name] == after[name] for name in others)
 
 
+JUDGED = [
+    ("benchmark/tracks/saliency/steps.py", "TOLERANCE = 1e-6", "TOLERANCE = 2e-6", False),
+    ("benchmark/tracks/procedures.py", "LIKE = 0.8", "LIKE = 0.7", True),
+    ("benchmark/tracks/pools.py", "_STEPS = 100", "_STEPS = 101", True),
+    ("benchmark/tracks/visualization/workbench.py", 'seed_of("visualization"', 'seed_of("pictures"', False),
+    ("benchmark/tracks/visualization/steps.py", '| {"paired":', '| {"likewise":', True),
+]
+"""What judges and what forges: file, what it reads, what it is made to read, whether no forgery is concerned."""
+
+
+@pytest.mark.parametrize("file, old, new, judged_only", JUDGED, ids=lambda v: v if isinstance(v, str) else "")
+def test_what_judges_makes_no_forgery_anew(
+    file: str, old: str, new: str, judged_only: bool, copy: Path, cells: list[Cell]
+) -> None:
+    with edited(copy, file, old, new):
+        after = _planned(copy)
+    moved = {now.id for was, now in zip(cells, after, strict=True) if was.id != now.id}
+    forgeries = [[step.id for cell in found for step in cell.forges] for found in (cells, after)]
+    forged_anew = set(forgeries[1]) - set(forgeries[0])
+    assert moved and (not forged_anew) is judged_only
+
+
 @pytest.mark.parametrize("file, old, new, concerned", SCORED, ids=lambda v: v if isinstance(v, str) else "")
 def test_a_line_that_scores_a_cell_changes_its_score_steps_id_alone(
     file: str, old: str, new: str, concerned: Concerned, copy: Path, cells: list[Cell], before: Ids
@@ -458,6 +480,6 @@ def test_what_is_done_around_a_step_is_no_part_of_it(room: str) -> None:
     code = Code(ROOT)
     for name in ("saliency/smoke-gradient", "visualization/smoke", "signature/smoke"):
         task = load_task(name, ROOT)
-        for roots in (step_roots(task, [], ROOT), scoring_roots(task, ROOT)):
+        for roots in (forge_roots(task, [], ROOT), step_roots(task, [], ROOT), scoring_roots(task, ROOT)):
             parts = code.parts(roots, names_asked(task, []))
             assert len(parts) > 20 and not [part for part in parts if f"benchmark/{room}/" in part]

@@ -1,0 +1,61 @@
+"""Steps of a store get the ids that they have now, where nothing but ids has changed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import ROOT
+
+from benchmark.running.record import looked_through, sealed
+
+sys.path.insert(0, str(ROOT / "tools"))
+import rekey_store
+
+Cells = dict[str, dict[str, Any]]
+
+
+def cells(forge: str, judge: str, reference: str = "r", name: str = "a") -> Cells:
+    """A cell whose steps have these ids."""
+    steps = [["forge", forge, {"f": forge}], ["reference", reference, {}], ["judge", judge, {"j": judge}]]
+    return {name: {"steps": steps, "forge_parts": {"f": forge}}}
+
+
+def test_a_step_gets_the_id_and_the_parts_that_it_has_now(tmp_path: Path) -> None:
+    record = {
+        "kind": "judge",
+        "id": "old",
+        "parts": {"j": "old"},
+        "forge_parts": {"f": "before"},
+        "coordinates": {},
+        "started": "",
+        **dict.fromkeys(("blame", "reason", "culprit"), ""),
+        "status": "ok",
+    }
+    home = tmp_path / "store" / "judge" / "old"
+    home.mkdir(parents=True)
+    (home / "record.json").write_text(json.dumps(sealed(record)))
+    (home / "tensors.safetensors").write_bytes(b"numbers")
+    found = rekey_store.moves(cells("before", "old"), cells("after", "new"))
+    assert rekey_store.copied(tmp_path / "store", tmp_path / "out", found) == 1
+    place = tmp_path / "out" / "judge" / "new"
+    kept = looked_through((place / "record.json").read_bytes(), "judge", "new")
+    assert kept == {**record, "id": "new", "parts": {"j": "new"}, "forge_parts": {"f": "after"}}
+    assert (place / "tensors.safetensors").read_bytes() == b"numbers"
+    assert rekey_store.copied(tmp_path / "store", tmp_path / "out", found) == 0, "it is there already"
+
+
+def test_nothing_is_copied_where_more_than_ids_has_changed() -> None:
+    with pytest.raises(ValueError, match="what is run has changed"):
+        rekey_store.moves(cells("f", "j"), cells("g", "k", reference="other"))
+    with pytest.raises(ValueError, match="would have two ids"):
+        rekey_store.moves(
+            cells("f", "j") | cells("f", "i", name="b"), cells("g", "k") | cells("h", "l", name="b")
+        )
+    with pytest.raises(ValueError, match="has other steps now"):
+        now = cells("f", "j")
+        now["a"]["steps"].pop()
+        rekey_store.moves(cells("f", "j"), now)
