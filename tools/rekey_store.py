@@ -85,6 +85,8 @@ def copied(store: Path, out: Path, found: dict[tuple[str, str], dict[str, Any]])
         record = looked_through((home / "record.json").read_bytes(), kind, old)
         shutil.copytree(home, place)
         kept = {name: value for name, value in said.items() if name != "forge_parts" or name in record}
+        if "pool" in record:  # ids of the forgeries that were judged
+            kept["pool"] = sorted(found["forge", one]["id"] for one in record["pool"])
         text = json.dumps(sealed({**record, **kept}), indent=1, sort_keys=True)
         (place / "record.json").write_text(text, encoding="utf-8")
         count += 1

@@ -30,6 +30,7 @@ def test_a_step_gets_the_id_and_the_parts_that_it_has_now(tmp_path: Path) -> Non
         "id": "old",
         "parts": {"j": "old"},
         "forge_parts": {"f": "before"},
+        "pool": ["before"],
         "coordinates": {},
         "started": "",
         **dict.fromkeys(("blame", "reason", "culprit"), ""),
@@ -43,7 +44,8 @@ def test_a_step_gets_the_id_and_the_parts_that_it_has_now(tmp_path: Path) -> Non
     assert rekey_store.copied(tmp_path / "store", tmp_path / "out", found) == 1
     place = tmp_path / "out" / "judge" / "new"
     kept = looked_through((place / "record.json").read_bytes(), "judge", "new")
-    assert kept == {**record, "id": "new", "parts": {"j": "new"}, "forge_parts": {"f": "after"}}
+    now = {"id": "new", "parts": {"j": "new"}, "forge_parts": {"f": "after"}, "pool": ["after"]}
+    assert kept == {**record, **now}
     assert (place / "tensors.safetensors").read_bytes() == b"numbers"
     assert rekey_store.copied(tmp_path / "store", tmp_path / "out", found) == 0, "it is there already"
 
