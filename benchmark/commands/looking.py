@@ -21,6 +21,10 @@ def plan(options: argparse.Namespace) -> int:
     """Shows what a run would do."""
     session = Session(options)
     session.complain()
+    if not session.store.folder.is_dir():
+        session.err.print(
+            f"there is no store {session.store.folder} yet: nothing is at hand", markup=False, soft_wrap=True
+        )
     latest = latest_records(session.store)
     known: dict[tuple[str, str], Record | None] = {}
     states, reasons = [], {}

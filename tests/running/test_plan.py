@@ -220,6 +220,12 @@ def test_a_new_title_or_limit_of_a_task_changes_nothing(finished: Project) -> No
     assert {state for state, _ in states.values()} == {"hand", "skip"}
 
 
+def test_a_store_that_is_not_there_is_told(fresh: Project) -> None:
+    result = fresh.run("plan", "--store", "elsewhere")
+    assert result.code == 0 and "elsewhere yet: nothing is at hand" in result.err
+    assert not (fresh.root / "elsewhere").exists() and "elsewhere" not in fresh.run("plan").err
+
+
 def test_plan_runs_nothing_and_counts_what_a_run_would_do(fresh: Project) -> None:
     states, result = fresh.planned()
     assert result.code == 0, result.err
