@@ -171,8 +171,6 @@ print({FALSE_LINES!r}, flush=True)
 print({FALSE_LINES!r}, file=sys.stderr, flush=True)
 os.write(1, {FALSE_LINES.encode()!r})
 return Forgery(case.inputs)"""
-LEFT_OUT = 'leaves_out: ["soft[beta=8]", pull, copy_target, random_noise]\n'
-"""What would be more of the same: each is asked of every broken defense in a process of its own."""
 ASKED = ("none", "soft[beta=2]", "gap", *HARDENINGS, *DETECTORS)
 UNLOADABLE = {
     "syntax-error": ("class Broken(:\n", "SyntaxError"),
@@ -221,7 +219,7 @@ def faulty(
         project.method(name, code)
     # Nothing is asked for by name, so that what cannot be loaded is told too.
     task = project.root / f"tasks/{TASK}.yaml"
-    project.write(f"tasks/{TASK}.yaml", task.read_text(encoding="utf-8") + LEFT_OUT)
+    project.write(f"tasks/{TASK}.yaml", task.read_text(encoding="utf-8") + 'leaves_out: ["soft[beta=8]"]\n')
     result = project.run("run", "--task", TASK, "--workers", "2")
     return project, result, project.cells
 
