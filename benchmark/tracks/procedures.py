@@ -23,6 +23,7 @@ from benchmark.methods.calls import call
 LIKE = 0.8
 """Correlation with what the procedures make that is asked of what is shown."""
 _EQUAL = 1e-6
+"""Difference of pixels in [0, 1] that is rounding."""
 _OWN = (FeatureVisualization, Consensus, InputAgnosticSaliency)
 """Explainers of the project's own, which show what they tell by how they are written."""
 

@@ -95,6 +95,12 @@ def flipped(shown: Tensor) -> Tensor:
     return shown.flip(-2)
 
 
+def later(shown: Tensor) -> Tensor:
+    """Upside down from all seeds but those that learned metrics look at, ``[U, S, C, H, W]``."""
+    first = visualization_case.SOME_SEEDS
+    return torch.cat([shown[:, :first], shown[:, first:].flip(-2)], 1)
+
+
 def slightly(shown: Tensor) -> Tensor:
     """A little of it."""
     return 0.9 * shown + 0.1 * shown.flip(-1)
@@ -114,6 +120,7 @@ ON_VISUALIZATION: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda e: Pictures(e, forged_only(flipped)),
         "other optimizations",
     ),
+    "another picture from later seeds": (lambda e: Pictures(e, forged_only(later)), "other optimizations"),
     "nothing told": (lambda e: Pictures(e, as_is, ()), "procedures() must return FeatureVisualization"),
     "no tuple": (lambda e: Pictures(e, as_is, 3), "procedures() must return FeatureVisualization"),
     "code of its own": (lambda e: Pictures(e, as_is, (Subclass(e.size),)), "procedures() must return"),

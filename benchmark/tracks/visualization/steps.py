@@ -212,10 +212,12 @@ def _visualizations(
 def _looked_at(
     bench: Workbench, models: Sequence[Network], images: Tensor
 ) -> list[tuple[Network, tuple[Any, ...], Tensor]]:
-    """What procedures are asked to make of each case, and what was shown of it: from the first P seeds."""
-    count = bench.task.metrics.perceptual_seeds
+    """What procedures are asked to make of each case, and what was shown of it, from all seeds.
+
+    A hardening knows the order of seeds: were only the first looked at, the others could show anything.
+    """
     return [
-        (model, ((case.unit,), tuple(bench.seeds_of(model)[:count])), shown[None, :count])
+        (model, ((case.unit,), tuple(bench.seeds_of(model))), shown[None])
         for model, case, shown in zip(models, bench.cases, images, strict=True)
     ]
 
