@@ -11,6 +11,7 @@ exchanged; looking for it through the collector's objects or other threads' fram
 
 from __future__ import annotations
 
+import operator
 import os
 import random
 import signal
@@ -84,6 +85,7 @@ def _hook(
 ) -> Callable[[str, tuple[Any, ...]], None]:
     """The hook: goes by its own variables alone, and calls what is built in, of which it has copies."""
     forbidden, changing, listing = tuple(_FORBIDDEN.items()), tuple(_CHANGING.items()), _LISTING
+    known = frozenset(("open", *_FORBIDDEN, *_CHANGING, *_LISTING))  # others come by the million
     absolute, inside, leads, writing, denied = _absolute(), _inside, _leads_to, _WRITING, PermissionError
     too_deep, no_memory, leave = RecursionError, MemoryError, os._exit
     is_a, number, text, names = isinstance, int, str, (str, bytes, os.PathLike)
@@ -121,6 +123,8 @@ def _hook(
             raise denied(f"{place} is not a method's to read")
 
     def heard(event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in known:
+            return
         for name, sentence in forbidden:
             if event == name:
                 refuse(sentence)
@@ -216,19 +220,24 @@ class Parts:
 class _Names:
     """What the names of a module or a class stand for, and whether they still do.
 
-    That nothing has changed is seen by the objects' identities, all at once: they are thousands, and are
-    looked at after every step. A part's own idea of equality is never asked.
+    That nothing has changed is seen by the objects' identities: they are thousands, and are looked at after
+    every step. A part's own idea of equality is never asked, and ``id`` is an event to the hook.
     """
 
     def __init__(self, live: Mapping[str, object]) -> None:
         self.held = dict(live)
         self._live = live
-        self._names, self._identities = list(self.held), list(map(id, self.held.values()))
+        self._names, self._parts = list(self.held), list(self.held.values())
 
     def same(self, live: Mapping[str, object] | None = None) -> bool:
         """Whether each name stands for what it stood for."""
         now = self._live if live is None else live
-        return list(map(id, list(now.values()))) == self._identities and list(now) == self._names
+        parts = list(now.values())
+        return (
+            len(parts) == len(self._parts)
+            and all(map(operator.is_, parts, self._parts))
+            and list(now) == self._names
+        )
 
     def swapped(self, place: str) -> list[str]:
         """Full names of what a class had and has no more, and of what a submission has given it."""

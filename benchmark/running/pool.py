@@ -30,7 +30,8 @@ from benchmark.running.jobs import Answer, Job
 from benchmark.running.warmup import context
 from benchmark.running.worker import main
 
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.25
+"""Between looks at time and memory: an answer is heard at once, and each look reads the machine's processes."""
 _KILL_SECONDS = 5.0
 _LAST_SECONDS = 20.0
 """That a worker may take to answer once its confined process has been stopped."""
@@ -99,7 +100,7 @@ class Pool:
         worker = min(idle, key=lambda w: share not in w.served) if idle else self._start(trusted)
         worker.job = job
         worker.served.add(share)
-        _, before = _held(worker)
+        _, before, _ = _held(worker)
         worker.watch = Stopwatch(limits.seconds, self._threads, job.device != "cpu", before)
         worker.memory_bytes = limits.memory_gb * 2**30
         worker.verdict = None
@@ -176,14 +177,13 @@ class Pool:
     def _fault(self, worker: _Worker) -> tuple[str, str] | None:
         """Status and reason, if the worker's job is over a limit."""
         assert worker.job is not None
-        memory, processor_time = _held(worker)
+        memory, processor_time, of_threads = _held(worker)
         other = worker.job.company_of_stranger()
         if worker.watch.over(processor_time, self._slowness or 1.0):
             if other:
                 return "timeout", f"{other} could not finish against it within the task's time limit"
             return "timeout", "stopped: over the task's time limit"
-        count = sum(threads(member) for member in family(worker.guest.pid or 0)) if worker.guest else 0
-        if count > MOST_THREADS:
+        if of_threads > MOST_THREADS:
             return "oom", f"stopped: more than {MOST_THREADS} threads"
         if memory > worker.memory_bytes:
             beside = f" while {other} was at work against it" if other else ""
@@ -235,16 +235,18 @@ def _overruled(answer: Answer, job: Job, worker: _Worker) -> Answer:
     return Answer({**record, "reason": f"{culprit}: {reason}"}, answer.retire)
 
 
-def _held(worker: _Worker) -> tuple[int, float]:
-    """Bytes of memory that count for a worker's job, and processor time used by all that serves it.
+def _held(worker: _Worker) -> tuple[int, float, int]:
+    """Bytes of memory that count for a worker's job, processor time used by all that serves it, and threads.
 
-    Where there is a confined process the memory is its own: what the worker holds is the harness's.
+    Where there is a confined process the memory and the threads are its own: what the worker holds is the
+    harness's.
     """
     processor_time = _processor_time(psutil.Process(worker.process.pid)) if worker.process.is_alive() else 0.0
     if worker.guest is None:
-        return _memory(worker.process.pid), processor_time
+        return _memory(worker.process.pid), processor_time, 0
     members = family(worker.guest.pid or 0)
-    return sum(map(held, members)), processor_time + sum(map(_processor_time, members))
+    used = processor_time + sum(map(_processor_time, members))
+    return sum(map(held, members)), used, sum(map(threads, members))
 
 
 def _processor_time(process: psutil.Process) -> float:

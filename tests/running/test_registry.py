@@ -185,6 +185,31 @@ def test_a_file_that_cannot_be_loaded_is_a_problem_and_harms_no_other(
     assert reason in problem.reason
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"method.py": ""},
+        {"method.py": "from benchmark.api import Attack"},
+        {"card.yaml": "title: nothing yet\n"},
+        {},
+    ],
+)
+def test_a_folder_without_a_method_is_a_problem(files: dict[str, str], root: Path) -> None:
+    add(root, "mine")
+    (root / "submissions" / "bare").mkdir()
+    (root / "submissions" / "README.md").write_text("belongs to nobody\n")
+    for name, text in files.items():
+        (root / "submissions" / "bare" / name).write_text(text)
+    registry = find_methods(root)
+    assert variants(registry) == ["mine"]
+    (problem,) = registry.problems
+    assert problem.file == "submissions/bare"
+    assert problem.reason.startswith("defines no method")
+    assert find_methods(root, ["mine"]).problems == ()
+    with pytest.raises(MethodError, match="bare could not be loaded: defines no method"):
+        registry.attacks(["bare"])
+
+
 @pytest.mark.parametrize("missing", ["name", "paper"])
 def test_a_method_without_a_name_or_a_paper_is_a_problem(missing: str, root: Path) -> None:
     add(root, "mine", code=METHOD.replace(f"    {missing} =", "    other ="))
@@ -202,7 +227,8 @@ def test_classes_that_a_file_imports_or_leaves_abstract_are_not_its_methods(root
         "class Base(Attack):\n    name = 'base'\n    paper = 'none'\n",
     )
     registry = find_methods(root)
-    assert (variants(registry), registry.problems) == (["mine"], ())
+    assert variants(registry) == ["mine"]
+    assert [problem.file for problem in registry.problems] == ["submissions/other"]
 
 
 def test_a_misspelt_method_of_a_class_is_named(root: Path) -> None:
