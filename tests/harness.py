@@ -273,9 +273,9 @@ util.spawnv_passfds = spawn
 
 def remembered(function):
     known = {}
-    def called(content, *options):
-        if options or type(content) is not bytes:
-            return function(content, *options)
+    def called(content, *options, **named):
+        if options or named or type(content) is not bytes:
+            return function(content, *options, **named)
         if content not in known:
             known[content] = function(content)
         return known[content]
