@@ -28,7 +28,8 @@ def end(code: int) -> NoReturn:
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # whoever was to read it is gone
-            stream.flush()
+            if stream is not None:  # closed before the start
+                stream.flush()
     os._exit(code)
 
 

@@ -71,13 +71,13 @@ def _unpromised(board: pd.DataFrame) -> str:
 
 def _leads(noun: str, leader: pd.Series, floor: pd.Series | None) -> str:
     named = f"{leader[noun]} {_score(leader)}{_tries(leader)}"
+    more, most = ("manipulates more", "manipulates most") if noun == "attack" else ("sees more", "sees most")
     if floor is not None and leader["score"] <= floor["score"]:
-        least = f"No {noun} leaves less unseen than {floor[noun]} {_score(floor)}"
+        least = f"No {noun} {more} than {floor[noun]} {_score(floor)}"
         return f"{least}." if leader["score"] == floor["score"] else f"{least}; the best is {named}."
     if floor is not None and not _is_first(leader, floor):
         return f"The best {noun}, {named}, is not clearly better than {floor[noun]} {_score(floor)}."
-    what = "manipulates most" if noun == "attack" else "leaves least unseen"
-    return f"{leader[noun]} {what} {_score(leader)}{_tries(leader)}."
+    return f"{leader[noun]} {most} {_score(leader)}{_tries(leader)}."
 
 
 def _of_hardenings(none: pd.Series | None, leader: pd.Series) -> str:

@@ -74,8 +74,11 @@ _MODES = ("oblivious", "adaptive", "transfer")
 
 def make_console(stderr: bool = False) -> Console:
     """A console that keeps tables whole when the output is a file; COLUMNS says how wide they may be."""
-    console = Console(stderr=stderr, highlight=False)
-    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+    width = os.environ.get("COLUMNS", "")
+    told = width.isascii() and width.isdigit() and int(width[:9]) > 0
+    known = {name: value for name, value in os.environ.items() if told or name != "COLUMNS"}
+    console = Console(stderr=stderr, highlight=False, _environ=known)
+    if not console.is_terminal and not told:
         console.width = 200
     return console
 
@@ -238,11 +241,12 @@ def _matrix(board: pd.DataFrame) -> Grid:
     """Attacks down, defenses across, the modes in a field; a list per attack if narrow."""
     defenses = [str(d) for d in board["defense"].unique() if "auroc" not in board or _is_map(board, d)]
     grid = Grid((Column("attack"), *(Column(defense, right=True) for defense in defenses)), drops=False)
+    modes = [mode for mode in _MODES if mode in set(board["mode"])]
     for attack, rows in board.groupby("attack"):
         fields = []
         for defense in defenses:
             by_mode = rows[rows["defense"] == defense].set_index("mode")["score"]
-            fields.append(" / ".join(f"{by_mode[m]:.2f}" for m in _MODES if m in by_mode))
+            fields.append(" / ".join(f"{by_mode[m]:.2f}" if m in by_mode else "-" for m in modes))
         grid.add(str(attack), *fields)
     return grid
 

@@ -1,12 +1,13 @@
 """Names what a method tried that it must not, and what it left changed, in words that a person can act on.
 
-The audit hook sees what goes through Python and refuses it with a reason. It stops accidents and gives names
-to attempts; it is no wall by itself (a method can call the C library directly): the walls are those of
-:mod:`benchmark.isolation.kernel`, where the machine has them.
+The audit hook sees what goes through Python. It stops accidents and gives names to attempts; it is no wall by
+itself (a method can call the C library directly, or find what the hook goes by through frames that Python
+shows): the walls are those of :mod:`benchmark.isolation.kernel`, where the machine has them.
 
-An attempt is told at once, over a channel that the process can only write to: what the hook has seen cannot
-be unseen. What the hook goes by lies in no object that could be changed, and it calls nothing that could be
-exchanged; looking for it through the collector's objects or other threads' frames is an attempt itself.
+An attempt is told at once, over a channel that the process can only write to, and ends the process: what the
+hook has seen cannot be unseen, and no exception of its own shows a method the hook's frames. Looking for what
+it goes by through the collector's objects or other threads' frames, or changing the code of a function, is an
+attempt itself. Only where nothing else refuses to read does it raise.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from benchmark.isolation.attempts import Teller
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _NETWORK = "opened a socket: methods have no network"
 _PROCESS = "started a process: methods may start threads only"
+_CODE = "changed the code of a function: a method must leave the harness as it is"
+_EVENT = "raised an event of Python's own: a method must leave the harness as it is"
+_PATH = "gave a path of a class of its own: a method names files by texts"
 _SEARCH = "searched through the process's objects: a method works on what it is handed"
 _FORBIDDEN = {
     **dict.fromkeys(
@@ -52,9 +56,27 @@ _CHANGING = {
     "shutil.copyfile": 2, "os.utime": 1,
 }  # fmt: skip
 """Events that change files, and how many paths they name."""
+_SETS = "object.__setattr__"
 _LISTING = ("os.listdir", "os.scandir", "os.chdir")
 _PROJECT = ("benchmark", "baselines")
-_PATCHABLE = ("torch", "torch.autograd", "torch.nn.functional", "torch.linalg", "math", "builtins")
+_PATCHABLE = frozenset(
+    (
+        *("math", "builtins", "operator", "json", "json.encoder", "json.decoder", "safetensors.torch"),
+        *("numpy", "numpy.linalg", "numpy.random", "torch", "torch._tensor", "torch.fft", "torch.func"),
+        *("torch.functional", "torch.linalg", "torch.nn", "torch.nn.functional", "torch.nn.init"),
+        *("torch.nn.parameter", "torch.overrides", "torch.random", "torch.serialization", "torch.special"),
+    )
+)
+_PATCHABLE_BELOW = (
+    "torch.autograd.",
+    "torch.optim.",
+    "torch.nn.modules.",
+    "torch.nn.utils.",
+    "torch._functorch.",
+)
+"""Modules that everything computes with, and those with all below them."""
+_CONSTANT = (bool, int, float, str, tuple)
+"""What a class says of itself (whether an attack adapts, say)."""
 
 
 def watch(
@@ -81,15 +103,24 @@ def _texts(paths: tuple[Path, ...]) -> tuple[str, ...]:
 
 
 def _hook(
-    tell: Teller, writable: tuple[str, ...], readable: tuple[str, ...], hidden: tuple[str, ...], strict: bool
+    tell: Teller,
+    writable: tuple[str, ...],
+    readable: tuple[str, ...],
+    hidden: tuple[str, ...],
+    strict: bool,
+    leave: Callable[[int], object] = os._exit,
 ) -> Callable[[str, tuple[Any, ...]], None]:
-    """The hook: goes by its own variables alone, and calls what is built in, of which it has copies."""
+    """The hook: goes by its own variables alone, and calls what is built in, of which it has copies.
+
+    ``leave`` ends the process.
+    """
     forbidden, changing, listing = tuple(_FORBIDDEN.items()), tuple(_CHANGING.items()), _LISTING
-    known = frozenset(("open", *_FORBIDDEN, *_CHANGING, *_LISTING))  # others come by the million
+    known = frozenset(("open", _SETS, *_FORBIDDEN, *_CHANGING, *_LISTING))  # others come by the million
     absolute, inside, leads, writing, denied = _absolute(), _inside, _leads_to, _WRITING, PermissionError
-    too_deep, no_memory, leave = RecursionError, MemoryError, os._exit
-    is_a, number, text, names = isinstance, int, str, (str, bytes, os.PathLike)
-    buffers, is_folder, folder_flag = (bytearray, memoryview), _is_folder(), getattr(os, "O_DIRECTORY", 0)
+    anything = BaseException
+    is_a, is_below, kind, number, text, raw = isinstance, issubclass, type, int, str, bytes
+    buffers, paths, plain = (bytearray, memoryview), (type(Path()), os.DirEntry), os.fspath
+    is_folder, folder_flag = _is_folder(), getattr(os, "O_DIRECTORY", 0)
     common, exact = (
         int.__and__,
         str.__str__,
@@ -98,15 +129,19 @@ def _hook(
     def refuse(sentence: str) -> None:
         try:
             tell(sentence)
-        except (too_deep, no_memory):  # told or ended: what cannot be told must not go on
+        finally:
             leave(1)
-        raise denied(sentence)
 
     def check(path: Any, writes: object) -> None:
-        if is_a(path, buffers):
-            path = bytes(path)
-        if not is_a(path, names):
+        given = kind(path)
+        if given in buffers:
+            path = raw(path)
+        elif given in paths:
+            path = plain(path)
+        elif path is None or is_below(given, number):
             return
+        elif not is_below(given, (text, raw)):
+            refuse(_PATH)
         place = absolute(path)
         if inside(place, writable):
             return
@@ -122,13 +157,14 @@ def _hook(
         if strict:
             raise denied(f"{place} is not a method's to read")
 
-    def heard(event: str, arguments: tuple[Any, ...]) -> None:
-        if event not in known:
-            return
+    def seen(event: str, arguments: tuple[Any, ...]) -> None:
         for name, sentence in forbidden:
             if event == name:
                 refuse(sentence)
-        if event == "open":
+        if event == _SETS:
+            if arguments[1] == "__code__":
+                refuse(_CODE)
+        elif event == "open":
             path, mode, flags = arguments
             writes = is_a(flags, number) and common(flags, writing)
             for sign in "wax+":
@@ -144,17 +180,27 @@ def _hook(
         if event in listing and arguments:
             check(arguments[0], False)
 
+    def heard(event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in known:
+            return
+        try:
+            seen(event, arguments)
+        except denied:
+            raise
+        except anything:  # of a path that is none, an event that nobody but a method raises
+            refuse(_EVENT)
+
     return heard
 
 
 def _absolute() -> Callable[[Any], str]:
     """Makes absolute paths of what paths are written as, without ``.`` and ``..``."""
-    current, plain, text, is_a = os.getcwd, os.fspath, str, isinstance
+    current, text, is_below, kind = os.getcwd, str, issubclass, type
     exact, decode = str.__str__, bytes.decode
 
     def absolute(path: Any) -> str:
-        given = plain(path)
-        written = exact(given) if is_a(given, text) else decode(given, "utf-8", "surrogateescape")
+        is_text = is_below(kind(path), text)
+        written = exact(path) if is_text else decode(path, "utf-8", "surrogateescape")
         parts: list[str] = []
         for part in (written if written[:1] == "/" else f"{current()}/{written}").split("/"):
             if part == "..":
@@ -201,7 +247,9 @@ class Parts:
     """
 
     def __init__(self) -> None:
-        self._known = {name: _Module(name, vars(module)) for name, module in _modules()}
+        modules = _modules()
+        self._known = {name: _Module(name, vars(module)) for name, module in modules}
+        self._modules = {name: (module, type(module)) for name, module in modules}
         self._tensor = _Names(vars(Tensor))
 
     def replaced(self) -> list[str]:
@@ -210,6 +258,9 @@ class Parts:
         now = dict(_modules())
         for name, known in self._known.items():
             found.update(known.replaced(vars(now[name]) if name in now else {}))
+            module, kind = self._modules[name]
+            if now.get(name) is not module or type(module) is not kind:
+                found.add(name)
         for name in now.keys() - self._known.keys():
             # Modules that were loaded later are known by where their functions come from.
             parts = _Module(name, vars(now[name])).parts()
@@ -267,9 +318,11 @@ class _Module(_Names):
         for attribute, value in self.held.items():
             if callable(value) and attribute != "Storage":  # torch.Storage follows the default type
                 found[f"{self._name}.{attribute}"] = value
+        own = self._name.split(".")[0] in _PROJECT
         for attribute, names in self._classes.items():
             for member, part in names.held.items():
-                if callable(part) or isinstance(part, property | classmethod | staticmethod):
+                counts = callable(part) or isinstance(part, property | classmethod | staticmethod)
+                if counts or (own and not member.startswith("_") and isinstance(part, _CONSTANT)):
                     found[f"{self._name}.{attribute}.{member}"] = part
         return found
 
@@ -277,7 +330,7 @@ class _Module(_Names):
 def _differing(before: Mapping[str, object], now: Mapping[str, object], place: str = "") -> list[str]:
     missing = object()
     swapped = [name for name, part in before.items() if now.get(name, missing) is not part]
-    later = [name for name in now.keys() - before.keys() if _is_submitted(now[name])]
+    later = [name for name in now.keys() - before.keys() if not isinstance(now[name], ModuleType)]
     return [f"{place}.{name}" if place else name for name in (*swapped, *later)]
 
 
@@ -286,7 +339,8 @@ def _modules() -> list[tuple[str, ModuleType]]:
     return [
         (name, module)
         for name, module in list(sys.modules.items())
-        if module is not None and (name in _PATCHABLE or name.split(".")[0] in _PROJECT)
+        if module is not None
+        and (name in _PATCHABLE or name.startswith(_PATCHABLE_BELOW) or name.split(".", 1)[0] in _PROJECT)
     ]
 
 
@@ -307,8 +361,21 @@ def settings_of_process() -> dict[str, Any]:
         "the current folder": os.getcwd(),
         "the environment": dict(os.environ),
         "sys.path": list(sys.path),
+        "hooks of all modules": [len(hooks) for hooks in _everybodys_hooks()],
+        "torch's default device": str(torch.get_default_device()),
+        "modes of torch's functions": len(torch.overrides._get_current_function_mode_stack()),
+        "Python's tracing": (sys.gettrace(), sys.getprofile()),
         "the handling of signals": (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)),
     }
+
+
+def _everybodys_hooks() -> list[Mapping[int, Any]]:
+    """Those that run with every module of the process."""
+    return [
+        value
+        for name, value in vars(torch.nn.modules.module).items()
+        if name.endswith("_hooks") and name.startswith("_global_")
+    ]
 
 
 def random_states() -> dict[str, Any]:

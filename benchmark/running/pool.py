@@ -31,7 +31,7 @@ from benchmark.running.warmup import context
 from benchmark.running.worker import main
 
 _POLL_SECONDS = 0.25
-"""Between looks at time and memory: an answer is heard at once, and each look reads the machine's processes."""
+"""Between looks at time and memory: answers are heard at once, and each look reads all processes."""
 _KILL_SECONDS = 5.0
 _LAST_SECONDS = 20.0
 """That a worker may take to answer once its confined process has been stopped."""

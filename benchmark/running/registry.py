@@ -151,7 +151,10 @@ def find_methods(root: Path, asked: Collection[str] | None = None) -> Registry:
 def _is_asked(file: Path, root: Path, asked: Collection[str] | None) -> bool:
     """Whether a file is the project's own, or belongs to a submission that was asked for."""
     inside = file.relative_to(root).parts
-    return asked is None or inside[0] != "submissions" or Path(inside[1]).stem in asked
+    if asked is None or inside[0] != "submissions":
+        return True
+    name = Path(inside[1]).stem if len(inside) == 2 and file.suffix == ".py" else inside[1]
+    return name in asked
 
 
 def _find(root: Path, asked: Collection[str] | None) -> Registry:

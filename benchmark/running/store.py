@@ -234,7 +234,8 @@ class Store:
         folder = self.folder / "tmp"
         for aside in folder.iterdir() if folder.is_dir() else ():
             owner = aside.name.split("-")[0]
-            if not owner.isdigit() or not psutil.pid_exists(int(owner)):
+            known = owner.isascii() and owner.isdigit() and len(owner) < 10
+            if not known or not psutil.pid_exists(int(owner)):
                 shutil.rmtree(aside, ignore_errors=True)
 
 

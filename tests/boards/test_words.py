@@ -51,7 +51,7 @@ def test_who_cannot_be_told_apart_is_named() -> None:
 
 def test_few_cases_are_told() -> None:
     said = answer("detector", board("detector", LEADER | {"cases": 7, "clusters": 7}))
-    assert "7 cases are too few to rank" in said and said.startswith("d leaves least unseen (0.50")
+    assert "7 cases are too few to rank" in said and said.startswith("d sees most (0.50")
     said = answer("detector", board("detector", LEADER | {"clusters": 3}))
     assert "16 cases of 3 networks are too few to rank" in said
     assert answer("detector", board("detector", {"name": "d", "score": 0.5})) == "No detector is ranked."

@@ -342,10 +342,41 @@ def test_what_is_forbidden_is_refused_in_words(line: str, words: str, root: Path
     assert words in raised.value.reason
 
 
+def _ended(code: int) -> None:
+    raise PermissionError(f"the process ended with {code}")
+
+
+class _Named:
+    """Names another file whenever it is asked."""
+
+    def __fspath__(self) -> str:
+        return "/usr/lib/x"
+
+
+@pytest.mark.parametrize(
+    ("event", "arguments"),
+    [
+        ("open", ()),
+        ("open", (_Named(), None, os.O_RDONLY)),
+        ("os.listdir", (_Named(),)),
+        ("object.__setattr__", (_ended, "__code__", _ended.__code__)),
+        ("os.remove", (b"/usr/\0x", -1, 7)),
+    ],
+)
+def test_the_hook_ends_the_process_without_a_frame_that_it_could_be_reached_by(
+    event: str, arguments: tuple[Any, ...], tmp_path: Path
+) -> None:
+    told: list[str] = []
+    heard = _hook(told.append, (str(tmp_path),), ("/usr",), (), False, _ended)
+    with pytest.raises(PermissionError, match="the process ended with 1"):
+        heard(event, arguments)
+    assert len(told) == 1
+
+
 @pytest.mark.parametrize("made", [str, str.encode, lambda path: bytearray(path.encode()), Path])
 def test_the_hook_alone_refuses_paths_of_every_make(made: Callable[[str], Any], tmp_path: Path) -> None:
     told: list[str] = []
-    heard = _hook(told.append, (str(tmp_path),), ("/usr",), (), True)
+    heard = _hook(told.append, (str(tmp_path),), ("/usr",), (), True, _ended)
     for flags in (os.O_WRONLY, os.O_RDWR | os.O_CREAT):
         with pytest.raises(PermissionError):
             heard("open", (made("/etc/hosts"), None, flags))
@@ -358,7 +389,7 @@ def test_the_hook_alone_refuses_paths_of_every_make(made: Callable[[str], Any], 
 
 def test_the_hook_alone_lets_no_folder_be_opened_that_others_could_be_opened_from(tmp_path: Path) -> None:
     told: list[str] = []
-    heard = _hook(told.append, (str(tmp_path),), ("/usr",), (), True)
+    heard = _hook(told.append, (str(tmp_path),), ("/usr",), (), True, _ended)
     for path, flags in (("/usr", os.O_RDONLY), ("/", os.O_RDONLY), ("/usr/none", os.O_DIRECTORY)):
         with pytest.raises(PermissionError):
             heard("open", (path, None, flags))

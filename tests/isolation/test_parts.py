@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from types import ModuleType
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.isolation.watch import Parts
+from benchmark.api import Attack
+from benchmark.isolation.watch import Parts, changed, settings_of_process
 from benchmark.methods import meter
 from benchmark.methods.saliency import Case
 from benchmark.metrics import similarity
@@ -59,6 +61,10 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         (Case, "project", "benchmark.methods.saliency.Case.project"),
         (torch.Tensor, "backward", "torch.Tensor.backward"),
         (meter, "Meter", "benchmark.methods.meter.Meter"),
+        (torch.optim.Adam, "step", "torch.optim.adam.Adam.step"),
+        (torch.nn.Conv2d, "forward", "torch.nn.modules.conv.Conv2d.forward"),
+        (json, "dumps", "json.dumps"),
+        (Attack, "adaptive", "benchmark.methods.base.Attack.adaptive"),
     ],
 )
 @pytest.mark.parametrize("value", [submitted, Alike(), None])
@@ -82,14 +88,43 @@ def test_what_is_gone_is_named(module: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("place", [similarity, Case, torch.Tensor])
-def test_what_a_submission_adds_is_named_and_what_others_add_is_not(
-    place: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("value", [submitted, len])
+def test_what_is_added_is_named_wherever_it_says_that_it_is_from(
+    place: Any, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = Parts()
-    monkeypatch.setattr(place, "added", submitted, raising=False)
+    monkeypatch.setattr(place, "added", value, raising=False)
     assert [name for name in parts.replaced() if name.endswith(".added")]
-    monkeypatch.setattr(place, "added", len)
+
+
+def test_a_module_that_is_imported_later_is_no_addition(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Parts()
+    monkeypatch.setattr(torch, "added", ModuleType("torch.added"), raising=False)
     assert not parts.replaced()
+
+
+def test_a_module_of_another_class_and_a_copy_in_its_place_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Parts()
+    with monkeypatch.context() as patch:
+        patch.setattr(similarity, "__class__", type("Faked", (ModuleType,), {}))
+        assert parts.replaced() == ["benchmark.metrics.similarity"]
+    copied = ModuleType(similarity.__name__)
+    vars(copied).update(vars(similarity))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, similarity.__name__, copied)
+        assert parts.replaced() == ["benchmark.metrics.similarity"]
+    assert not parts.replaced()
+
+
+def test_what_is_left_on_for_everybody_is_told() -> None:
+    before = settings_of_process()
+    hook = torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
+    assert changed(before, settings_of_process()) == ["hooks of all modules"]
+    hook.remove()
+    with torch.device("meta"):
+        told = changed(before, settings_of_process())
+    assert set(told) >= {"modes of torch's functions", "torch's default device"}
+    assert not changed(before, settings_of_process())
 
 
 def test_a_module_in_anothers_place_or_loaded_later_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

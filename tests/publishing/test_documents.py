@@ -52,7 +52,7 @@ Suite `tiny` at commit `0123456789ab`, 9 March 2026, 2 tasks, 2 attack seeds.
 <!-- end -->
 
 <!-- words: tiny/saliency -->
-* a[x=1] leaves least unseen (0.50 [0.40, 0.60]), the best of 2 tries.
+* a[x=1] sees most (0.50 [0.40, 0.60]), the best of 2 tries.
 
 Suite `tiny` at commit `0123456789ab`, 9 March 2026, 2 tasks, 2 attack seeds.
 <!-- end -->

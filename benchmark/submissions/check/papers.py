@@ -18,6 +18,9 @@ from benchmark.tasks.classes import TASK_CLASSES
 
 _README_BYTES = 20
 
+_MOST_FILES, _LONGEST = 16, 2**15
+"""Files of another submission that are read for names, and bytes of one: reading takes one's own time."""
+
 
 def submission_of(path: Path, root: Path) -> Path:
     """The folder of a submission, given that folder or a file in it.
@@ -30,7 +33,13 @@ def submission_of(path: Path, root: Path) -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a name that none can have
         raise MethodError(f"{printable(path)} cannot be read: {printable(error)}") from None
     if not found.exists():
-        raise MethodError(f"{path} does not exist: give a submission's folder or its method.py")
+        meant = home / path.name
+        hint = (
+            f"did you mean submissions/{path.name}?"
+            if meant.exists()
+            else "give a submission's folder or its method.py"
+        )
+        raise MethodError(f"{path} does not exist: {hint}")
     if found == home:
         raise MethodError(f"{path} holds all submissions: give one of its folders, submissions/NAME")
     if not found.is_relative_to(home):
@@ -70,7 +79,7 @@ def check_names(root: Path, folder: Path, offers: list[Offer], report: Report) -
     """Findings about names that others have, and tracks that nobody has."""
     taken = dict(_names(root, folder))
     for name in dict.fromkeys(offer.method.name for offer in offers):
-        if name in taken:
+        if name in taken and not _is_only_claimed(taken[name], name, root, folder):
             where = taken[name].relative_to(root).as_posix()
             report.refuse(f"{where} has a method named {name!r} too: give yours a name of its own", name)
     for offer in {(offer.method.name, offer.method.tracks): offer for offer in offers}.values():
@@ -79,6 +88,11 @@ def check_names(root: Path, folder: Path, offers: list[Offer], report: Report) -
                 report.refuse(f"{unknown('track', track, TASK_CLASSES)}; mend `tracks`", offer.method.name)
         if not offer.method.tracks:
             report.refuse('declares no track: give the class tracks = ("saliency",)', offer.method.name)
+
+
+def _is_only_claimed(file: Path, name: str, root: Path, own: Path) -> bool:
+    """Whether the name is that of one's own folder, and another submission takes it: that one is left out."""
+    return own.name == name and file.is_relative_to(root / "submissions") and file.name != ARTEFACT
 
 
 def _names(root: Path, own: Path) -> Iterator[tuple[str, Path]]:
@@ -90,14 +104,17 @@ def _names(root: Path, own: Path) -> Iterator[tuple[str, Path]]:
         if (top / ARTEFACT).is_file():
             yield top.name, top / ARTEFACT
         with contextlib.suppress(MethodError):  # an odd folder registers nothing
-            files += code_below(top)
+            files += code_below(top)[:_MOST_FILES]
     for file in files:
         yield from ((name, file) for name in _spelled(file))
 
 
 def _spelled(file: Path) -> Iterator[str]:
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+        code = file.read_bytes()
+        if len(code) > _LONGEST or b"name" not in code:
+            return
+        tree = ast.parse(code.decode())
     except (SyntaxError, ValueError, OSError, RecursionError, MemoryError):  # whoever loads it says so
         return
     for node in tree.body:
