@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import itertools
 import textwrap
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -174,7 +173,7 @@ def test_the_command_says_what_it_wrote_and_what_to_do_next(fresh: Project) -> N
 
 
 def examples(file: str) -> list[str]:
-    """The classes in a Markdown file, indented or fenced."""
+    """The classes in a Markdown file, indented or fenced, with the imports above them."""
     text = (ROOT / file).read_text(encoding="utf-8")
     lines, found = text.splitlines(), []
     for number, line in enumerate(lines):
@@ -184,7 +183,11 @@ def examples(file: str) -> list[str]:
                 lambda below, indent=indent: not below.strip() or below.startswith(" " * (indent + 1)),
                 lines[number + 1 :],
             )
-            found.append(textwrap.dedent("\n".join([line, *body])))
+            above = itertools.takewhile(
+                lambda before: not before.strip() or before.lstrip().startswith(("from ", "import ")),
+                reversed(lines[:number]),
+            )
+            found.append(textwrap.dedent("\n".join([*reversed(list(above)), line, *body])))
     return found
 
 
@@ -193,9 +196,9 @@ def test_the_documentations_examples_work(file: str) -> None:
     found = examples(file)
     assert found
     for code in found:
-        known: dict[str, Any] = {**vars(api), "torch": torch, "replace": replace, "Tensor": torch.Tensor}
+        known: dict[str, Any] = {}
         exec(compile(code, file, "exec", dont_inherit=True), known)
-        name = code.split("(")[0].removeprefix("class ").strip()
+        name = code.split("class ")[1].split("(")[0]
         method = known[name]()
         track = method.tracks[0]
         if isinstance(method, api.Attack):
