@@ -36,6 +36,7 @@ _LONGEST, _LONGEST_TEXT = 120, 300
 MOST_OFFERED = 128
 """Variants of all methods of a submission: each is a row of every list, plan and board."""
 _TOO_MANY = f"its submission offers more than {MOST_OFFERED} variants in all: list fewer values in params"
+NO_FILE = "has no method.py: `potemkin new` writes one to start from"
 NO_METHOD = "defines no method: derive a class from Attack, Hardening or Detector of benchmark.api"
 _FLAGS = ("adaptive", "evades", "queries")
 _KINDS = ("attack", "hardening", "detector")

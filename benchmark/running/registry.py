@@ -21,7 +21,7 @@ from benchmark.errors import MethodError
 from benchmark.failures import printable
 from benchmark.files.folders import code_below, strays, submissions
 from benchmark.isolation.stand_ins import Origin, StandIn, stand_in
-from benchmark.isolation.submitted import NO_METHOD, Offer, ask_skip, offers_of_files
+from benchmark.isolation.submitted import NO_FILE, NO_METHOD, Offer, ask_skip, offers_of_files
 from benchmark.methods.artefact import ARTEFACT, stored_attack
 from benchmark.methods.card import CLOSED, OPEN, division_of
 from benchmark.methods.stored import StoredForgery
@@ -176,7 +176,8 @@ def _find(root: Path, asked: Collection[str] | None) -> Registry:
         if not _is_asked(top, root, asked):
             continue
         bare = (top.is_dir() or top.suffix == ".py") and not (top / ARTEFACT).exists()
-        for file, offers in offers_of_files(code_below(top), root):
+        code = code_below(top)
+        for file, offers in offers_of_files(code, root):
             if isinstance(offers, MethodError):
                 problems.append(Problem(file.relative_to(root).as_posix(), str(offers)))
                 bare = False
@@ -184,7 +185,8 @@ def _find(root: Path, asked: Collection[str] | None) -> Registry:
                 entries.extend(_submitted(file, root, offers))
                 bare = bare and not offers
         if bare:
-            problems.append(Problem(top.relative_to(root).as_posix(), NO_METHOD))
+            lacks = NO_METHOD if code else NO_FILE
+            problems.append(Problem(top.relative_to(root).as_posix(), lacks))
     entries, forged = _without_names_of(folders, entries, root)
     problems.extend(forged)
     entries, taken = _unique(entries, root)

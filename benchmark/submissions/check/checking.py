@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmark.errors import AssetError, MethodError, TaskError
 from benchmark.failures import StepFailed, printable
-from benchmark.isolation.submitted import NO_METHOD, Offer, offers_of
+from benchmark.isolation.submitted import NO_FILE, NO_METHOD, Offer, offers_of
 from benchmark.methods.artefact import ARTEFACT, stored_attack
 from benchmark.submissions.check.attacks import try_attack
 from benchmark.submissions.check.costs import Spent, extrapolate
@@ -96,7 +96,7 @@ def _load(folder: Path, root: Path, report: Report, clock: Clock) -> list[tuple[
     if (folder / ARTEFACT).is_file():
         _forgeries(folder, report)
     elif not found and not report.findings:
-        report.refuse(NO_METHOD)
+        report.refuse(NO_METHOD if files else NO_FILE)
     return found
 
 
