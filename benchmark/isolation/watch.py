@@ -247,6 +247,7 @@ class Parts:
     """
 
     def __init__(self) -> None:
+        _wrap_optimizers()
         modules = _modules()
         self._known = {name: _Module(name, vars(module)) for name, module in modules}
         self._modules = {name: (module, type(module)) for name, module in modules}
@@ -342,6 +343,14 @@ def _modules() -> list[tuple[str, ModuleType]]:
         if module is not None
         and (name in _PATCHABLE or name.startswith(_PATCHABLE_BELOW) or name.split(".", 1)[0] in _PROJECT)
     ]
+
+
+def _wrap_optimizers() -> None:
+    """Has torch do now what it does when a class's first optimizer is made: wrap the class's ``step``."""
+    base = torch.optim.Optimizer
+    for kind in vars(torch.optim).values():
+        if isinstance(kind, type) and issubclass(kind, base) and kind is not base:
+            object.__new__(kind)._patch_step_function()
 
 
 def _is_submitted(part: object) -> bool:

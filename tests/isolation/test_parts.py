@@ -116,6 +116,13 @@ def test_a_module_of_another_class_and_a_copy_in_its_place_are_named(monkeypatch
     assert not parts.replaced()
 
 
+def test_making_an_optimizer_replaces_nothing() -> None:
+    parts = Parts()
+    for kind in (torch.optim.SGD, torch.optim.RMSprop, torch.optim.LBFGS):
+        kind([torch.zeros(2, requires_grad=True)], lr=0.1)
+    assert not parts.replaced()
+
+
 def test_what_is_left_on_for_everybody_is_told() -> None:
     before = settings_of_process()
     hook = torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
