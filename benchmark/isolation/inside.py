@@ -28,8 +28,9 @@ from benchmark.failures import StepFailed, invalid
 from benchmark.isolation import bare, kernel, landlock, libc, parcel, watch
 from benchmark.isolation.attempts import Teller, teller
 from benchmark.isolation.filter import filter_calls
+from benchmark.isolation.parts import Parts
+from benchmark.isolation.states import changed, checksum, random_states, settings_of_process
 from benchmark.isolation.warden import Warden
-from benchmark.isolation.watch import Parts, changed, checksum, random_states, settings_of_process
 from benchmark.methods.calls import is_out_of_memory
 from benchmark.methods.traces import with_place
 

@@ -1,4 +1,4 @@
-"""Names what a method tried that it must not, and what it left changed, in words that a person can act on.
+"""Names what a method tried that it must not, in words that a person can act on.
 
 The audit hook sees what goes through Python. It stops accidents and gives names to attempts; it is no wall by
 itself (a method can call the C library directly, or find what the hook goes by through frames that Python
@@ -12,20 +12,11 @@ attempt itself. Only where nothing else refuses to read does it raise.
 
 from __future__ import annotations
 
-import operator
 import os
-import random
-import signal
 import sys
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any, cast
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import Any
 
 from benchmark.isolation.attempts import Teller
 
@@ -58,25 +49,6 @@ _CHANGING = {
 """Events that change files, and how many paths they name."""
 _SETS = "object.__setattr__"
 _LISTING = ("os.listdir", "os.scandir", "os.chdir")
-_PROJECT = ("benchmark", "baselines")
-_PATCHABLE = frozenset(
-    (
-        *("math", "builtins", "operator", "json", "json.encoder", "json.decoder", "safetensors.torch"),
-        *("numpy", "numpy.linalg", "numpy.random", "torch", "torch._tensor", "torch.fft", "torch.func"),
-        *("torch.functional", "torch.linalg", "torch.nn", "torch.nn.functional", "torch.nn.init"),
-        *("torch.nn.parameter", "torch.overrides", "torch.random", "torch.serialization", "torch.special"),
-    )
-)
-_PATCHABLE_BELOW = (
-    "torch.autograd.",
-    "torch.optim.",
-    "torch.nn.modules.",
-    "torch.nn.utils.",
-    "torch._functorch.",
-)
-"""Modules that everything computes with, and those with all below them."""
-_CONSTANT = (bool, int, float, str, tuple)
-"""What a class says of itself (whether an attack adapts, say)."""
 
 
 def watch(
@@ -112,14 +84,17 @@ def _hook(
 ) -> Callable[[str, tuple[Any, ...]], None]:
     """The hook: goes by its own variables alone, and calls what is built in, of which it has copies.
 
+    Of what it is handed it asks nothing but types and, of those that are built in, values: an operator or a
+    property of a method's own class would run in the hook's frames.
+
     ``leave`` ends the process.
     """
     forbidden, changing, listing = tuple(_FORBIDDEN.items()), tuple(_CHANGING.items()), _LISTING
     known = frozenset(("open", _SETS, *_FORBIDDEN, *_CHANGING, *_LISTING))  # others come by the million
     absolute, inside, leads, writing, denied = _absolute(), _inside, _leads_to, _WRITING, PermissionError
     anything = BaseException
-    is_a, is_below, kind, number, text, raw = isinstance, issubclass, type, int, str, bytes
-    buffers, paths, plain = (bytearray, memoryview), (type(Path()), os.DirEntry), os.fspath
+    is_below, kind, number, text, raw = issubclass, type, int, str, bytes
+    a_path, an_entry, plain = type(Path()), os.DirEntry, os.fspath
     is_folder, folder_flag = _is_folder(), getattr(os, "O_DIRECTORY", 0)
     common, exact = (
         int.__and__,
@@ -134,9 +109,9 @@ def _hook(
 
     def check(path: Any, writes: object) -> None:
         given = kind(path)
-        if given in buffers:
+        if given is bytearray or given is memoryview:
             path = raw(path)
-        elif given in paths:
+        elif given is a_path or given is an_entry:
             path = plain(path)
         elif path is None or is_below(given, number):
             return
@@ -162,15 +137,16 @@ def _hook(
             if event == name:
                 refuse(sentence)
         if event == _SETS:
-            if arguments[1] == "__code__":
+            if kind(arguments[1]) is text and arguments[1] == "__code__":
                 refuse(_CODE)
         elif event == "open":
             path, mode, flags = arguments
-            writes = is_a(flags, number) and common(flags, writing)
+            is_flags, is_mode = is_below(kind(flags), number), is_below(kind(mode), text)
+            writes = is_flags and common(flags, writing)
             for sign in "wax+":
-                writes = writes or (is_a(mode, text) and sign in exact(mode))
+                writes = writes or (is_mode and sign in exact(mode))
             check(path, writes)
-            if strict and is_a(flags, number) and (common(flags, folder_flag) or is_folder(path)):
+            if strict and is_flags and (common(flags, folder_flag) or is_folder(path)):
                 check(path, True)  # what is opened from a folder names no path that could be looked at
             return
         for name, count in changing:
@@ -237,174 +213,3 @@ def _leads_to(path: str, folders: tuple[str, ...]) -> bool:
         if path == "/" or folder == path or folder.startswith(path + "/"):
             return True
     return False
-
-
-class Parts:
-    """The functions and classes that everything rests on, as they are now.
-
-    Those of the harness, and of the modules that it computes with: whoever replaces one changes what others
-    compute, or means to.
-    """
-
-    def __init__(self) -> None:
-        _wrap_optimizers()
-        modules = _modules()
-        self._known = {name: _Module(name, vars(module)) for name, module in modules}
-        self._modules = {name: (module, type(module)) for name, module in modules}
-        self._tensor = _Names(vars(Tensor))
-
-    def replaced(self) -> list[str]:
-        """Names of what is not what it was, in order."""
-        found = set(self._tensor.swapped("torch.Tensor"))
-        now = dict(_modules())
-        for name, known in self._known.items():
-            found.update(known.replaced(vars(now[name]) if name in now else {}))
-            module, kind = self._modules[name]
-            if now.get(name) is not module or type(module) is not kind:
-                found.add(name)
-        for name in now.keys() - self._known.keys():
-            # Modules that were loaded later are known by where their functions come from.
-            parts = _Module(name, vars(now[name])).parts()
-            found.update(place for place, part in parts.items() if _is_submitted(part))
-        return sorted(found)
-
-
-class _Names:
-    """What the names of a module or a class stand for, and whether they still do.
-
-    That nothing has changed is seen by the objects' identities: they are thousands, and are looked at after
-    every step. A part's own idea of equality is never asked, and ``id`` is an event to the hook.
-    """
-
-    def __init__(self, live: Mapping[str, object]) -> None:
-        self.held = dict(live)
-        self._live = live
-        self._names, self._parts = list(self.held), list(self.held.values())
-
-    def same(self, live: Mapping[str, object] | None = None) -> bool:
-        """Whether each name stands for what it stood for."""
-        now = self._live if live is None else live
-        parts = list(now.values())
-        return (
-            len(parts) == len(self._parts)
-            and all(map(operator.is_, parts, self._parts))
-            and list(now) == self._names
-        )
-
-    def swapped(self, place: str) -> list[str]:
-        """Full names of what a class had and has no more, and of what a submission has given it."""
-        if self.same():
-            return []
-        return _differing(self.held, dict(self._live), place)
-
-
-class _Module(_Names):
-    """A module's names, and those of its classes."""
-
-    def __init__(self, name: str, live: Mapping[str, object]) -> None:
-        super().__init__(live)
-        self._name = name
-        classes = ((n, v) for n, v in self.held.items() if isinstance(v, type) and v.__module__ == name)
-        self._classes = {attribute: _Names(vars(value)) for attribute, value in classes}
-
-    def replaced(self, live: Mapping[str, object]) -> list[str]:
-        """Full names of what is not what it was in the module as it is now."""
-        if self.same(live) and all(names.same() for names in self._classes.values()):
-            return []
-        return _differing(self.parts(), _Module(self._name, live).parts())
-
-    def parts(self) -> dict[str, object]:
-        """Functions, classes and what classes hold, by full name, as they were."""
-        found: dict[str, object] = {}
-        for attribute, value in self.held.items():
-            if callable(value) and attribute != "Storage":  # torch.Storage follows the default type
-                found[f"{self._name}.{attribute}"] = value
-        own = self._name.split(".")[0] in _PROJECT
-        for attribute, names in self._classes.items():
-            for member, part in names.held.items():
-                counts = callable(part) or isinstance(part, property | classmethod | staticmethod)
-                if counts or (own and not member.startswith("_") and isinstance(part, _CONSTANT)):
-                    found[f"{self._name}.{attribute}.{member}"] = part
-        return found
-
-
-def _differing(before: Mapping[str, object], now: Mapping[str, object], place: str = "") -> list[str]:
-    missing = object()
-    swapped = [name for name, part in before.items() if now.get(name, missing) is not part]
-    later = [name for name in now.keys() - before.keys() if not isinstance(now[name], ModuleType)]
-    return [f"{place}.{name}" if place else name for name in (*swapped, *later)]
-
-
-def _modules() -> list[tuple[str, ModuleType]]:
-    """Those that are looked after, by name."""
-    return [
-        (name, module)
-        for name, module in list(sys.modules.items())
-        if module is not None
-        and (name in _PATCHABLE or name.startswith(_PATCHABLE_BELOW) or name.split(".", 1)[0] in _PROJECT)
-    ]
-
-
-def _wrap_optimizers() -> None:
-    """Has torch do now what it does when a class's first optimizer is made: wrap the class's ``step``."""
-    base = torch.optim.Optimizer
-    for kind in vars(torch.optim).values():
-        if isinstance(kind, type) and issubclass(kind, base) and kind is not base:
-            object.__new__(kind)._patch_step_function()
-
-
-def _is_submitted(part: object) -> bool:
-    return str(getattr(part, "__module__", "")).split(".")[0] == "submissions"
-
-
-def settings_of_process() -> dict[str, Any]:
-    """Settings of the process that others could trip over, by name."""
-    return {
-        "torch's gradient mode": torch.is_grad_enabled(),
-        "torch's inference mode": torch.is_inference_mode_enabled(),
-        "torch's default type": torch.get_default_dtype(),
-        "torch's number of threads": torch.get_num_threads(),
-        "torch's deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-        "cuDNN": (torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32),
-        "the precision of matrix products": torch.get_float32_matmul_precision(),
-        "the current folder": os.getcwd(),
-        "the environment": dict(os.environ),
-        "sys.path": list(sys.path),
-        "hooks of all modules": [len(hooks) for hooks in _everybodys_hooks()],
-        "torch's default device": str(torch.get_default_device()),
-        "modes of torch's functions": len(torch.overrides._get_current_function_mode_stack()),
-        "Python's tracing": (sys.gettrace(), sys.getprofile()),
-        "the handling of signals": (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)),
-    }
-
-
-def _everybodys_hooks() -> list[Mapping[int, Any]]:
-    """Those that run with every module of the process."""
-    return [
-        value
-        for name, value in vars(torch.nn.modules.module).items()
-        if name.endswith("_hooks") and name.startswith("_global_")
-    ]
-
-
-def random_states() -> dict[str, Any]:
-    """States of the generators that everybody shares, by name."""
-    return {
-        "torch's global generator": torch.get_rng_state().numpy().tobytes(),
-        "numpy's global generator": cast("tuple[Any, ...]", np.random.get_state())[1].tobytes(),
-        "Python's global generator": random.getstate(),
-    }
-
-
-def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Names of what differs."""
-    return [name for name, value in before.items() if after[name] != value]
-
-
-def checksum(tensors: Mapping[str, Tensor], conditions: list[bytes]) -> int:
-    """Changes when a tensor or a network's condition does."""
-    found = zlib.crc32(b"".join(conditions))
-    for tensor in tensors.values():
-        plain = tensor.detach().cpu().contiguous().view(-1)
-        found = zlib.crc32(plain.numpy().data if plain.numel() else b"", found)
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -351,6 +352,47 @@ class _Named:
 
     def __fspath__(self) -> str:
         return "/usr/lib/x"
+
+
+class _Asks(type):
+    """A class of classes that are asked whether they equal another."""
+
+    def __eq__(cls, other: object) -> bool:
+        raise AssertionError("a stranger's operator ran in the hook")
+
+    __hash__ = type.__hash__
+
+
+class _Odd(metaclass=_Asks):
+    """Whatever is asked of it runs its own code."""
+
+    @property
+    def __class__(self) -> Any:
+        raise AssertionError("a stranger's property ran in the hook")
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("a stranger's operator ran in the hook")
+
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize(
+    ("event", "arguments"),
+    [
+        ("open", (_Odd(), None, os.O_RDONLY)),
+        ("open", ("/usr/x", _Odd(), _Odd())),
+        ("object.__setattr__", (_ended, _Odd(), None)),
+        ("os.listdir", (_Odd(),)),
+    ],
+)
+def test_the_hook_runs_nothing_of_what_it_is_handed(
+    event: str, arguments: tuple[Any, ...], tmp_path: Path
+) -> None:
+    told: list[str] = []
+    heard = _hook(told.append, (str(tmp_path),), ("/usr",), (), False, _ended)
+    with contextlib.suppress(PermissionError):
+        heard(event, arguments)
+    assert told in ([], ["gave a path of a class of its own: a method names files by texts"])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from benchmark.api import Attack
-from benchmark.isolation.watch import Parts, changed, settings_of_process
+from benchmark.isolation.parts import Parts
+from benchmark.isolation.states import changed, settings_of_process
 from benchmark.methods import meter
 from benchmark.methods.saliency import Case
 from benchmark.metrics import similarity
