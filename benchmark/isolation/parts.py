@@ -142,7 +142,11 @@ def _modules() -> list[tuple[str, ModuleType]]:
 
 
 def _wrap_optimizers() -> None:
-    """Has torch do now what it does when a class's first optimizer is made: wrap the class's ``step``."""
+    """Has torch do now what it does when a class's first optimizer is made: wrap the class's ``step``.
+
+    The first optimizer of all loads torch's compiler too, which wraps functions of torch's. Processes that
+    forge come from a server that has loaded it, and loading it here would take others seconds.
+    """
     base = torch.optim.Optimizer
     for kind in vars(torch.optim).values():
         if isinstance(kind, type) and issubclass(kind, base) and kind is not base:

@@ -151,6 +151,18 @@ def test_a_width_that_the_environment_names_holds_without_a_terminal(monkeypatch
 
     monkeypatch.setenv("COLUMNS", "80")
     assert make_console().width == 80
+    for odd in ("\u00b2", "0", "-3", "wide", ""):
+        monkeypatch.setenv("COLUMNS", odd)
+        assert make_console().width == 200
     monkeypatch.delenv("COLUMNS")
     assert make_console().width == 200
     assert Path(ROOT).is_dir()
+
+
+def test_a_mode_that_has_no_cell_keeps_its_place_in_a_field() -> None:
+    from benchmark.commands.console import _matrix
+
+    keys = ["attack", "defense", "mode", "score"]
+    rows = [("a", "none", "oblivious", 0.25), ("a", "none", "transfer", 0.5), ("a", "b", "adaptive", 1.0)]
+    grid = _matrix(pd.DataFrame(rows, columns=keys))
+    assert grid.rows == [(("a", "0.25 / - / 0.50", "- / 1.00 / -"), "")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from types import ModuleType
@@ -118,6 +119,7 @@ def test_a_module_of_another_class_and_a_copy_in_its_place_are_named(monkeypatch
 
 
 def test_making_an_optimizer_replaces_nothing() -> None:
+    importlib.import_module("torch._dynamo")  # as where forging is done
     parts = Parts()
     for kind in (torch.optim.SGD, torch.optim.RMSprop, torch.optim.LBFGS):
         kind([torch.zeros(2, requires_grad=True)], lr=0.1)

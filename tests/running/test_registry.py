@@ -329,6 +329,7 @@ def test_submissions_that_were_not_asked_for_are_not_run_and_not_named(
     add(root, "mine")
     add(root, "other")
     add(root, "broken", code="def f(:")
+    add(root, "other", folder="mine.x")
     (root / "submissions" / "loose.py").write_text("1 / 0")
     asked: list[str] = []
 

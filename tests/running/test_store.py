@@ -96,7 +96,8 @@ def test_a_sweep_removes_what_the_dead_left_and_nothing_else(store: Store) -> No
     orphan = store.folder / "tmp" / f"{dead.pid}-abc"
     orphan.mkdir()
     (orphan / "tensors.safetensors").write_bytes(b"half")
-    (store.folder / "tmp" / "strange").mkdir()
+    for name in ("strange", "\u00b2-abc", f"{10**30}-abc"):  # no numbers of a process
+        (store.folder / "tmp" / name).mkdir()
     store.sweep()
     assert list((store.folder / "tmp").iterdir()) == [mine]
 

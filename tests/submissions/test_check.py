@@ -29,7 +29,7 @@ from benchmark.submissions.check.costs import DRAWS, STEPS, Pace, Spent, extrapo
 from benchmark.submissions.check.defenses import try_procedures, try_stand_in
 from benchmark.submissions.check.findings import Report, fix_of
 from benchmark.submissions.check.neighbours import other_company, same
-from benchmark.submissions.check.papers import not_loaded
+from benchmark.submissions.check.papers import check_names, not_loaded
 from benchmark.submissions.check.tiny import tiny_benches
 from benchmark.submissions.scaffold import KINDS, new_submission
 from benchmark.submissions.templates.saliency.detector import Template as TemplateDetector
@@ -215,6 +215,31 @@ def test_time_is_extrapolated_and_what_is_far_over_a_limit_is_refused() -> None:
     assert (
         "whose limit is" in report.findings[0].sentence and "take fewer steps" in report.findings[0].sentence
     )
+
+
+@pytest.mark.parametrize(
+    ("place", "padding", "refused"),
+    [
+        ("baselines/attacks/other.py", 0, True),
+        ("submissions/other/method.py", 0, False),  # which is left out, since the folder is not named so
+        ("submissions/other/method.py", 2**16, False),
+        ("submissions/mine.py", 0, False),
+    ],
+)
+def test_a_name_that_another_submission_takes_is_refused_to_that_one_alone(
+    place: str, padding: int, refused: bool, tmp_path: Path
+) -> None:
+    for file in ("baselines/attacks/own.py", "submissions/mine/method.py", place):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text('class Other:\n    name = "mine"\n' if file == place else "")
+    with (tmp_path / place).open("a") as opened:
+        opened.write("#" * padding)
+    # Whoever comes later cannot excuse what stands in the project's own.
+    (tmp_path / "submissions" / "thief").mkdir()
+    (tmp_path / "submissions" / "thief" / "method.py").write_text('class Thief:\n    name = "mine"\n')
+    report = Report("submissions/mine")
+    check_names(tmp_path, tmp_path / "submissions" / "mine", [offer("attack", name="mine")], report)
+    assert report.accepted is not refused
 
 
 class _Wrapped(Explainer):

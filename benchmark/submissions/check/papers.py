@@ -77,9 +77,10 @@ def check_papers(folder: Path, offers: list[Offer], report: Report) -> None:
 
 def check_names(root: Path, folder: Path, offers: list[Offer], report: Report) -> None:
     """Findings about names that others have, and tracks that nobody has."""
-    taken = dict(_names(root, folder))
+    others = _names(root, folder)
+    taken = {name: file for name, file in others if not _is_only_claimed(file, name, root, folder)}
     for name in dict.fromkeys(offer.method.name for offer in offers):
-        if name in taken and not _is_only_claimed(taken[name], name, root, folder):
+        if name in taken:
             where = taken[name].relative_to(root).as_posix()
             report.refuse(f"{where} has a method named {name!r} too: give yours a name of its own", name)
     for offer in {(offer.method.name, offer.method.tracks): offer for offer in offers}.values():
