@@ -27,7 +27,8 @@ approximate distribution of estimates of variance components", Biometrics Bullet
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -40,6 +41,9 @@ Integers = npt.NDArray[np.int64]
 
 TOLERANCE = 1e-12
 DRAWS = 10_000
+_KEPT_BYTES = 64_000_000
+_KEPT: OrderedDict[tuple[object, ...], tuple[Floats, ...]] = OrderedDict()
+"""Weights of the draws asked for last, by what they follow from: a board asks for the same ones again."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def bootstrap_weights(
     "Resampling inference with complex survey data"). Weights lie in [0, 1], and those of a task sum to
     1 / tasks. More draws under the same seed begin with the same draws. Weights are float64, because a
     coarser type breaks ties between methods by rounding: 160 MB for 2,000 cases and 10,000 draws.
-    Everything else here works block by block and never holds more than 16 MB of them.
+    Everything else here works block by block and never holds more than 64 MB of them.
     """
     return np.concatenate(list(_weight_blocks(strata_of(tasks, clusters), draws, seed)), axis=1)
 
@@ -216,10 +220,27 @@ def checked(
     return matrix, strata
 
 
-def _weight_blocks(strata: list[Stratum], draws: int, seed: int) -> Iterator[Floats]:
-    """Bootstrap weights in blocks of consecutive draws, each at most 16 MB (or a single draw)."""
+def _weight_blocks(strata: list[Stratum], draws: int, seed: int) -> Iterable[Floats]:
+    """Bootstrap weights in blocks of consecutive draws, each at most 16 MB (or a single draw); read only."""
     if draws < 1:
         raise ValueError(f"draws must be at least 1, not {draws}")
+    cases = sum(len(one.cases) for one in strata)
+    if 8 * cases * draws > _KEPT_BYTES:
+        return _fresh_blocks(strata, draws, seed)
+    key = (draws, seed, *(part.tobytes() for one in strata for part in (one.cases, one.cluster)))
+    if key not in _KEPT:
+        blocks = tuple(_fresh_blocks(strata, draws, seed))
+        held = sum(block.nbytes for block in blocks)
+        held += sum(block.nbytes for kept in _KEPT.values() for block in kept)
+        while held > _KEPT_BYTES:
+            held -= sum(block.nbytes for block in _KEPT.popitem(last=False)[1])
+        _KEPT[key] = blocks
+    _KEPT.move_to_end(key)
+    return _KEPT[key]
+
+
+def _fresh_blocks(strata: list[Stratum], draws: int, seed: int) -> Iterator[Floats]:
+    """The same, drawn."""
     cases = sum(len(one.cases) for one in strata)
     size = min(1_000, max(1, 2_000_000 // cases))
     # One generator per task: the draws do not depend on the size of the blocks.
@@ -231,4 +252,5 @@ def _weight_blocks(strata: list[Stratum], draws: int, seed: int) -> Iterator[Flo
             counts = generator.multinomial(drawn, np.full(one.count, 1 / one.count), size=weights.shape[1])
             own = counts.T[one.cluster].astype(float)
             weights[one.cases] = own / (own.sum(axis=0) * len(strata))
+        weights.flags.writeable = False
         yield weights
