@@ -139,5 +139,13 @@ def _tries(row: pd.Series) -> str:
     return f", the best of {int(tries)} tries" if pd.notna(tries) and tries > 1 else ""
 
 
+def with_interval(row: pd.Series, digits: int) -> str:
+    """A row's score and its interval; of one case there is none, and a point would read as certainty."""
+    score = f"{row['score']:.{digits}f}"
+    if row.get("clusters") == 1:
+        return f"{score} [one case]"
+    return f"{score} [{row['ci_low']:.{digits}f}, {row['ci_high']:.{digits}f}]"
+
+
 def _score(row: pd.Series) -> str:
-    return f"({row['score']:.2f} [{row['ci_low']:.2f}, {row['ci_high']:.2f}])"
+    return f"({with_interval(row, 2)})"

@@ -13,6 +13,7 @@ from benchmark.boards.gates import control_violations
 from benchmark.boards.results import cells_table, samples_table
 from benchmark.boards.statistics import FEWEST
 from benchmark.boards.tables import Tables
+from benchmark.boards.words import with_interval
 from benchmark.commands.grid import Column, Grid
 from benchmark.commands.running import RUN_STEPS, execute
 from benchmark.commands.session import Session
@@ -258,7 +259,7 @@ def _rank(row: pd.Series) -> str:
 
 
 def _score(row: pd.Series) -> str:
-    return f"{row['score']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+    return with_interval(row, 3)
 
 
 def _show_lowered(found: list[Lowered]) -> None:

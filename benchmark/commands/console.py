@@ -209,7 +209,9 @@ def _ranked(name: str, board: pd.DataFrame, columns: tuple[tuple[str, str], ...]
 def _interval(row: pd.Series) -> str:
     if _is_none(row["score"]):
         return "-"
-    return f"{row['score']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+    from benchmark.boards.words import with_interval
+
+    return with_interval(row, 3)
 
 
 def _rank(row: pd.Series) -> str:

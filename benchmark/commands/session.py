@@ -31,6 +31,9 @@ class Session:
         self.out = make_console()
         self.err = make_console(stderr=True)
         self.suite: Suite = load_suite(options.suite, self.root)
+        for task in options.task:  # before methods are looked at, which takes seconds
+            if task not in self.suite.listed:
+                raise unknown(f"task of suite {self.suite.name}", task, self.suite.listed)
         self.registry: Registry = find_methods(self.root, asked_methods(options))
         self.store = Store(_store_folder(options.store), self.notice)
         wanted = set(options.task)
@@ -45,9 +48,6 @@ class Session:
     def _chosen(self) -> list[Cell]:
         """Cells that the options ask for; of a pool all of whose defenses are asked for."""
         wanted = list(self.options.task)
-        for task in wanted:
-            if task not in self.suite.listed:
-                raise unknown(f"task of suite {self.suite.name}", task, self.suite.listed)
         attacks = {e.variant for e in self.registry.attacks(self.options.attack)}
         defenses = {e.variant for e in self.registry.defenses(self.options.defense)}
         return [

@@ -14,8 +14,8 @@ _JOINERS = "\u200c\u200d"
 
 
 def is_printable(text: str) -> bool:
-    """Whether a text is one line that can be shown as it is."""
-    return all(_visible(character) for character in text) and not is_stacked(text)
+    """Whether a text is one line that can be shown as it is; of joiners those between letters."""
+    return all(_visible(character) for character in text) and not is_stacked(text) and _joins(text)
 
 
 def safe_name(text: str) -> str:
@@ -28,6 +28,16 @@ def safe_name(text: str) -> str:
         return text
     plain = re.sub(r"[^A-Za-z0-9_=,+\[\]-]+", "_", text)[: _LONGEST - 20].lstrip("-") or "_"
     return f"{plain}~{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+
+
+def _joins(text: str) -> bool:
+    """Whether every joiner stands between two letters of a script that has joiners; ASCII has none."""
+    padded = f" {text} "
+    return all(
+        before > "\x7f" and before not in _JOINERS and after > "\x7f" and after not in _JOINERS
+        for before, joiner, after in zip(padded, padded[1:], padded[2:], strict=False)
+        if joiner in _JOINERS
+    )
 
 
 def _visible(character: str) -> bool:

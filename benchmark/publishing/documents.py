@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.boards.words import answer
+from benchmark.boards.words import answer, with_interval
 from benchmark.errors import PotemkinError
 from benchmark.files.writing import write_whole
 from benchmark.publishing.published import BOARDS, PLACE
@@ -198,7 +198,9 @@ def _field(row: pd.Series, column: str) -> str:
         return f"`{value}`" if column in ("attack", "hardening", "detector", "defense") else value
     if column in ("tries", "n", "cases", "clusters"):
         return str(int(value))
-    low, high = ("ci_low", "ci_high") if column == "score" else _ends(column)
+    if column == "score" and "ci_low" in row:
+        return with_interval(row, 2)
+    low, high = _ends(column)
     digits = 3 if column.endswith("_rate") else 2
     if low in row and pd.notna(row[low]):
         return f"{value:.{digits}f} [{row[low]:.{digits}f}, {row[high]:.{digits}f}]"

@@ -91,7 +91,7 @@ class Store:
             if record["status"] == "ok":
                 name = _HELD[kind]
                 self._check(kind, folder / name, record.get("files", {}).get(name))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the latter of a store below what is no folder
             if not os.path.lexists(folder):
                 return None
             raise self._damage(kind, step_id, name, "is missing") from None

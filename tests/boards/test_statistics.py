@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from benchmark.boards import resampling
 from benchmark.boards.resampling import bootstrap_weights, errors, intervals, pairwise_p_values, strata_of
 from benchmark.boards.statistics import Standing, holm, rank, rank_families, scores
 
@@ -483,3 +484,21 @@ def test_errors_name_the_fault() -> None:
         rank(values, tasks, level=1.0)
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         holm([0.5, float("nan")])
+
+
+def test_draws_that_are_kept_are_those_that_would_be_drawn() -> None:
+    """Whatever was asked for before, and however much of it is kept."""
+    generator = np.random.default_rng(5)
+    asked = []
+    for count in (6, 9, 40, 6, 9):
+        tasks = np.sort(generator.integers(0, 2, count))
+        asked.append((generator.random((3, count)), tasks, generator.integers(0, 4, count)))
+    for values, tasks, clusters in (*asked, *asked):
+        for draws in (7, 2_500):
+            matrix, strata = resampling.checked(values, tasks, clusters)
+            kept = resampling.score_draws(matrix, strata, draws, 3)
+            assert np.array_equal(
+                kept, matrix @ np.concatenate([*resampling._fresh_blocks(strata, draws, 3)], axis=1)
+            )
+            held = sum(block.nbytes for blocks in resampling._KEPT.values() for block in blocks)
+            assert held <= resampling._KEPT_BYTES

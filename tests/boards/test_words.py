@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.boards.words import answer
+from benchmark.boards.words import answer, with_interval
 
 
 def board(noun: str, *rows: dict[str, Any]) -> pd.DataFrame:
@@ -55,3 +55,11 @@ def test_few_cases_are_told() -> None:
     said = answer("detector", board("detector", LEADER | {"clusters": 3}))
     assert "16 cases of 3 networks are too few to rank" in said
     assert answer("detector", board("detector", {"name": "d", "score": 0.5})) == "No detector is ranked."
+
+
+def test_of_one_case_no_interval_is_said() -> None:
+    """A point would read as certainty."""
+    row = pd.Series({"score": 0.8412, "ci_low": 0.8412, "ci_high": 0.8412, "clusters": 1})
+    assert with_interval(row, 2) == "0.84 [one case]"
+    row["clusters"], row["ci_low"] = 2, 0.5
+    assert with_interval(row, 3) == "0.841 [0.500, 0.841]"

@@ -128,11 +128,24 @@ def test_loose_files_are_code_or_nothing(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a\u2800b", "\u3164", "e" + "\u0301" * 3, "a\nb", "\x1b[2J", "\u202e", "\udcff"]
+    "text",
+    [
+        "a\u200d",
+        "a\u200db",
+        "\u0915\u200d\u200d\u0937",
+        "\u200c\u0915",
+        "a\u2800b",
+        "\u3164",
+        "e" + "\u0301" * 3,
+        "a\nb",
+        "\x1b[2J",
+        "\u202e",
+        "\udcff",
+    ],
 )
 def test_what_shows_nothing_or_something_else_is_not_printable(text: str) -> None:
     assert not is_printable(text)
-    assert is_printable("Zürich, 東京 ∞ e\u0301")
+    assert is_printable("Zürich, 東京 ∞ e\u0301 \u0915\u094d\u200d\u0937")
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,13 @@ def test_nothing_is_in_a_new_store(store: Store) -> None:
     assert not store.folder.exists(), "looking changes nothing"
 
 
+def test_a_store_below_what_is_no_folder_has_nothing_and_is_not_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    told: list[str] = []
+    assert Store(tmp_path / "file" / "store", told.append).record("forge", "0" * 24) is None
+    assert not told
+
+
 def test_a_committed_step_is_read_as_it_was_written(store: Store) -> None:
     aside = store.begin()
     tensors = {"inputs": torch.rand(3, 2, requires_grad=True), "labels": torch.arange(3).flip(0)}

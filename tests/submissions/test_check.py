@@ -504,6 +504,9 @@ def test_what_has_no_time_is_one_line_and_a_failure_one_finding() -> None:
     lines = report.lines()
     assert len(lines) == 3 and "took more than 5 s" in lines[0]
     assert "3000 variants were not tried, the first of them x[a=0] on saliency" in lines[1]
+    untried = Report("submissions/x", untried=["x[a=1] on saliency"])
+    assert not untried.accepted, "what nobody has tried is not accepted"
+    assert untried.lines()[-1].startswith("submissions/x: not accepted: 1 variant not tried")
 
 
 def test_whatever_a_check_stumbles_over_is_a_finding(home: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,14 +119,18 @@ class Report:
 
     @property
     def accepted(self) -> bool:
-        """Whether none does."""
-        return self.refusals == 0
+        """Whether none does, and all variants were tried."""
+        return self.refusals == 0 and not self.untried
 
     @property
     def verdict(self) -> str:
-        """``accepted``, or ``not accepted: N findings``."""
+        """``accepted``, or ``not accepted`` and why."""
         if self.accepted:
             return "accepted"
+        if not self.refusals:
+            return (
+                f"not accepted: {len(self.untried)} variant{'s' if len(self.untried) > 1 else ''} not tried"
+            )
         return f"not accepted: {self.refusals} finding{'s' if self.refusals > 1 else ''}"
 
     def lines(self) -> list[str]:
