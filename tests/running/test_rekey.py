@@ -61,3 +61,31 @@ def test_nothing_is_copied_where_more_than_ids_has_changed() -> None:
         now = cells("f", "j")
         now["a"]["steps"].pop()
         rekey_store.moves(cells("f", "j"), now)
+
+
+def test_cells_that_are_run_anew_have_to_be_what_they_were(tmp_path: Path) -> None:
+    """Then references may have other ids; one byte or one pass of a network more, and they may not."""
+    name = json.dumps({"task": "t", "attack": "a", "defense": "d"}, sort_keys=True)
+    before, after = cells("f", "j", name=name), cells("g", "k", reference="other", name=name)
+    store, fresh = tmp_path / "store", tmp_path / "fresh"
+
+    def write(folder: Path, kind: str, step: str, **changes: Any) -> None:
+        record = {"status": "ok", "files": {"x": {"sha256": kind}}, "forwards": 3, "seconds": 1.0, **changes}
+        (folder / kind / step).mkdir(parents=True, exist_ok=True)
+        (folder / kind / step / "record.json").write_text(json.dumps(record))
+
+    for kind, step, _ in before[name]["steps"]:
+        write(store, kind, step)
+    chosen = rekey_store.drawn(before, after, store, 5)
+    assert len(chosen) == 1
+    assert len(rekey_store.differences(chosen, after, store, fresh)) == 3, "nothing was run"
+    for kind, step, _ in after[name]["steps"]:
+        write(fresh, kind, step, seconds=2.0)
+    assert not rekey_store.differences(chosen, after, store, fresh)
+    assert len(rekey_store.moves(before, after, proven=True)) == 3
+    for changes in ({"forwards": 4}, {"files": {"x": {"sha256": "other"}}}, {"status": "error"}):
+        write(fresh, "judge", "k", **changes)
+        (told,) = rekey_store.differences(chosen, after, store, fresh)
+        assert told.startswith("judge j of") and next(iter(changes)) in told
+    (store / "forge" / "f" / "record.json").unlink()
+    assert not rekey_store.drawn(before, after, store, 5), "a cell whose steps are not all there is none"
