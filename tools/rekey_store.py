@@ -111,11 +111,15 @@ def copied(store: Path, out: Path, found: dict[tuple[str, str], dict[str, Any]])
 
 
 def drawn(before: dict[str, Any], after: dict[str, Any], store: Path, count: int) -> list[dict[str, Any]]:
-    """Cells at random, the same ones for the same plan, of which the store has every step."""
+    """Cells at random, the same ones for the same plan, of which the store has every step.
+
+    Those that judge a pool are left out: they need the forgeries of all others.
+    """
     known = [
         {**before[name], "cell": json.loads(name)}
         for name in sorted(before.keys() & after.keys())
         if all((store / kind / step / _RECORD).is_file() for kind, step, _ in before[name]["steps"])
+        and sum(kind == "forge" for kind, _, _ in before[name]["steps"]) <= 1
     ]
     return random.Random(len(known)).sample(known, min(count, len(known)))
 
