@@ -90,8 +90,11 @@ def _contents(tables: Tables) -> list[str]:
         return found
     told = with_clusters(tables.samples[tables.samples["mode"] == "oblivious"])
     least = told.groupby(["task", "defense", "seed", "sample_id", CLUSTER])["told"].min()
+    known = set(zip(told["task"], told["defense"], strict=True))
     for name in names:
         for task in told.loc[told["defense"] == name, "task"].unique():
+            if (task, "none") not in known:  # what was asked for leaves it out
+                continue
             own, none = least.loc[task, name], least.loc[task, "none"]
             paired = (own - none).dropna()
             difference = paired.to_numpy(float)
