@@ -225,16 +225,14 @@ def _weight_blocks(strata: list[Stratum], draws: int, seed: int) -> Iterable[Flo
     if draws < 1:
         raise ValueError(f"draws must be at least 1, not {draws}")
     cases = sum(len(one.cases) for one in strata)
-    if 8 * cases * draws > _KEPT_BYTES:
+    size = 8 * cases * draws
+    if size > _KEPT_BYTES:
         return _fresh_blocks(strata, draws, seed)
     key = (draws, seed, *(part.tobytes() for one in strata for part in (one.cases, one.cluster)))
     if key not in _KEPT:
-        blocks = tuple(_fresh_blocks(strata, draws, seed))
-        held = sum(block.nbytes for block in blocks)
-        held += sum(block.nbytes for kept in _KEPT.values() for block in kept)
-        while held > _KEPT_BYTES:
-            held -= sum(block.nbytes for block in _KEPT.popitem(last=False)[1])
-        _KEPT[key] = blocks
+        while _KEPT and size + sum(block.nbytes for kept in _KEPT.values() for block in kept) > _KEPT_BYTES:
+            _KEPT.popitem(last=False)
+        _KEPT[key] = tuple(_fresh_blocks(strata, draws, seed))
     _KEPT.move_to_end(key)
     return _KEPT[key]
 

@@ -140,10 +140,10 @@ def _tries(row: pd.Series) -> str:
 
 
 def with_interval(row: pd.Series, digits: int) -> str:
-    """A row's score and its interval; of one case there is none, and a point would read as certainty."""
+    """A row's score and its interval; of one case, or one cluster of them, there is none but a point."""
     score = f"{row['score']:.{digits}f}"
     if row.get("clusters") == 1:
-        return f"{score} [one case]"
+        return f"{score} [{'one case' if row.get('cases', 1) == 1 else 'one cluster'}]"
     return f"{score} [{row['ci_low']:.{digits}f}, {row['ci_high']:.{digits}f}]"
 
 

@@ -61,5 +61,7 @@ def test_of_one_case_no_interval_is_said() -> None:
     """A point would read as certainty."""
     row = pd.Series({"score": 0.8412, "ci_low": 0.8412, "ci_high": 0.8412, "clusters": 1})
     assert with_interval(row, 2) == "0.84 [one case]"
+    row["cases"] = 3
+    assert with_interval(row, 2) == "0.84 [one cluster]"
     row["clusters"], row["ci_low"] = 2, 0.5
     assert with_interval(row, 3) == "0.841 [0.500, 0.841]"
