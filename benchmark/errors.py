@@ -25,10 +25,17 @@ class MethodError(PotemkinError):
     """An attack or a defense breaks its contract."""
 
 
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name that is most like ``name``, capitals or not; None where none is."""
+    names = {one.casefold(): one for one in sorted(known)}
+    close = difflib.get_close_matches(name.casefold(), list(names), 1, cutoff)
+    return names[close[0]] if close else None
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> TaskError:
     """The error for a ``name`` that is none of ``known``, with the closest known name as a hint."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    near = nearest(name, names)
+    hint = f"did you mean {near!r}? " if near not in (None, name) else ""
     shown = name if len(name) <= 80 else f"{name[:77]}..."
     return TaskError(f"unknown {kind} {shown!r}: {hint}known: {', '.join(names) or 'none'}")

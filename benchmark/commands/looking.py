@@ -21,6 +21,8 @@ def plan(options: argparse.Namespace) -> int:
     """Shows what a run would do."""
     session = Session(options)
     session.complain()
+    if session.is_empty():
+        return 1
     if not session.store.folder.is_dir():
         session.err.print(
             f"there is no store {session.store.folder} yet: nothing is at hand", markup=False, soft_wrap=True

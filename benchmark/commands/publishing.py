@@ -105,7 +105,12 @@ def verify(options: argparse.Namespace) -> int:
     bad = 0
     for suite in suites:
         folder = published_folder(root, suite)
-        tables = read_tables(folder, _methods(root))
+        try:
+            tables = read_tables(folder, _methods(root))
+        except PotemkinError as error:  # the other suites are looked at all the same
+            _complain(suite, [str(error)])
+            bad += 1
+            continue
         rebuild = options.rebuild and boards_exist(tables)
         if rebuild:
             write_boards(tables, folder)
@@ -114,7 +119,8 @@ def verify(options: argparse.Namespace) -> int:
         bad += len(found)
         about = f"{len(tables.cells)} cells, {len(tables.samples)} samples"
         done = ", boards rebuilt" if rebuild else ""
-        print(f"{suite}: {about}{done}: {f'{len(found)} violations' if found else 'nothing amiss'}")
+        said = f"{len(found)} violation{'s'[: len(found) > 1]}" if found else "nothing amiss"
+        print(f"{suite}: {about}{done}: {said}")
     if options.rebuild:
         for name in write_documents(root, options.suite or ""):
             print(f"written: {name}")

@@ -54,12 +54,7 @@ def run(options: argparse.Namespace) -> int:
     def mend() -> None:
         tally.ran.update(execute(session, session.cells, RUN_STEPS, "mending").ran)
 
-    if session.suite.tasks and not session.cells:
-        session.err.print(
-            f"nothing to run: no task of suite {session.suite.name} has a cell of what was asked for",
-            style="red",
-            soft_wrap=True,
-        )
+    session.is_empty()
     written = bool(session.cells or not session.suite.tasks) and _write(session, mend)
     count = count_cells(session.cells, session.store, tally)
     if tally.ran:

@@ -70,6 +70,14 @@ class Session:
         """Shows what is wrong with the store."""
         self.err.print(f"damaged: {line}", style="red", markup=False, soft_wrap=True)
 
+    def is_empty(self) -> bool:
+        """Whether no task has a cell of what was asked for; then that is said."""
+        empty = bool(self.suite.tasks and not self.cells)
+        if empty:
+            told = f"nothing to run: no task of suite {self.suite.name} has a cell of what was asked for"
+            self.err.print(told, style="red", soft_wrap=True)
+        return empty
+
     def complain(self) -> None:
         """Shows the problems, and names in tasks that are nobody's."""
         for line in self._left_out_in_vain():

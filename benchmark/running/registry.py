@@ -8,7 +8,6 @@ error, since nobody could tell their results apart: a submission that takes anot
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import sys
 from collections.abc import Collection, Iterable
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.api import Method, TaskFacts
-from benchmark.errors import MethodError
+from benchmark.errors import MethodError, nearest
 from benchmark.failures import printable
 from benchmark.files.folders import code_below, strays, submissions
 from benchmark.isolation.stand_ins import Origin, StandIn, stand_in
@@ -124,10 +123,9 @@ class Registry:
 def suggestion(name: str, known: Iterable[Entry]) -> str:
     """What to say after a name that no method has: the closest one, or all there are."""
     known = list(known)
-    names = sorted({e.name for e in known} | {e.variant for e in known})
-    near = difflib.get_close_matches(name, names, 1, 0.5)
+    near = nearest(name, {e.name for e in known} | {e.variant for e in known}, 0.5)
     if near:
-        return f"did you mean {near[0]!r}?"
+        return f"did you mean {near!r}?"
     return f"known: {', '.join(sorted({e.name for e in known}))}"
 
 

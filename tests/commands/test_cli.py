@@ -159,6 +159,7 @@ def test_no_command_is_a_wrong_word_and_shows_what_there_is(capsys: pytest.Captu
     [
         (("plan", "smok"), "did you mean 'smoke'?"),
         (("plan", "smoke", "--attack", "dombrovski"), "did you mean 'dombrowski'?"),
+        (("plan", "smoke", "--attack", "IDENTITY"), "did you mean 'identity'?"),
         (("plan", "smoke", "--defense", "smooth_grad"), "did you mean 'smoothgrad'?"),
         (("plan", "smoke", "--defense", "beta_smoothing[beta=4]"), "did you mean 'beta_smoothing[beta="),
         (("plan", "smoke", "--task", "saliency/smoke-gradeint"), "did you mean 'saliency/smoke-gradient'?"),
@@ -171,6 +172,13 @@ def test_unknown_names_are_told_with_the_closest_known_one(
     assert result.code == 1
     assert result.err.startswith("potemkin: unknown ") and hint in result.err
     assert len(result.err.splitlines()) == 1
+
+
+def test_a_plan_without_a_cell_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--task", "signature/smoke", "--attack", "slingshot", "--store", "/nowhere/store")
+    result = in_process(capsys, "plan", "smoke", *asked)
+    assert result.code == 1 and not result.out
+    assert "nothing to run: no task of suite smoke" in " ".join(result.err.split())
 
 
 @pytest.mark.parametrize("option", [("--workers", "0"), ("--workers", "two"), ("--device", "tpu")])

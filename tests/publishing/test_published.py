@@ -123,7 +123,7 @@ def test_an_edited_field_is_named_and_rebuilding_mends_it(
     assert "board attacks.csv differs from what its samples give: row saliency, push, column score" in line
     told = verify(project)
     assert (told.code, told.err.strip()) == (1, f"tiny: {line}")
-    assert told.last_line.endswith(": 1 violations")
+    assert told.last_line.endswith(": 1 violation")
     assert verify(project, "--rebuild").code == 0
     assert file.read_bytes() == before
     assert complaints(project, methods) == []
@@ -287,3 +287,10 @@ def test_a_damaged_file_is_one_clear_message(project: Project, methods: dict[str
     cells.write_text(text.replace(",oblivious,0,", ",oblivious,zero,", 1), encoding="utf-8")
     with pytest.raises(PotemkinError, match=r"cells\.csv: .*'zero'"):
         read_tables(place(project), methods)
+
+
+def test_a_folder_that_is_no_suite_is_named_and_the_others_are_looked_at(project: Project) -> None:
+    (project.root / "results" / "published" / "a-first").mkdir()
+    result = verify(project)
+    assert result.code == 1 and "a-first holds no cells.csv" in " ".join(result.err.split())
+    assert "tiny: " in result.out and "nothing amiss" in result.out
