@@ -32,7 +32,7 @@ from benchmark.boards.columns import alike, means_by, not_attacked, reached, tri
 from benchmark.boards.gates import broken_bounds
 from benchmark.boards.matrix import matrix_board, mean_table
 from benchmark.boards.modes import by_mode, transferred
-from benchmark.boards.standings import RANKS, clusters_in, standings, unranked
+from benchmark.boards.standings import RANKS, standings
 from benchmark.boards.statistics import FEWEST, scores
 from benchmark.boards.tables import Tables
 from benchmark.boards.values import (
@@ -64,14 +64,14 @@ def build_boards(tables: Tables, fewest: int = FEWEST) -> dict[str, pd.DataFrame
 
     Args:
         tables: of a suite.
-        fewest: clusters of a track's cases below which its rows keep their order and have no rank.
+        fewest: clusters of cases below which a board's rows keep their order and have no rank.
     """
     found: dict[str, list[pd.DataFrame]] = {}
     for track in tables.cells["track"].unique():
         for name, board in _track_boards(tables.of_track(track)).items():
             if not board.empty:
-                if clusters_in(cases_of(tables.of_track(track))) < fewest and "rank" in board:
-                    board[RANKS] = unranked(len(board))
+                if "rank" in board:
+                    board.loc[board["clusters"] < fewest, RANKS] = pd.NA
                 board.insert(0, "track", track)
                 found.setdefault(name, []).append(tables.with_division(board))
     return {name: pd.concat(boards, ignore_index=True) for name, boards in found.items()}

@@ -11,11 +11,13 @@ import pandas as pd
 from benchmark.boards.alarms import with_alarm_ends
 from benchmark.boards.columns import means_by, trigger_places
 from benchmark.boards.resampling import intervals
-from benchmark.boards.standings import RANKS, STANDING, ranked_rows
+from benchmark.boards.standings import RANKS, STANDING, clusters_in, ranked_rows
 from benchmark.boards.statistics import Standing, scores
 from benchmark.boards.tables import Tables
 from benchmark.boards.values import CASE, CLUSTER, cases_of, mode_values, with_clusters
 
+COUNTS = ("n", "cases", "clusters")
+"""Of samples, each attack seed's for itself; of what they are about; and of what varies independently."""
 _KEYS = ["attack", "defense", "mode"]
 
 
@@ -45,7 +47,7 @@ def matrix_board(tables: Tables) -> pd.DataFrame:
         return pd.DataFrame()
     board = pd.concat(boards, ignore_index=True).sort_values(_KEYS, ignore_index=True)
     board["coverage"] = ok.reindex(pd.MultiIndex.from_frame(board[_KEYS])).to_numpy(float)
-    front = [*_KEYS, "n", *STANDING]
+    front = [*_KEYS, *COUNTS, *STANDING]
     return board[[*front, *(column for column in board if column not in front)]]
 
 
@@ -71,7 +73,7 @@ def _of_kind(tables: Tables, kind: str) -> tuple[pd.DataFrame, Tables]:
 def _complete(board: pd.DataFrame, tables: Tables, case: pd.DataFrame) -> None:
     """Makes fields that miss cases what the rules of the scores say, without raw columns."""
     task, cluster = (case[name].to_numpy() for name in ("task", CLUSTER))
-    raw = [column for column in board if column not in (*_KEYS, "n", *STANDING)]
+    raw = [column for column in board if column not in (*_KEYS, *COUNTS, *STANDING)]
     short = board.index[board["n"] != len(case)]
     board.loc[short, [*raw, "score", "ci_low", "ci_high"]] = np.nan
     for index in short:
@@ -115,7 +117,11 @@ def _rank_rows(tables: Tables, rows: pd.DataFrame) -> dict[int, Standing]:
 
 
 def mean_table(tables: Tables, keys: list[str]) -> pd.DataFrame:
-    """Mean of every column per group, the manipulation as ``score`` with its interval."""
+    """Mean of every column per group, the manipulation as ``score`` with its interval.
+
+    ``n`` is the number of samples, each attack seed's for itself; ``cases`` and ``clusters`` say how many
+    different things they are about, which is what an interval can be had from.
+    """
     board = means_by(tables.samples, keys)
     samples = with_clusters(tables.samples).sort_values(CASE)
     groups: dict[Any, pd.DataFrame] = dict(iter(samples.groupby(keys)))
@@ -128,8 +134,9 @@ def mean_table(tables: Tables, keys: list[str]) -> pd.DataFrame:
         values = np.stack([groups[key]["manipulation"].to_numpy(float) for key in kept])
         low, high = (np.clip(end, 0, 1) for end in intervals(values, task, cluster))
         lines = zip(kept, scores(values, task), low, high, strict=True)
-        found |= {key: (len(task), score, a, b) for key, score, a, b in lines}
-    for at, name in enumerate(("n", "score", "ci_low", "ci_high")):
+        of = len(groups[kept[0]][["task", "sample_id"]].drop_duplicates()), clusters_in(groups[kept[0]])
+        found |= {key: (len(task), *of, score, a, b) for key, score, a, b in lines}
+    for at, name in enumerate((*COUNTS, "score", "ci_low", "ci_high")):
         board.insert(at, name, [found[key][at] for key in board.index])
     board = board.reset_index()
     return with_alarm_ends(board) if "task" in keys else board

@@ -166,11 +166,6 @@ def _ordered(
     return board.loc[order.index].reset_index(drop=True)
 
 
-def unranked(count: int) -> pd.DataFrame:
-    """Empty columns of ranks."""
-    return pd.DataFrame({name: pd.array([pd.NA] * count, dtype="Int64") for name in RANKS})
-
-
 def ranked_rows(
     values: Floats, names: Sequence[str], case: pd.DataFrame, tables: Tables
 ) -> list[Standing | None]:

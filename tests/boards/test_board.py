@@ -30,8 +30,9 @@ from hypothesis import strategies as st
 from benchmark.boards import board as board_module
 from benchmark.boards.board import hardening_board
 from benchmark.boards.gates import control_violations
+from benchmark.boards.matrix import mean_table
 from benchmark.boards.tables import Tables
-from benchmark.boards.words import answer
+from benchmark.boards.words import answer, with_interval
 
 
 def test_attacks_are_ranked_by_their_mean_on_the_undefended_explanation() -> None:
@@ -141,6 +142,16 @@ def test_few_cases_have_an_order_and_no_ranks() -> None:
     said = answer("attack", few["attacks"])
     assert said.startswith("strong manipulates most (0.50 ")
     assert said.endswith(" 4 cases are too few to rank: the order is no more than one.")
+
+
+def test_a_board_of_few_cases_has_no_ranks_though_others_of_the_track_have() -> None:
+    """Detectors are asked on one task, hardenings on two: eight cases rank, four do not."""
+    asked = {("strong", "gap", mode): [0.1, 0.2, 0.3, 0.4] for mode in ("oblivious", "adaptive")}
+    both = joined(tables(BASE | asked), tables(BASE, task="saliency/two"))
+    boards = build_boards(both, fewest=5)
+    assert boards["hardenings"]["rank"].notna().any() and boards["detectors"]["rank"].isna().all()
+    field = boards["matrix"].set_index("defense")
+    assert field.loc["none", "rank"].notna().any() and field.loc["gap", "rank"].isna().all()
 
 
 def test_without_an_attack_by_queries_nothing_is_said_of_gradients() -> None:
@@ -287,6 +298,17 @@ def test_the_matrix_has_the_mean_of_every_pair_and_mode() -> None:
     for key, values in BASE.items():
         assert matrix.loc[key, "score"] == pytest.approx(np.mean(values))
         assert matrix.loc[key, "n"] == len(CASES)
+        assert matrix.loc[key, "cases"] == matrix.loc[key, "clusters"] == len(CASES)
+
+
+def test_of_one_case_under_several_seeds_a_table_shows_no_interval() -> None:
+    """Seeds are no other cases: their interval of [.44, .44] reads like certainty."""
+    found = tables(BASE)
+    one = found.samples.drop_duplicates(["task", "attack", "defense", "mode"])
+    seeds = pd.concat([one.assign(seed=seed) for seed in range(3)])
+    means = mean_table(replace(found, samples=seeds), ["task", "attack", "defense", "mode"])
+    assert (means["n"] == 3).all() and (means["cases"] == 1).all() and (means["clusters"] == 1).all()
+    assert "one case" in with_interval(means.iloc[0], 2)
 
 
 @settings(max_examples=15, deadline=None)
