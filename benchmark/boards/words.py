@@ -43,7 +43,7 @@ def _ranking(noun: str, board: pd.DataFrame) -> str:
     words = _of_hardenings(floor, leader) if noun == "hardening" else _leads(noun, leader, floor)
     if noun == "attack" or floor is None:
         words += _shared(ranked, noun)
-    return words
+    return words + _neighbours(ranked)
 
 
 def _few(clusters: int, cases: int) -> str:
@@ -131,6 +131,20 @@ def _shared(ranked: pd.DataFrame, noun: str) -> str:
     group, rest = float(ranked["tie_group"].astype(float).iloc[0]), ranked.iloc[1:]
     others = rest.loc[rest["tie_group"].astype(float).eq(group), noun].astype(str)
     return f" It cannot be told apart from {', '.join(others)}." if len(others) else ""
+
+
+def _neighbours(ranked: pd.DataFrame) -> str:
+    """How many places are told from the next one: where most are not, an order is more than a board knows."""
+    if not {"rank", "rank_low", "rank_high"} <= set(ranked) or ranked["rank"].isna().any() or len(ranked) < 3:
+        return ""
+    rows = ranked.sort_values("rank")
+    told = int((rows["rank_high"].to_numpy(int)[:-1] < rows["rank_low"].to_numpy(int)[1:]).sum())
+    pairs = len(rows) - 1
+    if told == pairs:
+        return f" All {pairs} pairs of neighbours are told apart."
+    which = {0: "none is", 1: "one is"}.get(told, f"{told} are")
+    rest = "the others are equal as far as this run can tell"
+    return f" Of {pairs} pairs of neighbours {which} told apart; {rest}."
 
 
 def _tries(row: pd.Series) -> str:

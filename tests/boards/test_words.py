@@ -65,3 +65,21 @@ def test_of_one_case_no_interval_is_said() -> None:
     assert with_interval(row, 2) == "0.84 [one cluster]"
     row["clusters"], row["ci_low"] = 2, 0.5
     assert with_interval(row, 3) == "0.841 [0.500, 0.841]"
+
+
+def test_how_many_neighbours_are_told_apart_is_said() -> None:
+    """A rank's range says what it could be: two places are told apart where the ranges do not meet."""
+
+    def said(*ranges: tuple[int, int]) -> str:
+        rows = [
+            {"name": f"m{rank}", "score": 1 - rank / 10, "rank": rank, "rank_low": low, "rank_high": high}
+            for rank, (low, high) in enumerate(ranges, 1)
+        ]
+        return answer("attack", board("attack", *(LEADER | row for row in rows)))
+
+    assert said((1, 1), (2, 2), (3, 3)).endswith(" All 2 pairs of neighbours are told apart.")
+    equal = "told apart; the others are equal as far as this run can tell."
+    assert said((1, 1), (2, 3), (2, 3)).endswith(f" Of 2 pairs of neighbours one is {equal}")
+    assert said((1, 3), (1, 3), (1, 3), (4, 4)).endswith(f" Of 3 pairs of neighbours one is {equal}")
+    assert said((1, 2), (1, 3), (2, 3)).endswith(f" Of 2 pairs of neighbours none is {equal}")
+    assert "neighbours" not in said((1, 1), (2, 2)), "of two the sentence before says it"
