@@ -23,8 +23,8 @@ from benchmark.methods.card import CLOSED, OPEN
 
 Texts = npt.NDArray[np.str_]
 
-STANDING = ["score", "ci_low", "ci_high", "rank", "rank_low", "rank_high", "tie_group", "coverage"]
-RANKS = ["rank", "rank_low", "rank_high", "tie_group"]
+RANKS = ["rank", "rank_low", "rank_high", "tie_group", "apart"]
+STANDING = ["score", "ci_low", "ci_high", *RANKS, "coverage"]
 FLOOR = {"hardening": "none", "detector": "never"}
 """Controls that take a place among what is ranked: whoever is below them is not first."""
 TRIED = "its method has the rank of "
@@ -119,7 +119,7 @@ def _rows(
     division, tries, family = tables.divisions(names), tables.tries(names), tables.families(names)
     rows: dict[int, dict[str, object]] = {}
     beside = [i for i, name in enumerate(names) if name == floor and complete[i]]
-    floor_rank = 1
+    floor_rank, floor_apart = 1, None
     for place in (CLOSED, OPEN):  # an open method may have used anything, and takes no closed one's rank
         for kind in np.unique(group):
             ranked = np.flatnonzero(free & (division == place) & (group == kind)).tolist()
@@ -130,7 +130,7 @@ def _rows(
             nothing = family[beside[0]] if beside else None
             found = rank_families(values[among], task, families, cluster, tried, floor=nothing)
             if beside and (own := found.pop()) is not None and place == CLOSED:
-                floor_rank = own.rank
+                floor_rank, floor_apart = own.rank, own.apart
             best = {family[i]: names[i] for i, one in zip(ranked, found, strict=True) if one}
             for index, standing in zip(ranked, found, strict=True):
                 if standing:
@@ -145,6 +145,8 @@ def _rows(
         low, high = intervals(values[known], task, cluster)
         kept = zip(known, scores(values[known], task), low, high, strict=True)
         rows |= {index: {"score": score, "ci_low": a, "ci_high": b} for index, score, a, b in kept}
+    if beside:
+        rows[beside[0]]["apart"] = floor_apart
     return rows, notes, floor_rank
 
 

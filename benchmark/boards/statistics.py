@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,8 @@ class Standing:
     `rank` is 1 + the number of methods with a strictly better score (ties share the smallest
     rank), `rank_low` 1 + the number of significantly better methods, `rank_high` the number of
     methods less the significantly worse ones. `tie_group` counts from 1 down the ranking: no
-    method of a group differs significantly from the group's leader.
+    method of a group differs significantly from the group's leader. `apart` is 1 where it differs
+    significantly from the one before it down the ranking, else 0; None for the first.
     """
 
     score: float
@@ -50,6 +52,7 @@ class Standing:
     rank_low: int
     rank_high: int
     tie_group: int
+    apart: int | None = None
 
 
 def scores(values: npt.ArrayLike, tasks: npt.ArrayLike) -> Floats:
@@ -108,6 +111,9 @@ def rank(
         higher = tier[None, :] < tier[:, None]
         better = higher | (better & ~higher.T)
     ranks = 1 + better.sum(axis=1)
+    apart: list[int | None] = [None] * methods
+    for above, here in pairwise(np.argsort(ranks, kind="stable").tolist()):
+        apart[here] = int(significant[above, here] and ranks[above] < ranks[here])
     columns = (
         score,
         np.minimum(low, score),
@@ -117,7 +123,7 @@ def rank(
         methods - (better.T & significant).sum(axis=1),
         _tie_groups(ranks, significant),
     )
-    return [Standing(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    return [Standing(*row) for row in zip(*(column.tolist() for column in columns), apart, strict=True)]
 
 
 def corrected_p_values(

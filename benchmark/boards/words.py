@@ -43,7 +43,7 @@ def _ranking(noun: str, board: pd.DataFrame) -> str:
     words = _of_hardenings(floor, leader) if noun == "hardening" else _leads(noun, leader, floor)
     if noun == "attack" or floor is None:
         words += _shared(ranked, noun)
-    return words + _neighbours(ranked)
+    return words + _neighbours(board)
 
 
 def _few(clusters: int, cases: int) -> str:
@@ -133,13 +133,16 @@ def _shared(ranked: pd.DataFrame, noun: str) -> str:
     return f" It cannot be told apart from {', '.join(others)}." if len(others) else ""
 
 
-def _neighbours(ranked: pd.DataFrame) -> str:
-    """How many places are told from the next one: where most are not, an order is more than a board knows."""
-    if not {"rank", "rank_low", "rank_high"} <= set(ranked) or ranked["rank"].isna().any() or len(ranked) < 3:
+def _neighbours(board: pd.DataFrame) -> str:
+    """How many places are told from the one before, the control that does nothing at its place among them.
+
+    Where most are not, the order is more than a board knows.
+    """
+    closed = board[board["division"] == "closed"]
+    apart = closed["apart"].dropna() if "apart" in closed else pd.Series(dtype=float)
+    pairs, told = len(apart), int(apart.sum())
+    if pairs < 2:  # of one pair the sentence before has said it
         return ""
-    rows = ranked.sort_values("rank")
-    told = int((rows["rank_high"].to_numpy(int)[:-1] < rows["rank_low"].to_numpy(int)[1:]).sum())
-    pairs = len(rows) - 1
     if told == pairs:
         return f" All {pairs} pairs of neighbours are told apart."
     which = {0: "none is", 1: "one is"}.get(told, f"{told} are")

@@ -135,7 +135,7 @@ def test_bounds_of_controls_are_of_means_and_not_of_the_worst_of_a_pool() -> Non
 def test_few_cases_have_an_order_and_no_ranks() -> None:
     few, enough = build_boards(tables(BASE), fewest=5), build_boards(tables(BASE), fewest=4)
     for name in ("attacks", "hardenings", "matrix"):
-        columns = ["rank", "rank_low", "rank_high", "tie_group"]
+        columns = ["rank", "rank_low", "rank_high", "tie_group", "apart"]
         assert few[name][columns].isna().all(axis=None) and enough[name]["rank"].notna().any()
         pd.testing.assert_frame_equal(few[name].drop(columns=columns), enough[name].drop(columns=columns))
     assert board_module.build_boards(tables(BASE))["attacks"]["rank"].isna().all()

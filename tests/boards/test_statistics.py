@@ -372,6 +372,8 @@ def test_groups_and_rank_intervals_equal_their_definition(seed: int) -> None:
         above, below = down[: place - 1], down[place:]
         low, high = 1 + int(differ[method, above].sum()), 8 - int(differ[method, below].sum())
         assert places(standings)[method] == (place, low, high, group)
+        before = above[-1] if above else None  # ranges of ranks can meet though two neighbours differ
+        assert standings[method].apart == (None if before is None else int(differ[before, method]))
     assert 2 <= group < 8
 
 

@@ -68,18 +68,20 @@ def test_of_one_case_no_interval_is_said() -> None:
 
 
 def test_how_many_neighbours_are_told_apart_is_said() -> None:
-    """A rank's range says what it could be: two places are told apart where the ranges do not meet."""
+    """The control that does nothing is one of them, and has no rank."""
 
-    def said(*ranges: tuple[int, int]) -> str:
-        rows = [
-            {"name": f"m{rank}", "score": 1 - rank / 10, "rank": rank, "rank_low": low, "rank_high": high}
-            for rank, (low, high) in enumerate(ranges, 1)
-        ]
+    def said(*apart: int | None) -> str:
+        rows = [{"name": f"m{rank}", "rank": rank, "apart": one} for rank, one in enumerate(apart, 1)]
         return answer("attack", board("attack", *(LEADER | row for row in rows)))
 
-    assert said((1, 1), (2, 2), (3, 3)).endswith(" All 2 pairs of neighbours are told apart.")
+    assert said(None, 1, 1).endswith(" All 2 pairs of neighbours are told apart.")
     equal = "told apart; the others are equal as far as this run can tell."
-    assert said((1, 1), (2, 3), (2, 3)).endswith(f" Of 2 pairs of neighbours one is {equal}")
-    assert said((1, 3), (1, 3), (1, 3), (4, 4)).endswith(f" Of 3 pairs of neighbours one is {equal}")
-    assert said((1, 2), (1, 3), (2, 3)).endswith(f" Of 2 pairs of neighbours none is {equal}")
-    assert "neighbours" not in said((1, 1), (2, 2)), "of two the sentence before says it"
+    assert said(None, 1, 0).endswith(f" Of 2 pairs of neighbours one is {equal}")
+    assert said(None, 1, 0, 1).endswith(f" Of 3 pairs of neighbours 2 are {equal}")
+    assert said(None, 0, 0).endswith(f" Of 2 pairs of neighbours none is {equal}")
+    assert "neighbours" not in said(None, 1), "of two the sentence before says it"
+    none = {**NONE, "control": True, "apart": 1}
+    soft = {"name": "soft", "score": 0.4, "rank": 1, "tie_group": 1}
+    hard = {"name": "hard", "score": 0.1, "rank": 3, "tie_group": 2, "apart": 0}
+    words = answer("hardening", board("hardening", soft, none, hard))
+    assert words.endswith(f" Of 2 pairs of neighbours one is {equal}")
