@@ -127,7 +127,7 @@ def mean_table(tables: Tables, keys: list[str]) -> pd.DataFrame:
     groups: dict[Any, pd.DataFrame] = dict(iter(samples.groupby(keys)))
     alike: dict[tuple[str, ...], list[Any]] = {}
     for key, rows in groups.items():  # what is drawn alike is drawn once
-        alike.setdefault((*rows["task"], *rows[CLUSTER]), []).append(key)
+        alike.setdefault((*rows["task"], *rows[CLUSTER], *rows["sample_id"]), []).append(key)
     found: dict[Any, tuple[float, ...]] = {}
     for kept in alike.values():
         task, cluster = (groups[kept[0]][name].to_numpy() for name in ("task", CLUSTER))

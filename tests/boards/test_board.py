@@ -311,6 +311,22 @@ def test_of_one_case_under_several_seeds_a_table_shows_no_interval() -> None:
     assert "one case" in with_interval(means.iloc[0], 2)
 
 
+def test_cases_are_counted_in_each_group_though_others_have_as_many_samples_of_one_network() -> None:
+    """Three seeds of a case and three cases of one network are drawn alike, and are not as many cases."""
+    chosen = [("strong", "none", "oblivious"), ("weak", "none", "oblivious")]
+    found = tables({key: BASE[key] for key in chosen})
+    here = found.samples.assign(victim="a")
+    other = here.assign(sample_id=here["sample_id"] + "-b", victim="b").drop_duplicates("attack")
+    strong, weak = (here[here["attack"] == name] for name in ("strong", "weak"))
+    seeds = pd.concat([strong.iloc[:1].assign(seed=seed) for seed in range(3)])
+    rows = pd.concat([seeds, weak.iloc[:3], other])
+    means = mean_table(replace(found, samples=rows), ["task", "attack", "defense", "mode"]).set_index(
+        "attack"
+    )
+    assert means.loc["strong", "cases"] == 2 and means.loc["weak", "cases"] == 4
+    assert means.loc["strong", "clusters"] == means.loc["weak", "clusters"] == 2
+
+
 @settings(max_examples=15, deadline=None)
 @given(
     numbers=st.lists(st.floats(0, 1, width=32), min_size=12, max_size=12),
