@@ -72,10 +72,31 @@ def standings(
     if (spread := seed_spread(values, case)) is not None:
         board["seed_spread"] = spread
     board[RANKS] = board[RANKS].astype("Int64")
+    told = _unknown(names, values, case, tables.cells, key) | told
     board["note"] = [told.get(name, "") for name in names]
     if groups is not None:
         board["place"] = group
     return _ordered(board, column, division, group, floor)
+
+
+def _unknown(
+    names: Sequence[str], values: Floats, case: pd.DataFrame, cells: pd.DataFrame, key: str
+) -> dict[str, str]:
+    """Of variants that have no score, on which of the board's tasks nothing is known of them, and why."""
+    found = {}
+    task = case["task"].to_numpy()
+    for name, row in zip(names, np.isfinite(values), strict=True):
+        missing = sorted(set(task[~row]))
+        has_cells = set(cells.loc[cells[key] == name, "task"])
+        absent, failed = ([t for t in missing if (t in has_cells) == has] for has in (False, True))
+        said = [
+            f"{why} {', '.join(tasks)}"
+            for why, tasks in (("no cells on", absent), ("failed on", failed))
+            if tasks
+        ]
+        if said:
+            found[name] = "; ".join(said)
+    return found
 
 
 def clusters_in(case: pd.DataFrame) -> int:

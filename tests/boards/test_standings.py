@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from board_tables import (
     BASE,
@@ -95,3 +96,36 @@ def test_cases_of_several_networks_are_drawn_by_network() -> None:
     assert strong["ci_high"] - strong["ci_low"] > alone["ci_high"] - alone["ci_low"]
     single = Tables(made.cells, made.samples.assign(victim="first"), METHODS)
     assert row(single, "attacks", "strong")["clusters"] == 4, "the only network is fixed"
+
+
+def test_a_row_without_a_score_says_where_nothing_is_known_of_it() -> None:
+    """A method that a task leaves out has no cells there, and one that failed there has."""
+    hard = {(attack, "hard", mode): [0.2] * 4 for attack in ("strong", "weak") for mode in MODES}
+    made = tables(BASE | hard)
+    other = made.samples["task"].iloc[0]
+    assert isinstance(other, str)
+    more = made.cells.assign(task="saliency/other"), made.samples.assign(task="saliency/other")
+    whole = Tables(
+        *(
+            pd.concat([one, two], ignore_index=True)
+            for one, two in zip((made.cells, made.samples), more, strict=True)
+        ),
+        METHODS,
+    )
+    assert (build_boards(whole)["hardenings"]["note"].fillna("") == "").all()
+
+    def without(kept: pd.DataFrame) -> pd.DataFrame:
+        left: pd.DataFrame = kept[(kept["defense"] != "soft") | (kept["task"] == other)]
+        return left
+
+    absent = Tables(without(whole.cells), without(whole.samples), METHODS)
+    board = build_boards(absent)["hardenings"].set_index("hardening")
+    assert board.loc["soft", "note"] == "no cells on saliency/other" and pd.isna(board.loc["soft", "score"])
+    assert pd.notna(board.loc["none", "score"])
+    cells = whole.cells.assign(
+        status=whole.cells["status"].where(
+            (whole.cells["defense"] != "soft") | (whole.cells["task"] == other), "timeout"
+        )
+    )
+    failed = build_boards(Tables(cells, without(whole.samples), METHODS))["hardenings"].set_index("hardening")
+    assert failed.loc["soft", "note"] and pd.isna(failed.loc["soft", "rank"])
