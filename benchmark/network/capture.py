@@ -1,0 +1,445 @@
+"""From any classifier to the operations of its walk, by ``torch.export``: one functional graph of ATen calls.
+
+It takes what ``torch.fx`` refuses: shapes that are computed with, bare parameters, attention. The graph is made
+once, for inputs of one size and any batch; what is kept of it are operations whose weights are read live.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from benchmark.errors import TaskError
+from benchmark.network.captured import (
+    Call,
+    Captured,
+    CapturedAffine,
+    ChannelScale,
+    Kinked,
+    Length,
+    Linear,
+    MatMul,
+    Norm,
+    Normalize,
+    Place,
+    Prelu,
+    Product,
+    Rearrange,
+    Slot,
+    Softmax,
+    Stored,
+    Weight,
+)
+from benchmark.network.operations import (
+    Activation,
+    Add,
+    AveragePool,
+    Concatenation,
+    MaxPool,
+    Operation,
+    Other,
+    SmoothActivation,
+    Wrapped,
+)
+
+_ATEN = torch.ops.aten
+_LARGEST_BATCH = 4096
+_SAME = ("alias", "clone", "contiguous", "lift_fresh_copy", "detach", "dropout", "feature_dropout", "type_as",
+         "alpha_dropout", "_to_copy", "to")  # fmt: skip
+"""Calls that give their first argument back, in evaluation mode and whatever the type."""
+_NO_VALUE = ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like",
+             "empty_like", "eq", "ne", "lt", "gt", "le", "ge")  # fmt: skip
+"""Calls that read a tensor's shape or order, through which no gradient goes."""
+_REARRANGE = ("view", "_unsafe_view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "expand",
+              "select", "slice", "split", "split_with_sizes", "chunk", "unbind", "squeeze", "unsqueeze", "pad",
+              "constant_pad_nd", "roll", "index", "flip", "repeat", "pixel_shuffle", "channel_shuffle",
+              "pixel_unshuffle", "upsample_nearest2d", "index_select", "masked_fill", "native_channel_shuffle",
+              "movedim", "tile", "slice_scatter", "select_scatter", "narrow", "unfold", "im2col",
+              "as_strided")  # fmt: skip
+_KINDS: dict[str, type[Wrapped]] = {
+    **dict.fromkeys(_REARRANGE, Rearrange),
+    **dict.fromkeys(("mean", "avg_pool2d", "adaptive_avg_pool2d", "avg_pool1d", "sum"), AveragePool),
+    **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices", "adaptive_max_pool2d", "amax"), MaxPool),
+    **dict.fromkeys(("cat", "stack", "concat"), Concatenation),
+    **dict.fromkeys(
+        ("gelu", "silu", "sigmoid", "tanh", "elu", "celu", "selu", "softplus", "mish", "log_sigmoid"),
+        SmoothActivation,
+    ),
+    **dict.fromkeys(("layer_norm", "group_norm", "native_layer_norm", "rms_norm", "instance_norm"), Normalize),
+    **dict.fromkeys(("softmax", "_softmax"), Softmax),
+    **dict.fromkeys(("matmul", "bmm", "einsum", "mm"), MatMul),
+}
+
+
+def capture(module: nn.Module, size: tuple[int, ...]) -> list[Operation]:
+    """The module's operations in order; their ``sources`` index into the values of the walk.
+
+    Args:
+        module: classifier in evaluation mode, a function of one tensor ``[N, *size]``; its weights are read
+            whenever an operation is used.
+        size: channels, height and width of an input; the walk takes inputs of this size alone.
+
+    Raises:
+        TaskError: ``torch.export`` cannot capture the module, or it does not give one tensor of logits.
+    """
+    parameter = next(module.parameters(), torch.zeros(()))
+    example = torch.zeros(2, *size, dtype=parameter.dtype, device=parameter.device)
+    batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
+            program = program.run_decompositions({})
+    except Exception as error:  # the exporter raises whatever the network's own code and its own does
+        reason = " ".join(str(error).split())[:200]
+        raise TaskError(f"torch.export cannot capture this victim: {type(error).__name__}: {reason}") from error
+    return _Compilation(module, program).operations
+
+
+class _Compilation:
+    """Operations so far, and where in the walk the value of every node of the graph stands."""
+
+    def __init__(self, module: nn.Module, program: Any) -> None:
+        self.module, self._program = module, program
+        self.operations: list[Operation] = []
+        self._place: dict[fx.Node, int] = {}
+        self._nodes: dict[int, fx.Node] = {}
+        """For each operation's position, the node whose value it is."""
+        signature = program.graph_signature
+        self._weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        self._constants = signature.inputs_to_lifted_tensor_constants
+        self._names: set[str] = set()
+        graph = program.graph_module.graph
+        _open_attention(graph)
+        graph.eliminate_dead_code()
+        for node in graph.nodes:
+            self._take(node)
+        _mark_non_negative(self.operations)
+
+    def _take(self, node: fx.Node) -> None:
+        if node.op == "placeholder":
+            if node.name not in self._weights and node.name not in self._constants:
+                if self._place:
+                    raise TaskError("a victim must take one input tensor")
+                self._place[node] = 0
+        elif node.op == "output":
+            self._check_output(node)
+        elif node.op == "call_function" and self._is_active(node):
+            self._place[node] = self._position(node)
+
+    def _check_output(self, node: fx.Node) -> None:
+        results = node.args[0]
+        assert isinstance(results, tuple | list)
+        given = [part for part in results if isinstance(part, fx.Node)]
+        if len(results) != 1 or not given or self._place.get(given[0]) != len(self.operations):
+            raise TaskError("a victim must return the logits, which it computes last")
+
+    def _is_active(self, node: fx.Node) -> bool:
+        """Whether a node's value depends on the inputs, and can be differentiated."""
+        value = node.meta.get("val")
+        if _name(node) in _NO_VALUE or not any(source in self._place for source in node.all_input_nodes):
+            return False
+        parts = value if isinstance(value, tuple | list) else (value,)
+        return any(isinstance(part, Tensor) and part.is_floating_point() for part in parts)
+
+    def _position(self, node: fx.Node) -> int:
+        """Position of the value of a node that is active."""
+        name = _name(node)
+        first = node.args[0] if node.args else None
+        if name in _SAME and isinstance(first, fx.Node):
+            return self._place[first]
+        if name == "getitem" and isinstance(first, fx.Node):
+            return self._item(node, first)
+        if isinstance(node.meta.get("val"), tuple | list):
+            return -1  # several results, each an operation of its own where it is taken
+        if name.endswith("batch_norm_legit_no_training"):
+            return self._norm(node)
+        return self._append(self._operation(node, name))
+
+    def _item(self, node: fx.Node, several: fx.Node) -> int:
+        if _name(several).endswith("batch_norm_legit_no_training"):
+            return self._norm(several, node)
+        sources: list[fx.Node] = []
+        template = self._call(several, sources, int(node.args[1]))  # type: ignore[arg-type]
+        kind = _KINDS.get(_name(several), Other)
+        return self._append(self._wrapped(kind, node, several, sources, template))
+
+    def _append(self, step: Operation) -> int:
+        self.operations.append(step)
+        return len(self.operations)
+
+    def _operation(self, node: fx.Node, name: str) -> Operation:
+        sources: list[fx.Node] = []
+        if (affine := self._affine(node, name)) is not None:
+            return affine
+        if (known := self._activation(node, name)) is not None:
+            return known
+        template = self._call(node, sources)
+        terms = [part for part in node.all_input_nodes if self._place.get(part, -1) >= 0]
+        if name == "add" and len(terms) == len(sources) == 2 and _scale_of(node) == 1:
+            return Add(self._title(node), tuple(self._place[source] for source in sources))
+        kind = _KINDS.get(name, Other)
+        if name in ("add", "sub", "rsub", "neg") or (name == "div" and terms == [node.args[0]]):
+            kind = Linear
+        elif name == "mul":
+            kind = Product if len(terms) == 2 else Linear
+        elif kind is MatMul and len(terms) == 1:
+            kind = Linear
+        return self._wrapped(kind, node, node, sources, template)
+
+    def _wrapped(
+        self, kind: type[Wrapped], node: fx.Node, called: fx.Node, sources: list[fx.Node], template: Any
+    ) -> Operation:
+        places = tuple(self._place[source] for source in sources)
+        return kind(self._title(node), places, Captured(self.module, template), _name(called))
+
+    def _affine(self, node: fx.Node, name: str) -> Operation | None:
+        """A convolution or fully connected layer of one input."""
+        if name not in ("linear", "conv2d") or node.target is _ATEN.conv2d.padding:
+            return None
+        inputs, weight, bias = [*node.args, None][:3]
+        parts: list[fx.Node] = []
+        templates = [self._template(part, parts) for part in (weight, bias)]
+        if parts or not isinstance(inputs, fx.Node) or not isinstance(weight, fx.Node):
+            return None
+        shape = weight.meta["val"].shape
+        layer: nn.Conv2d | nn.Linear
+        if name == "linear":
+            layer = nn.Linear(int(shape[1]), int(shape[0]), bias=False, device="meta")
+        else:
+            stride, padding, dilation, groups = [*node.args[3:], *(1, 0, 1, 1)[max(len(node.args) - 3, 0) :]]
+            layer = nn.Conv2d(
+                int(shape[1]) * int(groups),  # type: ignore[call-overload]
+                int(shape[0]),
+                tuple(map(int, shape[2:])),
+                _two(stride),
+                _two(padding),
+                _two(dilation),
+                int(groups),  # type: ignore[call-overload]
+                bias=False,
+                device="meta",
+            )
+        places = (self._place[inputs],)
+        return CapturedAffine(self._title(node), places, layer, self.module, *templates)
+
+    def _activation(self, node: fx.Node, name: str) -> Operation | None:
+        """An activation with kinks, which a smoothing may replace."""
+        inputs = node.args[0] if node.args else None
+        if inputs not in self._place:
+            return None
+        assert isinstance(inputs, fx.Node)
+        place = (self._place[inputs],)
+        numbers = [*node.args[1:]]
+        if name in ("relu", "relu6"):
+            return Activation(self._title(node), place, capped=name == "relu6")
+        if name == "prelu":
+            parts: list[fx.Node] = []
+            weight = self._template(node.args[1], parts)
+            return None if parts else Prelu(self._title(node), place, weight, self.module)
+        found = _kinks(name, numbers, dict(node.kwargs))
+        if found is None:
+            return None
+        slope, offset, kinks = found
+        if (slope, offset, kinks) == (0.0, 0.0, [(0.0, 1.0), (6.0, -1.0)]):
+            return Activation(self._title(node), place, capped=True)
+        return Kinked(self._title(node), place, slope, offset, kinks, times_input=name == "hardswish")
+
+    def _norm(self, node: fx.Node, reader: fx.Node | None = None) -> int:
+        """A batch norm, folded into the layer before it where nothing else reads that layer."""
+        if reader is None:
+            return -1
+        inputs, weight, bias, mean, variance = node.args[:5]
+        assert isinstance(inputs, fx.Node)
+        parts: list[fx.Node] = []
+        weight, bias, mean, variance = (self._template(p, parts) for p in (weight, bias, mean, variance))
+        if parts:
+            raise TaskError("a victim's batch norm must have running statistics")
+        norm = Norm(weight, bias, mean, variance, float(node.args[6]))  # type: ignore[arg-type]
+        place = self._place[inputs]
+        before = self.operations[place - 1] if place else None
+        plain = isinstance(before, CapturedAffine) and isinstance(before.layer, nn.Conv2d)
+        if plain and before.captured_norm is None and len(inputs.users) == 1:  # type: ignore[union-attr]
+            before.captured_norm = norm  # type: ignore[union-attr]
+            return place
+        return self._append(ChannelScale(self._title(reader), (place,), self.module, norm))
+
+    def _call(self, node: fx.Node, sources: list[fx.Node], item: int | None = None) -> Call:
+        """The template of a node's call; nodes of the walk that it reads are added to ``sources``."""
+        target: Any = node.target
+        if target in (_ATEN.view.default, _ATEN._unsafe_view.default):
+            target = _ATEN.reshape.default  # gradients have other strides
+        for part in node.all_input_nodes:
+            if self._place.get(part, -1) >= 0 and part not in sources and not _name(node).startswith("new_"):
+                sources.append(part)
+        given = list(node.args)
+        if _name(node).startswith("new_") and sources and given[0] in self._place:
+            given[0] = sources[0]  # which tells the type and the device alone
+        arguments = tuple(self._template(part, sources) for part in given)
+        keywords = tuple((name, self._template(part, sources)) for name, part in node.kwargs.items())
+        return Call(target, arguments, keywords, item)
+
+    def _template(self, part: Any, sources: list[fx.Node]) -> Any:
+        """What stands for an argument."""
+        if isinstance(part, fx.Node):
+            return self._node(part, sources)
+        if isinstance(part, tuple | list):
+            return tuple(self._template(one, sources) for one in part)
+        if isinstance(part, slice):
+            raise TaskError("a victim must not cut tensors by what it computes")
+        return Place() if isinstance(part, torch.device) else part
+
+    def _node(self, node: fx.Node, sources: list[fx.Node]) -> Any:
+        value = node.meta.get("val")
+        if isinstance(value, torch.SymInt | int) and not isinstance(value, bool):
+            return _length(value, sources)
+        if self._place.get(node, -1) >= 0:
+            if node not in sources:
+                sources.append(node)
+            return Slot(sources.index(node))
+        if node.op == "placeholder":
+            if node.name in self._weights:
+                return Weight(self._weights[node.name])
+            return Stored(self._program.constants[self._constants[node.name]])
+        if node.op == "get_attr":
+            return Stored(getattr(self._program.graph_module, str(node.target)))
+        if _name(node) == "getitem":
+            several, item = node.args
+            assert isinstance(several, fx.Node)
+            return self._call(several, sources, int(item))  # type: ignore[arg-type]
+        return self._call(node, sources)
+
+    def _title(self, node: fx.Node) -> str:
+        """The name of the module that computes a node, with the node's own where the module has several."""
+        stack = node.meta.get("nn_module_stack") or {}
+        module = next(reversed(stack.values()), ("",))[0] if stack else ""
+        module = str(module).replace("L__self__.", "").replace("L['self'].", "")
+        name = module if module and module not in self._names else f"{module}.{node.name}".strip(".")
+        self._names.add(name)
+        return name
+
+
+def _name(node: fx.Node) -> str:
+    """What a call is called, without library and overload."""
+    if node.target is operator.getitem:
+        return "getitem"
+    packet = getattr(node.target, "overloadpacket", None)
+    return str(getattr(packet or node.target, "__name__", node.target))
+
+
+def _two(value: Any) -> tuple[int, int]:
+    sides = value if isinstance(value, tuple | list) else (value,)
+    return int(sides[0]), int(sides[-1])
+
+
+def _scale_of(node: fx.Node) -> Any:
+    """What the second term of a sum is multiplied by."""
+    return node.kwargs.get("alpha", 1)
+
+
+def _length(value: Any, sources: list[fx.Node]) -> Any:
+    """A side that follows from the batch, as a multiple of a side of an input."""
+    if isinstance(value, int):
+        return value
+    factor, offset = _line(value)
+    if factor == 0:
+        return offset
+    for index, source in enumerate(sources):
+        for side, length in enumerate(source.meta["val"].shape):
+            if isinstance(length, torch.SymInt):
+                share, rest = _line(length)
+                if share > 0 and rest == 0:
+                    return Length(factor, offset, index, side, share)
+    raise TaskError("a victim must not compute with the number of images alone")
+
+
+def _line(value: torch.SymInt) -> tuple[int, int]:
+    """``value = factor * batch + offset``; raises where it is no such line."""
+    expression = value.node.expr
+    (symbol,) = expression.free_symbols or (None,)
+    if symbol is None:
+        return 0, int(expression)
+    two, three, seven = (int(expression.subs(symbol, batch)) for batch in (2, 3, 7))
+    factor, offset = three - two, two - 2 * (three - two)
+    if seven != 7 * factor + offset:
+        raise TaskError(f"a victim must not compute with the number of images as {expression}")
+    return factor, offset
+
+
+def _kinks(
+    name: str, numbers: list[Any], named: dict[str, Any]
+) -> tuple[float, float, list[tuple[float, float]]] | None:
+    """Slope and offset on the left, and kinks, of an activation by its name; None for others."""
+    if name == "leaky_relu":
+        slope = float(numbers[0]) if numbers else float(named.get("negative_slope", 0.01))
+        return slope, 0.0, [(0.0, 1.0 - slope)]
+    if name in ("hardsigmoid", "hardswish"):
+        return 0.0, 0.0, [(-3.0, 1 / 6), (3.0, -1 / 6)]
+    low: Any
+    high: Any
+    if name == "hardtanh":
+        low, high = [*numbers, *(-1.0, 1.0)[len(numbers) :]]
+    elif name == "clamp":
+        low, high = [*numbers, *(named.get("min"), named.get("max"))[len(numbers) :]]
+    elif name == "clamp_min":
+        low, high = numbers[0], None
+    elif name == "clamp_max":
+        low, high = None, numbers[0]
+    else:
+        return None
+    if isinstance(low, fx.Node) or isinstance(high, fx.Node):
+        return None
+    if low is None:
+        return 1.0, 0.0, [(float(high), -1.0)]
+    kinks = [(float(low), 1.0)]
+    if high is not None:
+        kinks.append((float(high), -1.0))
+    return 0.0, float(low), kinks
+
+
+def _open_attention(graph: fx.Graph) -> None:
+    """Writes fused attention as products and a softmax, which can be walked through and looked at."""
+    for node in list(graph.nodes):
+        if node.op != "call_function" or _name(node) != "scaled_dot_product_attention":
+            continue
+        given = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), node.args, strict=False))
+        given |= node.kwargs
+        query, key, value, mask = (given.get(name) for name in ("query", "key", "value", "attn_mask"))
+        if given.get("enable_gqa"):
+            raise TaskError("a victim must not group the queries of its attention")
+        sides = query.meta["val"].shape
+        scale = given.get("scale") or 1 / math.sqrt(int(sides[-1]))
+
+        def add(function: Callable[..., Any], *arguments: Any, like: fx.Node = node) -> fx.Node:
+            made = graph.call_function(function, arguments)
+            values = [a.meta["val"] if isinstance(a, fx.Node) else a for a in arguments]
+            made.meta = {key: like.meta[key] for key in ("nn_module_stack",) if key in like.meta}
+            made.meta["val"] = function(*values)
+            return made
+
+        with graph.inserting_before(node):
+            rows = add(_ATEN.mul.Scalar, query, scale)
+            scores = add(_ATEN.matmul.default, rows, add(_ATEN.transpose.int, key, -2, -1))
+            if given.get("is_causal"):
+                raise TaskError("a victim must not hide later positions from its attention")
+            if mask is not None and mask.meta["val"].dtype == torch.bool:
+                hidden = add(_ATEN.logical_not.default, mask)
+                scores = add(_ATEN.masked_fill.Scalar, scores, hidden, -math.inf)
+            elif mask is not None:
+                scores = add(_ATEN.add.Tensor, scores, mask)
+            result = add(_ATEN.matmul.default, add(_ATEN.softmax.int, scores, -1), value)
+        node.replace_all_uses_with(result)
+        graph.erase_node(node)
+
+
+def _mark_non_negative(operations: list[Operation]) -> None:
+    """Notes which operations get inputs that a ReLU has made non-negative."""
+    known = [False]
+    for step in operations:
+        given = [known[source] for source in step.sources]
+        step.non_negative_input = all(given)
+        keeps = isinstance(step, AveragePool | MaxPool | Rearrange | Concatenation | Add)
+        known.append(type(step) is Activation or (keeps and all(given)))

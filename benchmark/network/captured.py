@@ -1,0 +1,298 @@
+"""Operations of a network that was captured by ``torch.export``: ATen calls on live weights.
+
+An operation's arguments are a template: what comes from the walk, weights by their qualified names, and literals.
+Weights are read at every use, so that a changed weight changes the explanation and gradients reach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.network.operations import Activation, Affine, Operation, Wrapped
+from benchmark.network.smoothing import EXACT, Smoothing
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The operation's input of this index."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A parameter or buffer, by its qualified name."""
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A constant of the captured graph."""
+
+    value: Tensor
+
+
+@dataclass(frozen=True)
+class Length:
+    """``factor * batch + offset``; the batch is told by a side of an input, which is ``share * batch`` long."""
+
+    factor: int
+    offset: int
+    index: int
+    side: int
+    share: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """The device of the inputs."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call whose arguments are templates; of several results the one of index ``item``."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    keywords: tuple[tuple[str, Any], ...] = ()
+    item: int | None = None
+
+
+def filled(template: Any, module: nn.Module, inputs: Sequence[Tensor]) -> Any:
+    """What a template stands for.
+
+    Args:
+        template: of an argument.
+        module: holds the weights.
+        inputs: the operation's.
+    """
+    match template:
+        case Slot():
+            return inputs[template.index]
+        case Weight():
+            return _weight(module, template.name)
+        case Stored():
+            kind = inputs[0].dtype if template.value.is_floating_point() else template.value.dtype
+            return template.value.to(inputs[0].device, kind)
+        case Length():
+            batch = inputs[template.index].shape[template.side] // template.share
+            return template.factor * batch + template.offset
+        case Place():
+            return inputs[0].device
+        case Call():
+            arguments = [filled(argument, module, inputs) for argument in template.arguments]
+            keywords = {name: filled(value, module, inputs) for name, value in template.keywords}
+            found = template.function(*arguments, **keywords)
+            return found if template.item is None else found[template.item]
+        case tuple() | list():
+            return [filled(part, module, inputs) for part in template]
+        case _:
+            return template
+
+
+def _weight(module: nn.Module, name: str) -> Tensor:
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part)
+    weight: Tensor = found
+    return weight
+
+
+class Captured:
+    """A function of an operation's inputs, from a template and live weights.
+
+    Args:
+        module: holds the weights.
+        template: of the call.
+    """
+
+    def __init__(self, module: nn.Module, template: Any) -> None:
+        self.module = module
+        self.template = template
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """The call's result."""
+        result: Tensor = filled(self.template, self.module, inputs)
+        return result
+
+
+@dataclass(frozen=True)
+class Norm:
+    """What a batch norm in evaluation mode does: one scale and one shift per channel, from live statistics."""
+
+    weight: Any
+    bias: Any
+    mean: Any
+    variance: Any
+    epsilon: float
+
+    def scale(self, module: nn.Module) -> Tensor:
+        """What each channel is multiplied by, ``[C]``."""
+        scale = torch.rsqrt(filled(self.variance, module, ()) + self.epsilon)
+        return scale if self.weight is None else scale * filled(self.weight, module, ())
+
+    def shift(self, module: nn.Module) -> Tensor:
+        """What is added to it afterwards, ``[C]``."""
+        shift = -filled(self.mean, module, ()) * self.scale(module)
+        return shift if self.bias is None else shift + filled(self.bias, module, ())
+
+
+class CapturedAffine(Affine):
+    """A captured convolution or fully connected layer.
+
+    Args:
+        name: of the operation.
+        sources: position of its input.
+        layer: one of the same geometry, without numbers.
+        module: holds the weights.
+        weight: template of the weight; no input is part of it.
+        bias: template of the bias.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sources: tuple[int, ...],
+        layer: nn.Conv2d | nn.Linear,
+        module: nn.Module,
+        weight: Any,
+        bias: Any,
+    ) -> None:
+        super().__init__(name, sources, layer)
+        self.module, self.templates = module, (weight, bias)
+        self.captured_norm: Norm | None = None
+
+    def weight(self) -> Tensor:
+        """The folded weight, of the layer's own shape."""
+        weight: Tensor = filled(self.templates[0], self.module, ())
+        if self.captured_norm is None:
+            return weight
+        return weight * self.captured_norm.scale(self.module).view(-1, *(1,) * (weight.dim() - 1))
+
+    def bias(self) -> Tensor | None:
+        """The folded bias ``[out]``."""
+        bias: Tensor | None = filled(self.templates[1], self.module, ())
+        if self.captured_norm is None:
+            return bias
+        shift = self.captured_norm.shift(self.module)
+        return shift if bias is None else shift + bias * self.captured_norm.scale(self.module)
+
+
+class ChannelScale(Operation):
+    """A batch norm that no layer could take in."""
+
+    def __init__(self, name: str, sources: tuple[int, ...], module: nn.Module, norm: Norm) -> None:
+        super().__init__(name, sources)
+        self.module, self.captured_norm = module, norm
+
+    def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
+        """Scaled and shifted inputs."""
+        scale, shift = self.captured_norm.scale(self.module), self.captured_norm.shift(self.module)
+        return inputs[0] * _by_channel(scale, inputs[0]) + _by_channel(shift, inputs[0])
+
+    def pullback(
+        self, inputs: Sequence[Tensor], signal: Tensor, smoothing: Smoothing = EXACT
+    ) -> Sequence[Tensor]:
+        """Scaled signal."""
+        return (signal * _by_channel(self.captured_norm.scale(self.module), signal),)
+
+
+def _by_channel(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(1, -1, *(1,) * (like.dim() - 2))
+
+
+class Kinked(Activation):
+    """A piecewise linear activation: ``slope * x + offset`` and at each kink a step of the slope.
+
+    Args:
+        name: of the operation.
+        sources: position of the pre-activation.
+        slope: left of all kinks.
+        offset: left of all kinks.
+        kinks: places and how much the slope rises there.
+        times_input: whether all of it is multiplied by the input (hardswish).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sources: tuple[int, ...],
+        slope: float,
+        offset: float,
+        kinks: Sequence[tuple[float, float]],
+        times_input: bool = False,
+    ) -> None:
+        super().__init__(name, sources, capped=False)
+        self.left, self.offset, self.kinks = slope, offset, tuple(kinks)
+        self.times_input = times_input
+
+    def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
+        """Activation under ``smoothing``."""
+        value = self._gate(inputs[0], smoothing)
+        return inputs[0] * value if self.times_input else value
+
+    def slope(self, inputs: Tensor, smoothing: Smoothing) -> Tensor:
+        """Derivative under ``smoothing``."""
+        slope = torch.full_like(inputs, self.left)
+        for place, rise in self.kinks:
+            slope = slope + rise * smoothing.slope(inputs - place, False)
+        return inputs * slope + self._gate(inputs, smoothing) if self.times_input else slope
+
+    def _gate(self, inputs: Tensor, smoothing: Smoothing) -> Tensor:
+        value = self.left * inputs + self.offset
+        for place, rise in self.kinks:
+            value = value + rise * smoothing.value(inputs - place, False)
+        return value
+
+
+class Prelu(Activation):
+    """Slope by channel left of zero, one right of it."""
+
+    def __init__(self, name: str, sources: tuple[int, ...], weight: Any, module: nn.Module) -> None:
+        super().__init__(name, sources, capped=False)
+        self.module, self.weight = module, weight
+
+    def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
+        """Activation under ``smoothing``."""
+        weight = self._left(inputs[0])
+        return weight * inputs[0] + (1 - weight) * smoothing.value(inputs[0], False)
+
+    def slope(self, inputs: Tensor, smoothing: Smoothing) -> Tensor:
+        """Derivative under ``smoothing``."""
+        weight = self._left(inputs)
+        return weight + (1 - weight) * smoothing.slope(inputs, False)
+
+    def _left(self, inputs: Tensor) -> Tensor:
+        weight: Tensor = filled(self.weight, self.module, ())
+        return weight if weight.numel() == 1 else _by_channel(weight, inputs)
+
+
+class Rearrange(Wrapped):
+    """Some of the same numbers in other places: views, selections, padding with zeros."""
+
+
+class Linear(Wrapped):
+    """Linear in its one input up to a constant: sums and products with what no input is part of."""
+
+
+class Normalize(Wrapped):
+    """Centred and divided by a deviation of its own (layer norm, group norm, a norm of a vector)."""
+
+
+class Softmax(Wrapped):
+    """Shares along a side, as in attention."""
+
+
+class Product(Wrapped):
+    """Two inputs, value by value."""
+
+
+class MatMul(Wrapped):
+    """Two inputs, row by column."""
+
