@@ -112,13 +112,15 @@ class _Compilation:
         signature = program.graph_signature
         self._weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         self._constants = signature.inputs_to_lifted_tensor_constants
-        self._names: set[str] = set()
+        self._homes: dict[str, tuple[str, str]] = {}
+        """For each operation's name while they are made, its module's and what it is called without one."""
         graph = program.graph_module.graph
         _open_attention(graph)
         graph.eliminate_dead_code()
         for node in graph.nodes:
             self._take(node)
         _mark_non_negative(self.operations)
+        self._name_all()
 
     def _take(self, node: fx.Node) -> None:
         if node.op == "placeholder":
@@ -313,13 +315,18 @@ class _Compilation:
         return self._call(node, sources)
 
     def _title(self, node: fx.Node) -> str:
-        """The name of the module that computes a node, with the node's own where the module has several."""
+        """A name for the operation of a node, until all are known."""
         stack = node.meta.get("nn_module_stack") or {}
         module = next(reversed(stack.values()), ("",))[0] if stack else ""
-        module = str(module).replace("L__self__.", "").replace("L['self'].", "")
-        name = module if module and module not in self._names else f"{module}.{node.name}".strip(".")
-        self._names.add(name)
-        return name
+        self._homes[node.name] = str(module), node.name
+        return node.name
+
+    def _name_all(self) -> None:
+        """Names operations after the modules that they are the last of, others after both."""
+        last = {self._homes[step.name][0]: step for step in self.operations}
+        for step in self.operations:
+            module, own = self._homes[step.name]
+            step.name = module if module and last[module] is step else f"{module}.{own}".strip(".")
 
 
 def _name(node: fx.Node) -> str:
