@@ -21,7 +21,7 @@ from benchmark.explainers.base import Query
 from benchmark.explainers.rules import GradientRule
 from benchmark.explainers.saliency import Backpropagation
 from benchmark.network import Network
-from benchmark.network.layers import layer_position, signal_at, spatial_position
+from benchmark.network.layers import layer_position, signals_at, spatial_position
 
 _TINY = 1e-6
 """In Grad-CAM++'s denominators, as in the official code."""
@@ -46,7 +46,9 @@ class ClassActivation(Backpropagation):
         """The enlarged map as a single channel, ``[N, 1, H, W]``."""
         position = layer_position(model, self.layer) if self.layer else spatial_position(model, values)
         signal = self.signal(values[-1], query)
-        gradient = signal_at(model, values, signal, GradientRule(), position, self.smoothing)
+        (gradient,) = signals_at(
+            model, values, signal, GradientRule(), [position], self.smoothing
+        )
         found = torch.relu(self.combined(positions(values[position]), positions(gradient)))
         found = torch.where(dead(found)[:, None, None], torch.ones_like(found), found)
         size = values[0].shape[2:]

@@ -70,39 +70,48 @@ def _is_spatial(value: Tensor) -> bool:
     return value.dim() == 4 and value.shape[2] > 1 and value.shape[3] > 1
 
 
-def signal_at(
+def signals_at(
     model: Network,
     values: Sequence[Tensor],
     signal: Tensor,
     rule: BackwardRule,
-    position: int,
+    positions: Sequence[int],
     smoothing: Smoothing = EXACT,
-) -> Tensor:
-    """A signal at the logits, walked back to a value of the walk, of that value's shape.
+) -> list[Tensor]:
+    """A signal at the logits, walked back once to values of the walk, of those values' shapes.
 
     Args:
         model: the network.
         values: what :meth:`Network.propagate` returned under the same ``smoothing``.
         signal: at the logits, ``[N, classes]``.
         rule: what happens to it at every operation.
-        position: of the value.
+        positions: of the values.
         smoothing: how the network's ReLUs are computed.
 
     Raises:
-        TaskError: the logits do not depend on that value.
+        TaskError: the logits do not depend on one of the values.
     """
     if model.listener is not None:
         model.listener.backward(len(signal))
+    first, found = min(positions), dict.fromkeys(positions, None)
     signals: dict[int, Tensor] = {len(model.operations): signal}
-    for index in range(len(model.operations), position, -1):
+    for index in range(len(model.operations), first - 1, -1):
         if index not in signals:
             continue
+        here = signals.pop(index)
+        if index in found:
+            found[index] = here
+        if index == first:
+            break
         step = model.operations[index - 1]
         inputs = [values[source] for source in step.sources]
-        shares = rule(step, inputs, values[index], signals.pop(index), smoothing)
-        for source, share in zip(step.sources, shares, strict=True):
-            if source >= position:
+        for source, share in zip(
+            step.sources, rule(step, inputs, values[index], here, smoothing), strict=True
+        ):
+            if source >= first:
                 signals[source] = signals[source] + share if source in signals else share
-    if position not in signals:
-        raise TaskError(f"layer {model.operations[position - 1].name} has no part in this network's logits")
-    return signals[position]
+    for position in positions:
+        if found[position] is None:
+            name = model.operations[position - 1].name
+            raise TaskError(f"layer {name} has no part in this network's logits")
+    return [found[position] for position in positions]
