@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from benchmark.methods.meter import Meter
 from benchmark.network import Network
+from benchmark.network.operations import Operation
 from benchmark.victims import architectures  # noqa: F401 (for those asked: they can import nothing more)
 
 _MOST = 2**53
@@ -142,9 +143,12 @@ class _Packer(pickle.Pickler):
         return name
 
     def reducer_override(self, obj: Any) -> Any:
-        """Networks hold functions of their walk, which are made anew."""
+        """Networks that were traced hold functions of their walk, which are made anew; calls go by name."""
         if isinstance(obj, Network):
-            return _rebuild_network, (obj.module, obj.mean, obj.deviation, obj.listener)
+            steps = None if obj.traced else obj.operations
+            return _rebuild_network, (obj.module, obj.mean, obj.deviation, obj.listener, steps)
+        if isinstance(obj, torch._ops.OpOverload):
+            return _call, (str(obj),)
         return NotImplemented
 
 
@@ -211,9 +215,23 @@ def _layout(tensor: Tensor) -> tuple[int, ...] | None:
     return tensor.stride() if last == tensor.numel() - 1 else None
 
 
-def _rebuild_network(module: nn.Module, mean: Tensor, deviation: Tensor, listener: Meter | None) -> Network:
-    """The network, traced again."""
-    network = Network(module)
+def _call(name: str) -> Any:
+    """The call of torch's own that is named, as in ``aten.add.Tensor``."""
+    found: Any = torch.ops
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _rebuild_network(
+    module: nn.Module,
+    mean: Tensor,
+    deviation: Tensor,
+    listener: Meter | None,
+    steps: list[Operation] | None,
+) -> Network:
+    """The network; traced again, if its walk was traced."""
+    network = Network(module, operations=steps)
     network.mean, network.deviation = mean, deviation
     network.listener = listener
     return network

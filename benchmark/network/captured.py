@@ -168,6 +168,14 @@ class CapturedAffine(Affine):
         self.module, self.templates = module, (weight, bias)
         self.captured_norm: Norm | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All of it, the layer by what it is made of: without numbers it is no data."""
+        return {**self.__dict__, "layer": _geometry(self.layer)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """With a layer of the same geometry."""
+        self.__dict__.update(state, layer=_layer(*state["layer"]))
+
     def weight(self) -> Tensor:
         """The folded weight, of the layer's own shape."""
         weight: Tensor = filled(self.templates[0], self.module, ())
@@ -182,6 +190,19 @@ class CapturedAffine(Affine):
             return bias
         shift = self.captured_norm.shift(self.module)
         return shift if bias is None else shift + bias * self.captured_norm.scale(self.module)
+
+
+def _geometry(layer: nn.Conv2d | nn.Linear) -> tuple[Any, ...]:
+    if isinstance(layer, nn.Linear):
+        return layer.in_features, layer.out_features
+    sides = layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride
+    return (*sides, layer.padding, layer.dilation, layer.groups)
+
+
+def _layer(*geometry: Any) -> nn.Conv2d | nn.Linear:
+    if len(geometry) == 2:
+        return nn.Linear(*geometry, bias=False, device="meta")
+    return nn.Conv2d(*geometry, bias=False, device="meta")
 
 
 class ChannelScale(Operation):

@@ -2,9 +2,9 @@
 
 Hook-based explanation libraries cannot be attacked through safely: they detach graphs, get second
 derivatives wrong, or trip over in-place and shared activations, all silently. Here the network is
-traced once (``torch.fx``), batch norms are folded, and :meth:`Network.propagate` and
-:meth:`Network.backpropagate` walk the operations. Every step is differentiable to any order in the
-input *and* in the weights.
+taken apart once (by ``torch.fx`` or ``torch.export``), batch norms are folded, and
+:meth:`Network.propagate` and :meth:`Network.backpropagate` walk the operations. Every step is
+differentiable to any order in the input *and* in the weights.
 """
 
 from __future__ import annotations
@@ -56,22 +56,29 @@ class Network(nn.Module):
             evaluation mode.
         mean: per-channel mean that inputs are shifted by.
         deviation: per-channel standard deviation that inputs are divided by.
+        operations: of the module, where they are known already (:mod:`benchmark.network.walks`).
 
     Raises:
-        TaskError: the module cannot be walked; the text names the call.
+        TaskError: the module cannot be traced; the text names the call.
     """
 
     mean: Tensor
     deviation: Tensor
 
     def __init__(
-        self, module: nn.Module, mean: Sequence[float] = (0.0,), deviation: Sequence[float] = (1.0,)
+        self,
+        module: nn.Module,
+        mean: Sequence[float] = (0.0,),
+        deviation: Sequence[float] = (1.0,),
+        operations: Sequence[Operation] | None = None,
     ) -> None:
         super().__init__()
         self.module = module.eval()
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("deviation", torch.tensor(deviation).view(1, -1, 1, 1))
-        self.operations = trace(self.module)
+        self.traced = operations is None
+        """Whether the operations are torch.fx's, which are functions of the module: those of others are data."""
+        self.operations = trace(self.module) if operations is None else list(operations)
         self.listener: Listener | None = None
 
     def observed_by(self, listener: Listener) -> Network:

@@ -19,6 +19,7 @@ from benchmark.methods.formats import as_stored
 from benchmark.tasks.data import Split, load_data
 from benchmark.tasks.parts import Task
 from benchmark.victims.loading import load_victim
+from benchmark.victims.networks import network_of
 
 _AUDITED_SHARE = 0.25
 """Share of the evaluation images that auditors look at; networks are measured on the others."""
@@ -61,7 +62,7 @@ def load_networks(task: Task, root: Path, device: torch.device) -> Networks:
     kinds: dict[tuple[tuple[int, int, int], int], str] = {}
     for name in task.victims():
         victim = load_victim(name, root)
-        model = Network(victim.module, victim.mean, victim.deviation).to(device, dtype)
+        model = network_of(victim).to(device, dtype)
         if device.type == "cpu":  # convolutions in this layout take about a third of the time there
             model = model.to(memory_format=torch.channels_last)
         models[name] = model

@@ -1,6 +1,6 @@
 """Network architectures of the victims that the project ships weights for.
 
-Every architecture here is traceable by ``torch.fx``, pools by average unless told otherwise (a max pool
+Every architecture here but the transformer is traceable by ``torch.fx``, pools by average unless told otherwise (a max pool
 ties on constant backgrounds, and saliency maps then jump under rounding noise), and is built from a
 YAML-friendly set of numbers alone, so that a task file says all there is to know about its victim.
 """
@@ -94,9 +94,47 @@ def residual_network(
     return residual
 
 
+def transformer(
+    depth: int = 4,
+    width: int = 64,
+    heads: int = 4,
+    patch: int = 4,
+    ratio: float = 2.0,
+    classes: int = 10,
+    channels: int = 1,
+    size: int = 28,
+) -> nn.Module:
+    """A small timm vision transformer with a class token.
+
+    Args:
+        depth: blocks.
+        width: of a token.
+        heads: of each block's attention.
+        patch: side of what becomes a token, in pixels.
+        ratio: width of the hidden layer of a block over that of a token.
+        classes: number of logits.
+        channels: input channels.
+        size: height and width of the (square) input in pixels.
+    """
+    from timm.models.vision_transformer import VisionTransformer
+
+    network: nn.Module = VisionTransformer(
+        img_size=size,
+        patch_size=patch,
+        in_chans=channels,
+        num_classes=classes,
+        embed_dim=width,
+        depth=depth,
+        num_heads=heads,
+        mlp_ratio=ratio,
+    )
+    return network
+
+
 ARCHITECTURES: ByName[Callable[..., nn.Module]] = {
     "convolutional": ConvolutionalNetwork,
     "residual": residual_network,
+    "transformer": transformer,
 }
 
 

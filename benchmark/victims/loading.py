@@ -47,6 +47,7 @@ class Victim:
         size: channels, height and width of an input.
         classes: number of logits.
         sha256: hash of the weights file.
+        walk: how it is taken apart, see :mod:`benchmark.network.walks`.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Victim:
     size: tuple[int, int, int]
     classes: int
     sha256: str
+    walk: str = "traced"
 
 
 def victim_sha256(name: str, root: Path, *, download: bool = True) -> str:
@@ -104,6 +106,7 @@ def load_victim(name: str, root: Path) -> Victim:
         size=entry.size,
         classes=entry.classes,
         sha256=sha256_of(path),
+        walk=entry.walk,
     )
 
 

@@ -25,12 +25,18 @@ from benchmark.files.assets import (
     read_manifest,
 )
 
-ARCHITECTURES = ("convolutional", "residual")
+ARCHITECTURES = ("convolutional", "residual", "transformer")
 """Those of :mod:`benchmark.victims.architectures`, which is read without torch here."""
+
+
+Walk = Literal["any", "traced", "captured", "opaque"]
+"""How a network is taken apart: by torch.fx, by torch.export, or not at all; ``any``: by the first that can."""
 
 
 class VictimEntry(Entry):
     """What every victim states: its input, normalization, classes, licence and origin."""
+
+    walk: Walk = "traced"
 
     mean: tuple[float, ...]
     deviation: tuple[PositiveFloat, ...]
@@ -81,6 +87,7 @@ class PackageEntry(VictimEntry):
 class TorchvisionEntry(VictimEntry):
     """A torchvision model with weights from PyTorch's hub, hashed by their file name."""
 
+    walk: Walk = "any"
     source: Literal["torchvision"]
     name: Name
     weights: Name
@@ -93,6 +100,7 @@ HubName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-
 class TimmEntry(VictimEntry):
     """A timm model with safetensors weights from the Hugging Face hub."""
 
+    walk: Walk = "any"
     source: Literal["timm"]
     name: HubName
     revision: HubName = "main"

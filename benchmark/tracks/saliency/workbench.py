@@ -23,6 +23,7 @@ from benchmark.seeds import seed_of
 from benchmark.tasks.data import Data, load_data
 from benchmark.tracks import workbenches
 from benchmark.victims.loading import load_victim
+from benchmark.victims.networks import network_of
 
 if TYPE_CHECKING:
     from benchmark.tracks.saliency.task import SaliencyTask
@@ -110,7 +111,7 @@ def decoys(bench: Workbench) -> Iterator[tuple[Network, Explainer]]:
     networks = [shuffled]
     for name in task.metrics.decoys:
         victim = load_victim(name, bench.root)
-        networks.append(Network(victim.module, victim.mean, victim.deviation).to(bench.device, dtype))
+        networks.append(network_of(victim).to(bench.device, dtype))
     data = load_data(task.data, bench.root)
     for network in networks:
         yield network, _explainer(task, network, data)
@@ -148,7 +149,7 @@ def prepare(task: SaliencyTask, root: Path, device: torch.device) -> Workbench:
     victim = load_victim(task.victim, root)
     data = load_data(task.data, root)
     dtype = torch.float64 if task.precision == "float64" else torch.float32
-    model = Network(victim.module, victim.mean, victim.deviation).to(device, dtype)
+    model = network_of(victim).to(device, dtype)
     if device.type == "cpu":  # convolutions in this layout take about a third less time there
         model = model.to(memory_format=torch.channels_last)
     learning = task.calibration.images + _FEWEST

@@ -1,0 +1,19 @@
+"""A victim as a network that explanations walk."""
+
+from __future__ import annotations
+
+from benchmark.network import Network
+from benchmark.network.walks import WALKS
+from benchmark.victims.loading import Victim
+
+
+def network_of(victim: Victim) -> Network:
+    """The victim's network, float32 on the CPU, walked as its entry says.
+
+    Raises:
+        TaskError: it cannot be walked so; the text names the call.
+    """
+    if victim.walk == "traced":
+        return Network(victim.module, victim.mean, victim.deviation)
+    steps = WALKS[victim.walk](victim.module, victim.size)
+    return Network(victim.module, victim.mean, victim.deviation, steps)
