@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from benchmark.errors import unknown
 from benchmark.explainers.base import Explainer, Query, UnsupportedLayer, to_maps
 from benchmark.explainers.patterns import learn_patterns
+from benchmark.explainers.recipe import Recipe
 from benchmark.explainers.saliency import (
     Aggregate,
     Gradient,
@@ -22,8 +22,8 @@ from benchmark.explainers.saliency import (
     NoiseAverage,
     PatternAttribution,
 )
-from benchmark.names import ByName
 from benchmark.network import Network
+from benchmark.tasks.explainers import listed_explainer, listed_explainers
 
 __all__ = [
     "Aggregate",
@@ -36,57 +36,29 @@ __all__ = [
     "NoiseAverage",
     "PatternAttribution",
     "Query",
+    "Recipe",
     "UnsupportedLayer",
     "build_explainer",
     "explainer_names",
-    "explainer_settings",
     "learn_patterns",
+    "recipe_of",
     "to_maps",
 ]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How an explainer is made.
-
-    Args:
-        make: takes the settings.
-        settings: that a task may give.
-        learns: whether ``make`` first takes the network and what gives the first so many of the attacker's
-            images.
-    """
-
-    make: Callable[..., Explainer]
-    settings: tuple[str, ...] = ()
-    learns: bool = False
-
-
-def _pattern_attribution(
-    model: Network, first: Callable[[int], Tensor], /, images: int = 1000
-) -> PatternAttribution:
-    return PatternAttribution(patterns=learn_patterns(model, first(images)))
-
-
-_BUILDERS: ByName[Recipe] = {
-    "gradient": Recipe(Gradient),
-    "gradient_x_input": Recipe(GradientTimesInput),
-    "integrated_gradients": Recipe(IntegratedGradients, ("steps",)),
-    "smoothgrad": Recipe(partial(NoiseAverage, Gradient()), ("samples", "scale", "uniform")),
-    "guided_backprop": Recipe(GuidedBackprop),
-    "lrp": Recipe(LayerwiseRelevancePropagation, ("stabilizer",)),
-    "pattern_attribution": Recipe(_pattern_attribution, ("images",), learns=True),
-}
-"""How explainers are made, by name: a task's cells depend on its own explainer's line alone."""
-
-
 def explainer_names() -> list[str]:
     """Names that a task may give."""
-    return sorted(_BUILDERS)
+    return list(listed_explainers())
 
 
-def explainer_settings(name: str) -> tuple[str, ...]:
-    """Settings that a task may give to an explainer."""
-    return _BUILDERS[name].settings
+def recipe_of(name: str) -> Recipe:
+    """How the explainer of a name is made; its file is a root of a cell's id.
+
+    Raises:
+        TaskError: unknown name, with the known ones.
+    """
+    recipe: Recipe = pkgutil.resolve_name(listed_explainer(name).table)[name]
+    return recipe
 
 
 def build_explainer(
@@ -104,9 +76,7 @@ def build_explainer(
     Raises:
         TaskError: unknown name or setting, with the known ones.
     """
-    if name not in _BUILDERS:
-        raise unknown("explainer", name, explainer_names())
-    recipe = _BUILDERS[name]
+    recipe = recipe_of(name)
     for setting in settings:
         if setting not in recipe.settings:
             raise unknown(f"setting of explainer {name!r}:", setting, recipe.settings)

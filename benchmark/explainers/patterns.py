@@ -43,6 +43,8 @@ def learn_patterns(model: Network, images: Tensor) -> Mapping[str, Tensor]:
 
 def _moments(layer: Affine, inputs: Tensor, output: Tensor, rectified: bool) -> list[Tensor]:
     """Sums over samples and positions: regime size, x in it, xy in it, all y, all positions."""
+    if isinstance(layer.layer, nn.Linear):  # tokens are positions
+        inputs, output = inputs.flatten(0, -2), output.flatten(0, -2)
     regime = (output > 0).double() if rectified else torch.ones_like(output, dtype=torch.double)
     output = output.double()
     axes = [0, *range(2, output.dim())]
@@ -60,7 +62,7 @@ def _weight_gradient(layer: Affine, inputs: Tensor, signal: Tensor) -> Tensor:
     """Sum over positions of ``signal`` times the input patch under it, of the weight's shape."""
     if isinstance(layer.layer, nn.Linear):
         return signal.T @ inputs
-    zero = torch.zeros_like(layer.layer.weight, dtype=inputs.dtype)
+    zero = torch.zeros_like(layer.weight(), dtype=inputs.dtype)
     (gradient,) = pullback(lambda weight: layer.apply(inputs, weight), [zero], signal)
     return gradient
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmark.explainers.base import UnsupportedLayer
+from benchmark.network.captured import Rearrange
 from benchmark.network.operations import (
     Activation,
     Add,
@@ -128,7 +129,7 @@ class RelevanceRule:
             return (send(operation, inputs[0], signal),)
         if isinstance(operation, Activation):
             return (signal,)
-        if isinstance(operation, Reshape | MaxPool | Concatenation):
+        if isinstance(operation, Reshape | Rearrange | MaxPool | Concatenation):
             return operation.pullback(inputs, signal, smoothing)
         if isinstance(operation, AveragePool | Add):
             ratio = signal / self._stabilized(output)

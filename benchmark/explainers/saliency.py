@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
 from benchmark.errors import TaskError
 from benchmark.explainers.base import Explainer, Query, to_maps
+from benchmark.explainers.passes import Output, variants_per_pass
 from benchmark.explainers.rules import (
     STABILIZER,
     GradientRule,
@@ -26,10 +27,6 @@ from benchmark.explainers.rules import (
 )
 from benchmark.network import EXACT, Network, Smoothing
 from benchmark.network.graph import BackwardRule
-
-_ELEMENTS_PER_PASS = {"cpu": 2**16}
-"""Input values that an average sends through the network at once, by type of device. What is larger
-is split, which changes no result; on a CPU it is faster as long as it stays in the caches."""
 
 
 @dataclass(frozen=True)
@@ -95,37 +92,74 @@ class GradientTimesInput(Gradient):
 
 @dataclass(frozen=True)
 class IntegratedGradients(Backpropagation):
-    """Integrated gradients of the explained logit (Sundararajan et al. 2017) from zero.
+    """Integrated gradients (Sundararajan et al. 2017).
 
     Args:
-        steps: midpoints of the path at which the gradient is taken. Dombrowski et al. use 30 and
-            explain the class probability; here it is the logit, as for every other explainer.
+        steps: points of the path at which the gradient is taken. Dombrowski et al. use 30.
+        points: where in its part of the path each lies; ``trapezoid`` has both ends, with half a weight each.
+        output: what is explained. Dombrowski et al. take the probability; here it is the logit unless told
+            otherwise, as for every other explainer.
+        baseline: color that the path starts from: the ``mean`` one, which is zero once normalized,
+        ``black`` or
+            ``white``.
     """
 
     name = "integrated_gradients"
     steps: int = 30
+    points: Literal["midpoint", "left", "right", "trapezoid"] = "midpoint"
+    output: Output = "logit"
+    baseline: Literal["mean", "black", "white"] = "mean"
 
     def __post_init__(self) -> None:
         """Refuses a path without steps."""
         _at_least_one(self.name, "steps", self.steps)
+        if self.points == "trapezoid" and self.steps < 2:
+            raise TaskError(f"explainer {self.name!r}: points trapezoid needs at least 2 steps")
+
+    def signal(self, logits: Tensor, query: Query) -> Tensor:
+        """One at the logit, or the gradient of the probability."""
+        chosen = query.starting_signal(logits)
+        if self.output == "logit":
+            return chosen
+        shares = logits.softmax(1)
+        return (shares * chosen).sum(1, keepdim=True) * (chosen - shares)
 
     def explain_with_logits(self, model: Network, query: Query) -> tuple[Tensor, Tensor]:
         """Maps and logits; the path does not go through the input itself, so nothing is shared."""
         return self.explain(model, query), model(query.inputs)
 
     def walk(self, model: Network, normalized: Tensor, query: Query) -> Tensor:
-        """Mean gradient along the path times the normalized input."""
-        positions = (torch.arange(self.steps).to(normalized) + 0.5) / self.steps
+        """Mean gradient along the path times the way from the baseline."""
+        start = self._start(model)
+        way = normalized - start
+        positions, weights = self._path(normalized)
         total = torch.zeros_like(normalized)
-        for part in torch.split(positions, _per_pass(normalized)):
-            path = (part.view(-1, 1, 1, 1, 1) * normalized).flatten(0, 1)
+        size = variants_per_pass(normalized)
+        for part, weight in zip(torch.split(positions, size), torch.split(weights, size), strict=True):
+            path = (start + part.view(-1, 1, 1, 1, 1) * way).flatten(0, 1)
             gradients = super().walk(model, path, _repeated(query, len(part)))
-            total = total + gradients.view(len(part), *normalized.shape).sum(0)
-        return total / self.steps * normalized
+            gradients = gradients.view(len(part), *normalized.shape) * weight.view(-1, 1, 1, 1, 1)
+            total = total + gradients.sum(0)
+        return total / float(weights.sum()) * way
+
+    def _start(self, model: Network) -> Tensor | float:
+        if self.baseline == "mean":
+            return 0.0
+        return model.bounds()[self.baseline == "white"]
+
+    def _path(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Points in [0, 1] and what each counts."""
+        numbers, weights = torch.arange(self.steps).to(like), torch.ones(self.steps).to(like)
+        if self.points == "trapezoid":
+            weights[0] = weights[-1] = 0.5
+            return numbers / (self.steps - 1), weights
+        within = {"midpoint": 0.5, "left": 0.0, "right": 1.0}[self.points]
+        return (numbers + within) / self.steps, weights
 
     def subsampled(self, samples: int) -> Self:
         """The same with at most ``samples`` steps."""
-        return dataclasses.replace(self, steps=min(self.steps, samples))
+        fewest = 2 if self.points == "trapezoid" else 1
+        return dataclasses.replace(self, steps=max(fewest, min(self.steps, samples)))
 
 
 @dataclass(frozen=True)
@@ -205,7 +239,7 @@ class NoiseAverage(Explainer):
     def relevance(self, model: Network, query: Query) -> Tensor:
         """Mean of the base explainer's relevance."""
         total = torch.zeros_like(query.inputs)
-        for noise in torch.split(self._noise(query), _per_pass(query.inputs)):
+        for noise in torch.split(self._noise(query), variants_per_pass(query.inputs)):
             copies = (query.inputs + noise.unsqueeze(1)).flatten(0, 1)
             relevance = self.base.relevance(model, _repeated(query, len(noise), copies))
             total = total + torch.unflatten(relevance, 0, (len(noise), -1)).sum(0)
@@ -279,11 +313,6 @@ class Aggregate(Explainer):
     def subsampled(self, samples: int) -> Self:
         """With subsampled members."""
         return dataclasses.replace(self, members=tuple(member.subsampled(samples) for member in self.members))
-
-
-def _per_pass(inputs: Tensor) -> int:
-    """How many copies of a batch of inputs go through the network at once."""
-    return max(1, _ELEMENTS_PER_PASS.get(inputs.device.type, 2**23) // max(1, inputs.numel()))
 
 
 def _repeated(query: Query, times: int, inputs: Tensor | None = None) -> Query:

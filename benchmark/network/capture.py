@@ -1,31 +1,28 @@
 """From any classifier to the operations of its walk, by ``torch.export``: one functional graph of ATen calls.
 
-It takes what ``torch.fx`` refuses: shapes that are computed with, bare parameters, attention. The graph is made
-once, for inputs of one size and any batch; what is kept of it are operations whose weights are read live.
+It takes what ``torch.fx`` refuses: shapes that are computed with, bare parameters, attention. The graph is
+made once, for inputs of one size and any batch; what is kept of it are operations whose weights are read
+live.
 """
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from benchmark.errors import TaskError
+from benchmark.network.attention import open_attention
 from benchmark.network.captured import (
     Call,
     Captured,
     CapturedAffine,
     ChannelScale,
     Kinked,
-    Length,
     Linear,
     MatMul,
     Norm,
-    Normalize,
     Place,
     Prelu,
     Product,
@@ -35,6 +32,8 @@ from benchmark.network.captured import (
     Stored,
     Weight,
 )
+from benchmark.network.nodes import call_name, kinks_of, length_of
+from benchmark.network.normalizations import Normalize
 from benchmark.network.operations import (
     Activation,
     Add,
@@ -49,18 +48,23 @@ from benchmark.network.operations import (
 
 _ATEN = torch.ops.aten
 _LARGEST_BATCH = 4096
-_SAME = ("alias", "clone", "contiguous", "lift_fresh_copy", "detach", "dropout", "feature_dropout", "type_as",
-         "alpha_dropout", "_to_copy", "to")  # fmt: skip
+_SAME = frozenset((
+    "alias", "clone", "contiguous", "lift_fresh_copy", "detach", "dropout", "feature_dropout", "type_as",
+    "alpha_dropout", "_to_copy", "to",
+))  # fmt: skip
 """Calls that give their first argument back, in evaluation mode and whatever the type."""
-_NO_VALUE = ("new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like",
-             "empty_like", "eq", "ne", "lt", "gt", "le", "ge")  # fmt: skip
+_NO_VALUE = frozenset((
+    "new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like",
+    "eq", "ne", "lt", "gt", "le", "ge",
+))  # fmt: skip
 """Calls that read a tensor's shape or order, through which no gradient goes."""
-_REARRANGE = ("view", "_unsafe_view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "expand",
-              "select", "slice", "split", "split_with_sizes", "chunk", "unbind", "squeeze", "unsqueeze", "pad",
-              "constant_pad_nd", "roll", "index", "flip", "repeat", "pixel_shuffle", "channel_shuffle",
-              "pixel_unshuffle", "upsample_nearest2d", "index_select", "masked_fill", "native_channel_shuffle",
-              "movedim", "tile", "slice_scatter", "select_scatter", "narrow", "unfold", "im2col",
-              "as_strided")  # fmt: skip
+_REARRANGE = frozenset((
+    "view", "_unsafe_view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "expand", "select",
+    "slice", "split", "split_with_sizes", "chunk", "unbind", "squeeze", "unsqueeze", "pad", "constant_pad_nd",
+    "roll", "index", "flip", "repeat", "pixel_shuffle", "channel_shuffle", "pixel_unshuffle",
+    "upsample_nearest2d", "index_select", "masked_fill", "native_channel_shuffle", "movedim",
+    "tile", "slice_scatter", "select_scatter", "narrow", "unfold", "im2col", "as_strided",
+))  # fmt: skip
 _KINDS: dict[str, type[Wrapped]] = {
     **dict.fromkeys(_REARRANGE, Rearrange),
     **dict.fromkeys(("mean", "avg_pool2d", "adaptive_avg_pool2d", "avg_pool1d", "sum"), AveragePool),
@@ -70,7 +74,7 @@ _KINDS: dict[str, type[Wrapped]] = {
         ("gelu", "silu", "sigmoid", "tanh", "elu", "celu", "selu", "softplus", "mish", "log_sigmoid"),
         SmoothActivation,
     ),
-    **dict.fromkeys(("layer_norm", "group_norm", "native_layer_norm", "rms_norm", "instance_norm"), Normalize),
+    **dict.fromkeys(("layer_norm", "group_norm", "rms_norm"), Normalize),
     **dict.fromkeys(("softmax", "_softmax"), Softmax),
     **dict.fromkeys(("matmul", "bmm", "einsum", "mm"), MatMul),
 }
@@ -96,7 +100,9 @@ def capture(module: nn.Module, size: tuple[int, ...]) -> list[Operation]:
             program = program.run_decompositions({})
     except Exception as error:  # the exporter raises whatever the network's own code and its own does
         reason = " ".join(str(error).split())[:200]
-        raise TaskError(f"torch.export cannot capture this victim: {type(error).__name__}: {reason}") from error
+        raise TaskError(
+            f"torch.export cannot capture this victim: {type(error).__name__}: {reason}"
+        ) from error
     return _Compilation(module, program).operations
 
 
@@ -115,7 +121,7 @@ class _Compilation:
         self._homes: dict[str, tuple[str, str]] = {}
         """For each operation's name while they are made, its module's and what it is called without one."""
         graph = program.graph_module.graph
-        _open_attention(graph)
+        open_attention(graph)
         graph.eliminate_dead_code()
         for node in graph.nodes:
             self._take(node)
@@ -143,14 +149,14 @@ class _Compilation:
     def _is_active(self, node: fx.Node) -> bool:
         """Whether a node's value depends on the inputs, and can be differentiated."""
         value = node.meta.get("val")
-        if _name(node) in _NO_VALUE or not any(source in self._place for source in node.all_input_nodes):
+        if call_name(node) in _NO_VALUE or not any(source in self._place for source in node.all_input_nodes):
             return False
         parts = value if isinstance(value, tuple | list) else (value,)
         return any(isinstance(part, Tensor) and part.is_floating_point() for part in parts)
 
     def _position(self, node: fx.Node) -> int:
         """Position of the value of a node that is active."""
-        name = _name(node)
+        name = call_name(node)
         first = node.args[0] if node.args else None
         if name in _SAME and isinstance(first, fx.Node):
             return self._place[first]
@@ -163,11 +169,11 @@ class _Compilation:
         return self._append(self._operation(node, name))
 
     def _item(self, node: fx.Node, several: fx.Node) -> int:
-        if _name(several).endswith("batch_norm_legit_no_training"):
+        if call_name(several).endswith("batch_norm_legit_no_training"):
             return self._norm(several, node)
         sources: list[fx.Node] = []
         template = self._call(several, sources, int(node.args[1]))  # type: ignore[arg-type]
-        kind = _KINDS.get(_name(several), Other)
+        kind = _KINDS.get(call_name(several), Other)
         return self._append(self._wrapped(kind, node, several, sources, template))
 
     def _append(self, step: Operation) -> int:
@@ -197,7 +203,7 @@ class _Compilation:
         self, kind: type[Wrapped], node: fx.Node, called: fx.Node, sources: list[fx.Node], template: Any
     ) -> Operation:
         places = tuple(self._place[source] for source in sources)
-        return kind(self._title(node), places, Captured(self.module, template), _name(called))
+        return kind(self._title(node), places, Captured(self.module, template), call_name(called))
 
     def _affine(self, node: fx.Node, name: str) -> Operation | None:
         """A convolution or fully connected layer of one input."""
@@ -213,15 +219,16 @@ class _Compilation:
         if name == "linear":
             layer = nn.Linear(int(shape[1]), int(shape[0]), bias=False, device="meta")
         else:
-            stride, padding, dilation, groups = [*node.args[3:], *(1, 0, 1, 1)[max(len(node.args) - 3, 0) :]]
+            given: list[Any] = [*node.args[3:]]
+            stride, padding, dilation, groups = given + [1, 0, 1, 1][len(given) :]
             layer = nn.Conv2d(
-                int(shape[1]) * int(groups),  # type: ignore[call-overload]
+                int(shape[1]) * int(groups),
                 int(shape[0]),
-                tuple(map(int, shape[2:])),
+                (int(shape[2]), int(shape[3])),
                 _two(stride),
                 _two(padding),
                 _two(dilation),
-                int(groups),  # type: ignore[call-overload]
+                int(groups),
                 bias=False,
                 device="meta",
             )
@@ -242,7 +249,7 @@ class _Compilation:
             parts: list[fx.Node] = []
             weight = self._template(node.args[1], parts)
             return None if parts else Prelu(self._title(node), place, weight, self.module)
-        found = _kinks(name, numbers, dict(node.kwargs))
+        found = kinks_of(name, numbers, dict(node.kwargs))
         if found is None:
             return None
         slope, offset, kinks = found
@@ -275,10 +282,14 @@ class _Compilation:
         if target in (_ATEN.view.default, _ATEN._unsafe_view.default):
             target = _ATEN.reshape.default  # gradients have other strides
         for part in node.all_input_nodes:
-            if self._place.get(part, -1) >= 0 and part not in sources and not _name(node).startswith("new_"):
+            if (
+                self._place.get(part, -1) >= 0
+                and part not in sources
+                and not call_name(node).startswith("new_")
+            ):
                 sources.append(part)
         given = list(node.args)
-        if _name(node).startswith("new_") and sources and given[0] in self._place:
+        if call_name(node).startswith("new_") and sources and given[0] in self._place:
             given[0] = sources[0]  # which tells the type and the device alone
         arguments = tuple(self._template(part, sources) for part in given)
         keywords = tuple((name, self._template(part, sources)) for name, part in node.kwargs.items())
@@ -297,7 +308,7 @@ class _Compilation:
     def _node(self, node: fx.Node, sources: list[fx.Node]) -> Any:
         value = node.meta.get("val")
         if isinstance(value, torch.SymInt | int) and not isinstance(value, bool):
-            return _length(value, sources)
+            return length_of(value, sources)
         if self._place.get(node, -1) >= 0:
             if node not in sources:
                 sources.append(node)
@@ -308,7 +319,7 @@ class _Compilation:
             return Stored(self._program.constants[self._constants[node.name]])
         if node.op == "get_attr":
             return Stored(getattr(self._program.graph_module, str(node.target)))
-        if _name(node) == "getitem":
+        if call_name(node) == "getitem":
             several, item = node.args
             assert isinstance(several, fx.Node)
             return self._call(several, sources, int(item))  # type: ignore[arg-type]
@@ -329,14 +340,6 @@ class _Compilation:
             step.name = module if module and last[module] is step else f"{module}.{own}".strip(".")
 
 
-def _name(node: fx.Node) -> str:
-    """What a call is called, without library and overload."""
-    if node.target is operator.getitem:
-        return "getitem"
-    packet = getattr(node.target, "overloadpacket", None)
-    return str(getattr(packet or node.target, "__name__", node.target))
-
-
 def _two(value: Any) -> tuple[int, int]:
     sides = value if isinstance(value, tuple | list) else (value,)
     return int(sides[0]), int(sides[-1])
@@ -345,101 +348,6 @@ def _two(value: Any) -> tuple[int, int]:
 def _scale_of(node: fx.Node) -> Any:
     """What the second term of a sum is multiplied by."""
     return node.kwargs.get("alpha", 1)
-
-
-def _length(value: Any, sources: list[fx.Node]) -> Any:
-    """A side that follows from the batch, as a multiple of a side of an input."""
-    if isinstance(value, int):
-        return value
-    factor, offset = _line(value)
-    if factor == 0:
-        return offset
-    for index, source in enumerate(sources):
-        for side, length in enumerate(source.meta["val"].shape):
-            if isinstance(length, torch.SymInt):
-                share, rest = _line(length)
-                if share > 0 and rest == 0:
-                    return Length(factor, offset, index, side, share)
-    raise TaskError("a victim must not compute with the number of images alone")
-
-
-def _line(value: torch.SymInt) -> tuple[int, int]:
-    """``value = factor * batch + offset``; raises where it is no such line."""
-    expression = value.node.expr
-    (symbol,) = expression.free_symbols or (None,)
-    if symbol is None:
-        return 0, int(expression)
-    two, three, seven = (int(expression.subs(symbol, batch)) for batch in (2, 3, 7))
-    factor, offset = three - two, two - 2 * (three - two)
-    if seven != 7 * factor + offset:
-        raise TaskError(f"a victim must not compute with the number of images as {expression}")
-    return factor, offset
-
-
-def _kinks(
-    name: str, numbers: list[Any], named: dict[str, Any]
-) -> tuple[float, float, list[tuple[float, float]]] | None:
-    """Slope and offset on the left, and kinks, of an activation by its name; None for others."""
-    if name == "leaky_relu":
-        slope = float(numbers[0]) if numbers else float(named.get("negative_slope", 0.01))
-        return slope, 0.0, [(0.0, 1.0 - slope)]
-    if name in ("hardsigmoid", "hardswish"):
-        return 0.0, 0.0, [(-3.0, 1 / 6), (3.0, -1 / 6)]
-    low: Any
-    high: Any
-    if name == "hardtanh":
-        low, high = [*numbers, *(-1.0, 1.0)[len(numbers) :]]
-    elif name == "clamp":
-        low, high = [*numbers, *(named.get("min"), named.get("max"))[len(numbers) :]]
-    elif name == "clamp_min":
-        low, high = numbers[0], None
-    elif name == "clamp_max":
-        low, high = None, numbers[0]
-    else:
-        return None
-    if isinstance(low, fx.Node) or isinstance(high, fx.Node):
-        return None
-    if low is None:
-        return 1.0, 0.0, [(float(high), -1.0)]
-    kinks = [(float(low), 1.0)]
-    if high is not None:
-        kinks.append((float(high), -1.0))
-    return 0.0, float(low), kinks
-
-
-def _open_attention(graph: fx.Graph) -> None:
-    """Writes fused attention as products and a softmax, which can be walked through and looked at."""
-    for node in list(graph.nodes):
-        if node.op != "call_function" or _name(node) != "scaled_dot_product_attention":
-            continue
-        given = dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), node.args, strict=False))
-        given |= node.kwargs
-        query, key, value, mask = (given.get(name) for name in ("query", "key", "value", "attn_mask"))
-        if given.get("enable_gqa"):
-            raise TaskError("a victim must not group the queries of its attention")
-        sides = query.meta["val"].shape
-        scale = given.get("scale") or 1 / math.sqrt(int(sides[-1]))
-
-        def add(function: Callable[..., Any], *arguments: Any, like: fx.Node = node) -> fx.Node:
-            made = graph.call_function(function, arguments)
-            values = [a.meta["val"] if isinstance(a, fx.Node) else a for a in arguments]
-            made.meta = {key: like.meta[key] for key in ("nn_module_stack",) if key in like.meta}
-            made.meta["val"] = function(*values)
-            return made
-
-        with graph.inserting_before(node):
-            rows = add(_ATEN.mul.Scalar, query, scale)
-            scores = add(_ATEN.matmul.default, rows, add(_ATEN.transpose.int, key, -2, -1))
-            if given.get("is_causal"):
-                raise TaskError("a victim must not hide later positions from its attention")
-            if mask is not None and mask.meta["val"].dtype == torch.bool:
-                hidden = add(_ATEN.logical_not.default, mask)
-                scores = add(_ATEN.masked_fill.Scalar, scores, hidden, -math.inf)
-            elif mask is not None:
-                scores = add(_ATEN.add.Tensor, scores, mask)
-            result = add(_ATEN.matmul.default, add(_ATEN.softmax.int, scores, -1), value)
-        node.replace_all_uses_with(result)
-        graph.erase_node(node)
 
 
 def _mark_non_negative(operations: list[Operation]) -> None:

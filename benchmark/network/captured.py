@@ -1,7 +1,8 @@
 """Operations of a network that was captured by ``torch.export``: ATen calls on live weights.
 
-An operation's arguments are a template: what comes from the walk, weights by their qualified names, and literals.
-Weights are read at every use, so that a changed weight changes the explanation and gradients reach it.
+An operation's arguments are a template: what comes from the walk, weights by their qualified names, and
+literals. Weights are read at every use, so that a changed weight changes the explanation and gradients
+reach it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Length:
-    """``factor * batch + offset``; the batch is told by a side of an input, which is ``share * batch`` long."""
+    """``factor * batch + offset``; the batch is told by a side of an input, ``share * batch`` long."""
 
     factor: int
     offset: int
@@ -124,7 +125,7 @@ class Captured:
 
 @dataclass(frozen=True)
 class Norm:
-    """What a batch norm in evaluation mode does: one scale and one shift per channel, from live statistics."""
+    """A batch norm in evaluation mode: one scale and one shift per channel, from live statistics."""
 
     weight: Any
     bias: Any
@@ -135,7 +136,8 @@ class Norm:
     def scale(self, module: nn.Module) -> Tensor:
         """What each channel is multiplied by, ``[C]``."""
         scale = torch.rsqrt(filled(self.variance, module, ()) + self.epsilon)
-        return scale if self.weight is None else scale * filled(self.weight, module, ())
+        weight: Tensor | None = filled(self.weight, module, ())
+        return scale if weight is None else scale * weight
 
     def shift(self, module: nn.Module) -> Tensor:
         """What is added to it afterwards, ``[C]``."""
@@ -200,9 +202,9 @@ def _geometry(layer: nn.Conv2d | nn.Linear) -> tuple[Any, ...]:
 
 
 def _layer(*geometry: Any) -> nn.Conv2d | nn.Linear:
-    if len(geometry) == 2:
-        return nn.Linear(*geometry, bias=False, device="meta")
-    return nn.Conv2d(*geometry, bias=False, device="meta")
+    kind: Any = nn.Linear if len(geometry) == 2 else nn.Conv2d
+    layer: nn.Conv2d | nn.Linear = kind(*geometry, bias=False, device="meta")
+    return layer
 
 
 class ChannelScale(Operation):
@@ -215,16 +217,17 @@ class ChannelScale(Operation):
     def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
         """Scaled and shifted inputs."""
         scale, shift = self.captured_norm.scale(self.module), self.captured_norm.shift(self.module)
-        return inputs[0] * _by_channel(scale, inputs[0]) + _by_channel(shift, inputs[0])
+        return inputs[0] * by_channel(scale, inputs[0]) + by_channel(shift, inputs[0])
 
     def pullback(
         self, inputs: Sequence[Tensor], signal: Tensor, smoothing: Smoothing = EXACT
     ) -> Sequence[Tensor]:
         """Scaled signal."""
-        return (signal * _by_channel(self.captured_norm.scale(self.module), signal),)
+        return (signal * by_channel(self.captured_norm.scale(self.module), signal),)
 
 
-def _by_channel(values: Tensor, like: Tensor) -> Tensor:
+def by_channel(values: Tensor, like: Tensor) -> Tensor:
+    """Values of channels ``[C]`` in a shape that goes with ``[N, C, ...]``."""
     return values.view(1, -1, *(1,) * (like.dim() - 2))
 
 
@@ -291,7 +294,7 @@ class Prelu(Activation):
 
     def _left(self, inputs: Tensor) -> Tensor:
         weight: Tensor = filled(self.weight, self.module, ())
-        return weight if weight.numel() == 1 else _by_channel(weight, inputs)
+        return weight if weight.numel() == 1 else by_channel(weight, inputs)
 
 
 class Rearrange(Wrapped):
@@ -300,10 +303,6 @@ class Rearrange(Wrapped):
 
 class Linear(Wrapped):
     """Linear in its one input up to a constant: sums and products with what no input is part of."""
-
-
-class Normalize(Wrapped):
-    """Centred and divided by a deviation of its own (layer norm, group norm, a norm of a vector)."""
 
 
 class Softmax(Wrapped):
@@ -316,4 +315,3 @@ class Product(Wrapped):
 
 class MatMul(Wrapped):
     """Two inputs, row by column."""
-

@@ -77,7 +77,8 @@ class Network(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("deviation", torch.tensor(deviation).view(1, -1, 1, 1))
         self.traced = operations is None
-        """Whether the operations are torch.fx's, which are functions of the module: those of others are data."""
+        """Whether the operations are torch.fx's, which are functions of the module: those of others are
+        data."""
         self.operations = trace(self.module) if operations is None else list(operations)
         self.listener: Listener | None = None
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from benchmark.errors import TaskError, unknown
-from benchmark.network.captured import MatMul, Normalize, Rearrange, Softmax
+from benchmark.network.captured import MatMul, Rearrange, Softmax
 from benchmark.network.graph import BackwardRule, Network
+from benchmark.network.normalizations import Normalize
 from benchmark.network.operations import AveragePool, Concatenation, MaxPool, Reshape
 from benchmark.network.smoothing import EXACT, Smoothing
 
@@ -30,9 +31,10 @@ def layer_position(model: Network, name: str) -> int:
 def spatial_position(model: Network, values: Sequence[Tensor]) -> int:
     """Where a class activation map is taken unless a layer is named.
 
-    What the last average over positions reads, where that is ``[N, K, H, W]``; without one the last value of this
-    shape that is more than moved. In a network whose attention comes after that, the last normalization before
-    its last attention: later values of the image's parts reach the logits of many transformers no more.
+    What the last average over positions reads, where that is ``[N, K, H, W]``; without one the last value
+    of this shape that is more than moved. In a network whose attention comes after that, the last
+    normalization before its last attention: later values of the image's parts reach the logits of many
+    transformers no more.
 
     Args:
         model: the network.
@@ -41,11 +43,15 @@ def spatial_position(model: Network, values: Sequence[Tensor]) -> int:
     Raises:
         TaskError: nothing in the network has positions.
     """
-    attention = max((at for at, step in enumerate(model.operations, 1) if isinstance(step, Softmax)), default=0)
+    attention = max(
+        (at for at, step in enumerate(model.operations, 1) if isinstance(step, Softmax)), default=0
+    )
     pooled = [
         step.sources[0]
         for step in model.operations
-        if isinstance(step, AveragePool) and _is_spatial(values[step.sources[0]]) and step.sources[0] > attention
+        if isinstance(step, AveragePool)
+        and _is_spatial(values[step.sources[0]])
+        and step.sources[0] > attention
     ]
     if pooled:
         return pooled[-1]
@@ -93,13 +99,14 @@ def signals_at(
     """
     if model.listener is not None:
         model.listener.backward(len(signal))
-    first, found = min(positions), dict.fromkeys(positions, None)
+    first = min(positions)
+    found: dict[int, Tensor] = {}
     signals: dict[int, Tensor] = {len(model.operations): signal}
     for index in range(len(model.operations), first - 1, -1):
         if index not in signals:
             continue
         here = signals.pop(index)
-        if index in found:
+        if index in positions:
             found[index] = here
         if index == first:
             break
@@ -111,7 +118,7 @@ def signals_at(
             if source >= first:
                 signals[source] = signals[source] + share if source in signals else share
     for position in positions:
-        if found[position] is None:
+        if position not in found:
             name = model.operations[position - 1].name
             raise TaskError(f"layer {name} has no part in this network's logits")
     return [found[position] for position in positions]

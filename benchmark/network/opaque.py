@@ -1,7 +1,7 @@
-"""A network that nothing can look into, as a single operation: gradients alone, of a smooth stand-in if asked.
+"""A network that nothing can look into, as one operation: its gradients, of a smooth stand-in if asked.
 
-Activations are exchanged where the network calls them by a function of torch; what is called below that level,
-by C++ or under another name, keeps its kinks.
+Activations are exchanged where the network calls them by a function of torch; what is called below that
+level, by C++ or under another name, keeps its kinks.
 """
 
 from __future__ import annotations
@@ -80,26 +80,27 @@ class _Exchanged(TorchFunctionMode):
         value = step.forward(inputs, smoothing=self.smoothing)
         if not self.slopes or not self.smoothing.keeps_outputs:
             return value
-        inner = inputs.detach()
         # The value is the exact one, its derivative the smoothing's, and that one's derivative right as well.
-        return value.detach() + _Sloped.apply(inputs, inner, step, self.smoothing)
+        zero: Tensor = _Sloped.apply(inputs, step, self.smoothing)
+        return value.detach() + zero
 
 
 class _Sloped(torch.autograd.Function):
     """Zero, with the slope of an activation under a smoothing as its derivative."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, inner: Tensor, step: Kinked, smoothing: Smoothing) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, step: Kinked, smoothing: Smoothing) -> Tensor:
         """Zeros."""
         ctx.save_for_backward(inputs)
         ctx.step, ctx.smoothing = step, smoothing
         return torch.zeros_like(inputs)
 
     @staticmethod
-    def backward(ctx: Any, *signals: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *signals: Tensor) -> tuple[Tensor, None, None]:
         """Signal times slope."""
         (inputs,) = ctx.saved_tensors
-        return signals[0] * ctx.step.slope(inputs, ctx.smoothing), None, None, None
+        slope: Tensor = ctx.step.slope(inputs, ctx.smoothing)
+        return signals[0] * slope, None, None
 
 
 def _kinked(slope: float, offset: float, *kinks: tuple[float, float], gate: bool = False) -> Kinked:

@@ -1,8 +1,9 @@
 """Network architectures of the victims that the project ships weights for.
 
-Every architecture here but the transformer is traceable by ``torch.fx``, pools by average unless told otherwise (a max pool
-ties on constant backgrounds, and saliency maps then jump under rounding noise), and is built from a
-YAML-friendly set of numbers alone, so that a task file says all there is to know about its victim.
+Every architecture here but the transformer is traceable by ``torch.fx``, pools by average unless told
+otherwise (a max pool ties on constant backgrounds, and saliency maps then jump under rounding noise), and
+is built from a YAML-friendly set of numbers alone, so that a task file says all there is to know about its
+victim.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ ARCHITECTURES = ("convolutional", "residual", "transformer")
 
 
 Walk = Literal["any", "traced", "captured", "opaque"]
-"""How a network is taken apart: by torch.fx, by torch.export, or not at all; ``any``: by the first that can."""
+"""How a network is taken apart: by torch.fx, by torch.export, or not at all; ``any``: by the first that
+can."""
 
 
 class VictimEntry(Entry):

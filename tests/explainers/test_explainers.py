@@ -28,7 +28,7 @@ from benchmark.explainers import (
     build_explainer,
     explainer_names,
     learn_patterns,
-    saliency,
+    passes,
     to_maps,
 )
 from benchmark.explainers.base import correlation
@@ -82,7 +82,7 @@ def test_splitting_an_average_changes_nothing(monkeypatch: pytest.MonkeyPatch, n
     explainer = all_explainers(network, query)[name]
     found = []
     for elements in (1, 2 * query.inputs.numel(), 2**30):
-        monkeypatch.setattr(saliency, "_ELEMENTS_PER_PASS", {"cpu": elements})
+        monkeypatch.setattr(passes, "_ELEMENTS_PER_PASS", {"cpu": elements})
         found.append(explainer.relevance(network, query))
     assert_equal(found[0], found[2], 1e-12)
     assert_equal(found[1], found[2], 1e-12)
@@ -209,7 +209,7 @@ def _build(name: str, **given: Any) -> Explainer:
 
 
 def test_explainers_are_built_by_name() -> None:
-    assert len(explainer_names()) == 7
+    assert len(explainer_names()) == 24
     assert [_build(name).name for name in explainer_names()] == explainer_names()
     assert _build("integrated_gradients", steps=4) == IntegratedGradients(steps=4)
     assert _build("smoothgrad", samples=3, scale=0.2) == NoiseAverage(Gradient(), 3, 0.2)

@@ -13,11 +13,9 @@ from network_subjects import randomized
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.errors import TaskError
 from benchmark.explainers.rules import GradientRule
 from benchmark.network import EXACT, Network, Smoothing
 from benchmark.network.capture import capture
-from benchmark.network.captured import Kinked, Prelu, Softmax
 from benchmark.network.smoothing import Gate, Softplus
 
 models = torchvision.models
@@ -66,7 +64,13 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "torchvision swin": (torchvision_swin, 32),
     "vit": (
         lambda: timm.create_model(
-            "vit_tiny_patch16_224", img_size=16, patch_size=8, embed_dim=24, depth=2, num_heads=3, num_classes=5
+            "vit_tiny_patch16_224",
+            img_size=16,
+            patch_size=8,
+            embed_dim=24,
+            depth=2,
+            num_heads=3,
+            num_classes=5,
         ),
         16,
     ),
@@ -76,7 +80,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
         ),
         28,
     ),
-    "convnext": (lambda: timm.create_model("convnext_atto", depths=(1,) * 4, dims=(8, 8, 8, 16), num_classes=5), 32),
+    "convnext": (
+        lambda: timm.create_model("convnext_atto", depths=(1,) * 4, dims=(8, 8, 8, 16), num_classes=5),
+        32,
+    ),
     "mixer": (
         lambda: timm.models.mlp_mixer.MlpMixer(5, 32, patch_size=16, num_blocks=1, embed_dim=16),
         32,
@@ -168,7 +175,5 @@ def test_weights_are_read_when_they_are_used(subject: tuple[Network, Tensor]) ->
     with torch.no_grad():
         for weight in changed.module.parameters():
             weight.mul_(1.01)
-    torch.testing.assert_close(
-        changed.propagate(images)[-1], changed.module(images), rtol=1e-9, atol=1e-12
-    )
+    torch.testing.assert_close(changed.propagate(images)[-1], changed.module(images), rtol=1e-9, atol=1e-12)
     assert not torch.allclose(changed.propagate(images)[-1], network.propagate(images)[-1])

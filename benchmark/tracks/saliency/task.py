@@ -10,57 +10,19 @@ from pydantic import Field
 
 from benchmark.errors import unknown
 from benchmark.tasks.data_manifest import dataset_names
+from benchmark.tasks.explainers import listed_explainers
 from benchmark.tasks.fits import image_count, misfits
 from benchmark.tasks.kinds import Distinct, Part
 from benchmark.tasks.parts import (
     NOT_RUN,
     CellMode,
     Count,
-    Finite,
     Share,
     Task,
     identity,
     setting_problems,
 )
 from benchmark.victims.manifest import victim_names
-
-
-class StepSettingSpec(Part):
-    """Settings of an explainer that goes along a path."""
-
-    steps: Count = 30
-
-
-class NoiseSettingSpec(Part):
-    """Settings of an explainer that averages over noise."""
-
-    samples: Count = 16
-    scale: Finite = Field(default=0.1, ge=0)
-    uniform: bool = False
-
-
-class RuleSettingSpec(Part):
-    """Settings of layerwise relevance propagation."""
-
-    stabilizer: Finite = Field(default=1e-6, gt=0)
-
-
-class PatternSettingSpec(Part):
-    """Settings of an explainer that learns patterns."""
-
-    images: Count = 1000
-
-
-SETTINGS: dict[str, type[Part]] = {
-    "gradient": Part,
-    "gradient_x_input": Part,
-    "guided_backprop": Part,
-    "integrated_gradients": StepSettingSpec,
-    "smoothgrad": NoiseSettingSpec,
-    "lrp": RuleSettingSpec,
-    "pattern_attribution": PatternSettingSpec,
-}
-"""Every explainer that a task may name, and what it may set of it, known without torch."""
 
 
 class TargetSpec(Part):
@@ -137,10 +99,11 @@ class SaliencyTask(Task):
     def problems(self, root: Path) -> Iterator[str]:
         """``field NAME: what is wrong`` for what cannot be."""
         yield from super().problems(root)
-        if self.explainer.name not in SETTINGS:
-            yield f"field explainer.name: {unknown('name', self.explainer.name, sorted(SETTINGS))}"
+        known = listed_explainers()
+        if self.explainer.name not in known:
+            yield f"field explainer.name: {unknown('name', self.explainer.name, known)}"
             return
-        yield from setting_problems(self.explainer.settings, SETTINGS[self.explainer.name])
+        yield from setting_problems(self.explainer.settings, known[self.explainer.name].settings)
         yield from _wrong_decoys(self, root)
         primary = self.metrics.primary.removesuffix("_target")
         if primary not in self.metrics.report:

@@ -1,6 +1,7 @@
 """Maps of what a transformer's attention passes on, from its softmax rows ``[N, heads, T, T]``.
 
-They need attention among all parts of an image: networks that attend within windows (Swin, MaxViT) are refused.
+They need attention among all parts of an image: networks that attend within windows (Swin, MaxViT) are
+refused.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from torch.nn import functional
 
 from benchmark.errors import TaskError
 from benchmark.explainers.base import Query
+from benchmark.explainers.recipe import Recipe
 from benchmark.explainers.rules import GradientRule
 from benchmark.explainers.saliency import Backpropagation
+from benchmark.names import ByName
 from benchmark.network import Network
 from benchmark.network.captured import Softmax
 from benchmark.network.layers import signals_at
@@ -34,7 +37,7 @@ def attention_positions(model: Network, values: list[Tensor]) -> list[int]:
         shape = values[at].shape
         if len(shape) != 4 or shape[0] != count or shape[-1] != tokens or shape[-2] != tokens:
             raise TaskError(
-                f"{model.operations[at - 1].name} attends within parts of an image (of shape {list(shape)} for "
+                f"{model.operations[at - 1].name} attends within parts of an image ({list(shape)}, of "
                 f"{count} images): rollout and its kin need attention among all of it"
             )
     return found
@@ -60,7 +63,7 @@ class AttentionExplainer(Backpropagation):
 
 @dataclass(frozen=True)
 class AttentionRollout(AttentionExplainer):
-    """Attention rollout (Abnar and Zuidema 2020): layers' mean attention and identity, multiplied; for no class."""
+    """Attention rollout (Abnar and Zuidema 2020): the layers' mean attention, multiplied; for no class."""
 
     name = "attention_rollout"
 
@@ -93,3 +96,9 @@ class Chefer(AttentionExplainer):
             layer = torch.relu(gradient * values[at]).mean(1)
             total = total + layer @ total
         return total - torch.eye(tokens).to(signal)
+
+
+RECIPES: ByName[Recipe] = {
+    "attention_rollout": Recipe(AttentionRollout),
+    "chefer": Recipe(Chefer),
+}

@@ -1,0 +1,166 @@
+"""Class activation maps: what a layer holds, weighted by what it is worth to a class.
+
+A map has the layer's own resolution, is enlarged to the image's (bilinear), and is differentiable in inputs
+and weights. In a ReLU network the weights of the channels are piecewise constant in the input: ask
+:meth:`Explainer.smoothed` for a stand-in.
+
+A *dead* map, zero at every position, occurs for correct predictions too. It is returned as uniform: all of
+the image alike, which resembles no target; :func:`dead` tells which maps are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from benchmark.errors import TaskError
+from benchmark.explainers.base import Query
+from benchmark.explainers.passes import masked_outputs
+from benchmark.explainers.recipe import Recipe
+from benchmark.explainers.rules import GradientRule
+from benchmark.explainers.saliency import Backpropagation
+from benchmark.names import ByName
+from benchmark.network import Network
+from benchmark.network.layers import layer_position, signals_at, spatial_position
+
+_TINY = 1e-6
+"""In Grad-CAM++'s denominators, as in the official code."""
+_FLAT = 1e-8
+"""Added to a channel's range in Score-CAM."""
+
+
+@dataclass(frozen=True)
+class ClassActivation(Backpropagation):
+    """A map of one layer.
+
+    Args:
+        layer: name of the operation whose output is looked at; empty for the network's last spatial one
+            (:func:`benchmark.network.layers.spatial_position`).
+    """
+
+    layer: str = ""
+
+    def combined(self, model: Network, values: list[Tensor], query: Query, position: int) -> Tensor:
+        """The map ``[N, H, W]`` at the layer's resolution, not rectified."""
+        held = positions(values[position])
+        signal = self.signal(values[-1], query)
+        (gradient,) = signals_at(model, values, signal, GradientRule(), [position], self.smoothing)
+        return self.weighted(held, positions(gradient))
+
+    def weighted(self, held: Tensor, gradient: Tensor) -> Tensor:
+        """The map of activations ``[N, K, H, W]`` and the gradient of the class there."""
+        raise NotImplementedError
+
+    def walk_back(self, model: Network, values: list[Tensor], query: Query) -> Tensor:
+        """The rectified and enlarged map as a single channel, ``[N, 1, H, W]``."""
+        position = layer_position(model, self.layer) if self.layer else spatial_position(model, values)
+        found = torch.relu(self.combined(model, values, query, position))
+        found = torch.where(dead(found)[:, None, None], torch.ones_like(found), found)
+        return _enlarged(found.unsqueeze(1), values[0])
+
+
+def dead(maps: Tensor) -> Tensor:
+    """Which maps ``[N, H, W]`` are zero everywhere, ``[N]``."""
+    return maps.flatten(1).amax(1) <= 0
+
+
+def positions(value: Tensor) -> Tensor:
+    """What a layer holds as ``[N, K, H, W]``; the tokens ``[N, T, K]`` of a transformer as a square of them.
+
+    Tokens before the square (of a class, registers) are left out.
+
+    Raises:
+        TaskError: the value has no positions.
+    """
+    if value.dim() == 4:
+        return value
+    if value.dim() == 3:
+        side = int(value.shape[1] ** 0.5)
+        if side > 1:
+            tokens = value[:, value.shape[1] - side * side :].transpose(1, 2)
+            return tokens.reshape(*tokens.shape[:2], side, side)
+    raise TaskError(
+        f"a class activation map needs a layer with positions, not one of shape {list(value.shape)}"
+    )
+
+
+def _enlarged(maps: Tensor, like: Tensor) -> Tensor:
+    height, width = like.shape[2:]
+    return functional.interpolate(maps, (height, width), mode="bilinear", align_corners=False)
+
+
+@dataclass(frozen=True)
+class GradCam(ClassActivation):
+    """Grad-CAM (Selvaraju et al. 2017, equations 1 and 2)."""
+
+    name = "grad_cam"
+
+    def weighted(self, held: Tensor, gradient: Tensor) -> Tensor:
+        """Channels weighted by their mean gradient."""
+        return (gradient.mean((2, 3), keepdim=True) * held).sum(1)
+
+
+@dataclass(frozen=True)
+class GradCamPlusPlus(ClassActivation):
+    """Grad-CAM++ (Chattopadhay et al. 2018, equations 10 and 19, of the exponential of the logit)."""
+
+    name = "grad_cam_plus_plus"
+
+    def weighted(self, held: Tensor, gradient: Tensor) -> Tensor:
+        """Channels weighted by their positive gradients, each by its share."""
+        square = gradient.square()
+        total = held.sum((2, 3), keepdim=True)
+        share = square / (2 * square + total * square * gradient + _TINY)
+        share = torch.where(gradient != 0, share, 0.0)
+        return ((share * torch.relu(gradient)).sum((2, 3), keepdim=True) * held).sum(1)
+
+
+@dataclass(frozen=True)
+class HiResCam(ClassActivation):
+    """HiResCAM (Draelos and Carin 2020): position by position."""
+
+    name = "hires_cam"
+
+    def weighted(self, held: Tensor, gradient: Tensor) -> Tensor:
+        """Gradient times activation."""
+        return (gradient * held).sum(1)
+
+
+@dataclass(frozen=True)
+class LayerCam(ClassActivation):
+    """LayerCAM (Jiang et al. 2021, equation 7): positive gradients, position by position."""
+
+    name = "layer_cam"
+
+    def weighted(self, held: Tensor, gradient: Tensor) -> Tensor:
+        """Rectified gradient times activation."""
+        return (torch.relu(gradient) * held).sum(1)
+
+
+@dataclass(frozen=True)
+class ScoreCam(ClassActivation):
+    """Score-CAM (Wang et al. 2020, algorithm 1): a channel is worth the logit of what is seen through it."""
+
+    name = "score_cam"
+
+    def combined(self, model: Network, values: list[Tensor], query: Query, position: int) -> Tensor:
+        """Channels weighted by the softmax of their logits."""
+        held = positions(values[position])
+        masks = _enlarged(held, values[0])
+        low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
+        masks = (masks - low) / (high - low + _FLAT)
+        logits = masked_outputs(model, values[0], masks, query.labels, self.smoothing, "logit")
+        weights = logits.softmax(1)[:, :, None, None]
+        return (weights * held).sum(1)
+
+
+RECIPES: ByName[Recipe] = {
+    "grad_cam": Recipe(GradCam, settings={"layer": "layer"}),
+    "grad_cam_plus_plus": Recipe(GradCamPlusPlus, settings={"layer": "layer"}),
+    "hires_cam": Recipe(HiResCam, settings={"layer": "layer"}),
+    "layer_cam": Recipe(LayerCam, settings={"layer": "layer"}),
+    "score_cam": Recipe(ScoreCam, settings={"layer": "layer"}),
+}
