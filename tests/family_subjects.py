@@ -1,4 +1,4 @@
-"""Helpers of tests of explainers that a task may name: networks of each kind, small and in double precision."""
+"""Helpers of tests of explainers that a task may name: small networks of each kind in double precision."""
 
 from __future__ import annotations
 

@@ -154,15 +154,15 @@ class CompositeRule:
     Args:
         convolution: rule of convolutions.
         dense: rule of fully connected layers.
-        first: rule of the layer that gets the image, where it is another.
         stabilized: of sums.
+        first: rule of the layer that gets the image, where it is another.
         through_softmax: whether relevance goes through attention's softmax, to queries and keys.
     """
 
     convolution: LayerRule
     dense: LayerRule
+    stabilized: Stabilizer
     first: LayerRule | None = None
-    stabilized: Stabilizer = Stabilizer(0.01)
     through_softmax: bool = True
 
     def __call__(

@@ -7,6 +7,7 @@ live.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -45,6 +46,7 @@ from benchmark.network.operations import (
     SmoothActivation,
     Wrapped,
 )
+from benchmark.network.tracing import modules_of
 
 _ATEN = torch.ops.aten
 _LARGEST_BATCH = 4096
@@ -59,11 +61,11 @@ _NO_VALUE = frozenset((
 ))  # fmt: skip
 """Calls that read a tensor's shape or order, through which no gradient goes."""
 _REARRANGE = frozenset((
-    "view", "_unsafe_view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "expand", "select",
-    "slice", "split", "split_with_sizes", "chunk", "unbind", "squeeze", "unsqueeze", "pad", "constant_pad_nd",
-    "roll", "index", "flip", "repeat", "pixel_shuffle", "channel_shuffle", "pixel_unshuffle",
-    "upsample_nearest2d", "index_select", "masked_fill", "native_channel_shuffle", "movedim",
-    "tile", "slice_scatter", "select_scatter", "narrow", "unfold", "im2col", "as_strided",
+    "view", "_unsafe_view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "expand",
+    "select", "slice", "split", "split_with_sizes", "chunk", "unbind", "squeeze", "unsqueeze", "pad",
+    "constant_pad_nd", "roll", "index", "flip", "repeat", "pixel_shuffle", "channel_shuffle",
+    "pixel_unshuffle", "upsample_nearest2d", "index_select", "masked_fill", "native_channel_shuffle",
+    "movedim", "tile", "slice_scatter", "select_scatter", "narrow", "unfold", "im2col", "as_strided",
 ))  # fmt: skip
 _KINDS: dict[str, type[Wrapped]] = {
     **dict.fromkeys(_REARRANGE, Rearrange),
@@ -118,8 +120,8 @@ class _Compilation:
         signature = program.graph_signature
         self._weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         self._constants = signature.inputs_to_lifted_tensor_constants
-        self._homes: dict[str, tuple[str, str]] = {}
-        """For each operation's name while they are made, its module's and what it is called without one."""
+        self._homes: dict[str, fx.Node] = {}
+        """For each operation's name while they are made, the node that it is named after."""
         graph = program.graph_module.graph
         open_attention(graph)
         graph.eliminate_dead_code()
@@ -327,17 +329,17 @@ class _Compilation:
 
     def _title(self, node: fx.Node) -> str:
         """A name for the operation of a node, until all are known."""
-        stack = node.meta.get("nn_module_stack") or {}
-        module = next(reversed(stack.values()), ("",))[0] if stack else ""
-        self._homes[node.name] = str(module), node.name
+        self._homes[node.name] = node
         return node.name
 
     def _name_all(self) -> None:
-        """Names operations after the modules that they are the last of, others after both."""
-        last = {self._homes[step.name][0]: step for step in self.operations}
+        """Names operations after the modules that they are all of, others after both."""
         for step in self.operations:
-            module, own = self._homes[step.name]
-            step.name = module if module and last[module] is step else f"{module}.{own}".strip(".")
+            step.modules = modules_of(self._homes[step.name])
+        inner = Counter(step.modules[-1] for step in self.operations if step.modules)
+        for step in self.operations:
+            module = step.modules[-1] if step.modules else ""
+            step.name = module if inner[module] == 1 else f"{module}.{step.name}".strip(".")
 
 
 def _two(value: Any) -> tuple[int, int]:

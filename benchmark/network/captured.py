@@ -135,14 +135,16 @@ class Norm:
 
     def scale(self, module: nn.Module) -> Tensor:
         """What each channel is multiplied by, ``[C]``."""
-        scale = torch.rsqrt(filled(self.variance, module, ()) + self.epsilon)
+        scale: Tensor = torch.rsqrt(filled(self.variance, module, ()) + self.epsilon)
         weight: Tensor | None = filled(self.weight, module, ())
         return scale if weight is None else scale * weight
 
     def shift(self, module: nn.Module) -> Tensor:
         """What is added to it afterwards, ``[C]``."""
-        shift = -filled(self.mean, module, ()) * self.scale(module)
-        return shift if self.bias is None else shift + filled(self.bias, module, ())
+        mean: Tensor = filled(self.mean, module, ())
+        bias: Tensor | None = filled(self.bias, module, ())
+        shift = -mean * self.scale(module)
+        return shift if bias is None else shift + bias
 
 
 class CapturedAffine(Affine):

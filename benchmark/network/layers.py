@@ -17,15 +17,20 @@ _NO_LAYER = (AveragePool, MaxPool, Reshape, Rearrange, Concatenation, MatMul, So
 
 
 def layer_position(model: Network, name: str) -> int:
-    """Where in the values of a walk the output of the operation ``name`` stands.
+    """Where in the values of a walk the output of the operation, or of the module, ``name`` stands.
 
     Raises:
-        TaskError: the network has no operation of this name.
+        TaskError: the network has none of this name.
     """
-    names = [step.name for step in model.operations]
-    if name not in names:
-        raise unknown("layer", name, names)
-    return names.index(name) + 1
+    steps = model.operations
+    for found in (
+        [at for at, step in enumerate(steps, 1) if step.name == name],
+        [at for at, step in enumerate(steps, 1) if name in step.modules],
+    ):
+        if found:
+            return found[-1]
+    modules = {module for step in steps for module in step.modules}
+    raise unknown("layer", name, sorted({*modules, *(step.name for step in steps)}))
 
 
 def spatial_position(model: Network, values: Sequence[Tensor]) -> int:

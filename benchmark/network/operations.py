@@ -29,6 +29,8 @@ class Operation:
     def __init__(self, name: str, sources: tuple[int, ...]) -> None:
         self.name = name
         self.sources = sources
+        self.modules: tuple[str, ...] = ()
+        """Qualified names of the modules that it is part of, outermost first."""
         self.non_negative_input = False
         """Whether all inputs are known to be non-negative, whatever the network is given."""
 

@@ -78,8 +78,16 @@ def trace(module: nn.Module) -> list[Operation]:
     compilation = _Compilation(module)
     for node in graph.nodes:
         compilation.take(node)
+        for step in compilation.operations[len(compilation.homes) :]:
+            compilation.homes.append(node)
+            step.modules = modules_of(node)
     _mark_non_negative(compilation.operations)
     return compilation.operations
+
+
+def modules_of(node: fx.Node) -> tuple[str, ...]:
+    """Qualified names of the modules in whose calls a node was made, outermost first."""
+    return tuple(str(module) for module, _ in (node.meta.get("nn_module_stack") or {}).values() if module)
 
 
 class _Compilation:
@@ -89,6 +97,8 @@ class _Compilation:
         self.module = module
         self.operations: list[Operation] = []
         self.position: dict[fx.Node, int] = {}
+        self.homes: list[fx.Node] = []
+        """For each operation, the node that it was made of."""
 
     def take(self, node: fx.Node) -> None:
         """Adds what one node of the graph stands for."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.running.fingerprint import Root
+from benchmark.tasks.explainers import listed_explainers
 from benchmark.tasks.parts import Task
 from benchmark.victims.manifest import AnyEntry
 
@@ -47,12 +48,16 @@ def names_asked(task: Task, victims: Iterable[AnyEntry]) -> frozenset[str]:
 
 
 def _common(task: Task, root: Path) -> tuple[Root, ...]:
-    """The workbench that steps and scoring are handed, and what the task on it can be asked.
+    """The workbench that steps and scoring are handed, what the task on it can be asked, and its explainer.
 
     A task's fields stand in its identity.
     """
     track, kind = _track(task, root), type(task).__name__
-    return Root(track / "workbench.py", _WORKBENCH), Root(track / "task.py", methods=(kind,))
+    found = [Root(track / "workbench.py", _WORKBENCH), Root(track / "task.py", methods=(kind,))]
+    listed = listed_explainers().get(task.explainer.name)
+    if listed is not None:  # made by name, where no syntax leads to
+        found.append(Root(listed.file(root), (listed.table.partition(":")[2],)))
+    return tuple(found)
 
 
 def _track(task: Task, root: Path) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
     PositiveFloat,
     StringConstraints,
@@ -25,13 +26,22 @@ from benchmark.files.assets import (
     read_manifest,
 )
 
-ARCHITECTURES = ("convolutional", "residual", "transformer")
-"""Those of :mod:`benchmark.victims.architectures`, which is read without torch here."""
+ARCHITECTURES = tuple("convolutional residual transformer".split())  # noqa: SIM905
+"""Those of :mod:`benchmark.victims.architectures`, which is read without torch here.
+
+They are written as one text: a name that stands alone in code would count as asked for in every cell's id.
+"""
+WALKS = tuple("any traced captured opaque".split())  # noqa: SIM905
+"""How a network may be taken apart (:mod:`benchmark.network.walks`); ``any``: by the first way that can."""
 
 
-Walk = Literal["any", "traced", "captured", "opaque"]
-"""How a network is taken apart: by torch.fx, by torch.export, or not at all; ``any``: by the first that
-can."""
+def _known_walk(name: str) -> str:
+    if name not in WALKS:
+        raise ValueError(f"must be one of {', '.join(WALKS)}, not {name!r}")
+    return name
+
+
+Walk = Annotated[str, AfterValidator(_known_walk)]
 
 
 class VictimEntry(Entry):
@@ -88,7 +98,7 @@ class PackageEntry(VictimEntry):
 class TorchvisionEntry(VictimEntry):
     """A torchvision model with weights from PyTorch's hub, hashed by their file name."""
 
-    walk: Walk = "any"
+    walk: Walk = WALKS[0]
     source: Literal["torchvision"]
     name: Name
     weights: Name
@@ -101,7 +111,7 @@ HubName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-
 class TimmEntry(VictimEntry):
     """A timm model with safetensors weights from the Hugging Face hub."""
 
-    walk: Walk = "any"
+    walk: Walk = WALKS[0]
     source: Literal["timm"]
     name: HubName
     revision: HubName = "main"

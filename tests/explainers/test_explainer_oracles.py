@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import itertools
 import types
 from dataclasses import replace
 from typing import Any
@@ -19,12 +17,12 @@ from explainer_subjects import (
     Subject,
     all_explainers,
     assert_equal,
+    fused,
     random_subject,
     shipped,
 )
 from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from zennit.attribution import Gradient as ZennitGradient
 from zennit.canonizers import AttributeCanonizer
 from zennit.composites import BetaSmooth
@@ -178,21 +176,6 @@ class BlockSums(AttributeCanonizer):
             return self.act2(self.sum_of_branches(torch.stack([hidden, shortcut], dim=-1)))
 
         return {"forward": types.MethodType(forward, module), "sum_of_branches": Sum()}
-
-
-def fused(module: nn.Module) -> nn.Module:
-    """A copy whose batch norms are merged into the layers before them, by torch.
-
-    Zennit's own merging leaves the batch norm's epsilon in place, and with it an error of 1e-4.
-    """
-    module = copy.deepcopy(module)
-    for part in list(module.modules()):
-        children = list(part.named_children())
-        for (before, layer), (name, norm) in itertools.pairwise(children):
-            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(part, before, fuse_conv_bn_eval(layer, norm))
-                setattr(part, name, nn.Identity())
-    return module
 
 
 def zennit_lrp(network: Network, query: Query, stabilizer: float) -> Tensor:

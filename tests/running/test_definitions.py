@@ -143,7 +143,7 @@ RUN: list[tuple[str, str, str, Concerned]] = [
         _explained_by("pattern_attribution"),
     ),
     (
-        "benchmark/explainers/__init__.py",
+        "benchmark/explainers/families/gradients.py",
         "partial(NoiseAverage, Gradient())",
         "partial(NoiseAverage, GradientTimesInput())",
         _explained_by("smoothgrad"),
@@ -155,7 +155,7 @@ RUN: list[tuple[str, str, str, Concerned]] = [
         _of("saliency"),
     ),
     (
-        "benchmark/explainers/__init__.py",
+        "benchmark/explainers/families/gradients.py",
         "images: int = 1000",
         "images: int = 999",
         _explained_by("pattern_attribution"),
@@ -360,24 +360,22 @@ class SquaredGradient(Gradient):
 @dataclass(frozen=True)
 class Aggregate(Explainer):
     """Mean'''
-_LINE = '    "squared_gradient": Recipe(SquaredGradient, ("power",)),\n'
+_LINE = '    "squared_gradient": Recipe(SquaredGradient, settings={"power": "number"}),\n'
 
 
 def test_a_new_explainer_changes_no_id(copy: Path, before: Ids) -> None:
     own = "benchmark/explainers/saliency.py"
-    home = "benchmark/explainers/__init__.py"
+    family = "benchmark/explainers/families/gradients.py"
     edits = [
         (own, '\n\n@dataclass(frozen=True)\nclass Aggregate(Explainer):\n    """Mean', _EXPLAINER),
-        (home, '    "guided_backprop": Recipe', _LINE + '    "guided_backprop": Recipe'),
-        (home, "    PatternAttribution,\n)", "    PatternAttribution,\n    SquaredGradient,\n)"),
-        (home, '    "UnsupportedLayer",\n', '    "SquaredGradient",\n    "UnsupportedLayer",\n'),
+        (family, '    "guided_backprop": Recipe', _LINE + '    "guided_backprop": Recipe'),
+        (family, "    PatternAttribution,\n)", "    PatternAttribution,\n    SquaredGradient,\n)"),
     ]
     with added(copy, {}, edits):
         assert ids(_planned(copy)) == before
 
 
-def test_a_new_explainer_in_a_module_of_its_own_changes_no_id(copy: Path, before: Ids) -> None:
-    home = "benchmark/explainers/__init__.py"
+def test_a_new_family_of_explainers_changes_no_id(copy: Path, before: Ids) -> None:
     code = '''"""Nothing but noise."""
 
 from __future__ import annotations
@@ -390,6 +388,8 @@ import torch
 from torch import Tensor
 
 from benchmark.explainers.base import Explainer, Query
+from benchmark.explainers.recipe import Recipe
+from benchmark.names import ByName
 from benchmark.network import Network
 
 _LOG = logging.getLogger(__name__)
@@ -408,12 +408,9 @@ class Noise(Explainer):
 
 
 _DEFAULT = Noise()
+RECIPES: ByName[Recipe] = {"noise_map": Recipe(Noise)}
 '''
-    edits = [
-        (home, "from benchmark.explainers.patterns", "from benchmark.explainers.noise import Noise\nfrom benchmark.explainers.patterns"),
-        (home, '    "guided_backprop": Recipe', '    "noise_map": Recipe(Noise),\n    "guided_backprop": Recipe'),
-    ]  # fmt: skip
-    with added(copy, {"benchmark/explainers/noise.py": code}, edits):
+    with added(copy, {"benchmark/explainers/families/noise.py": code}, []):
         assert ids(_planned(copy)) == before
 
 

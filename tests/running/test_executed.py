@@ -16,6 +16,7 @@ import torch
 from definitions import methods
 from harness import ROOT, fewer_images
 
+from benchmark.explainers import explainer_names, recipe_of
 from benchmark.methods.meter import Meter
 from benchmark.running.fingerprint import Code
 from benchmark.running.roots import forge_roots, names_asked, scoring_roots, step_roots
@@ -99,7 +100,9 @@ RUNS: dict[str, tuple[dict[str, Any], tuple[str, dict[str, Any]], str, str]] = {
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with few images."""
+    """A project with few images; what families of explainers define as they are imported is no call."""
+    for name in explainer_names():
+        recipe_of(name)
     return fewer_images(tmp_path_factory.mktemp("project"))
 
 

@@ -10,10 +10,8 @@ import yaml
 from harness import ROOT
 
 from benchmark.errors import TaskError
-from benchmark.explainers import explainer_names, explainer_settings
 from benchmark.tasks.data_manifest import data_entry
 from benchmark.tasks.task import load_suite, load_task
-from benchmark.tracks.saliency.task import SETTINGS
 
 SALIENCY: dict[str, Any] = {
     "version": 1,
@@ -177,17 +175,16 @@ def test_cases_that_are_the_same_are_refused(track: str, root: Path) -> None:
         ("pattern_attribution", {"images": 0}),
         ("pattern_attribution", {"images": None}),
         ("gradient", {"steps": 3}),
+        ("integrated_gradients", {"points": "middle"}),
+        ("grad_cam", {"layer": "../features"}),
+        ("rise", {"share": 0}),
+        ("attn_lrp", {"gamma_dense": -0.1}),
+        ("lime", {"segments": "slic"}),
     ],
 )
 def test_an_explainers_settings_are_checked(name: str, settings: dict[str, Any], root: Path) -> None:
     told = refusal(root, "saliency", {"explainer": {"name": name, "settings": settings}})
     assert "field explainer.settings" in told and next(iter(settings)) in told
-
-
-def test_every_explainers_settings_have_a_form() -> None:
-    assert set(SETTINGS) == set(explainer_names())
-    for name, form in SETTINGS.items():
-        assert set(form.model_fields) == set(explainer_settings(name)), name
 
 
 def test_a_network_that_takes_other_images_or_tells_other_classes_is_refused(root: Path) -> None:

@@ -26,6 +26,8 @@ from benchmark.network import EXACT, Network, Smoothing
 _LIME_WIDTH = 0.25
 """Of LIME's kernel for images, on cosine distances."""
 _LIME_RIDGE = 1.0
+_LIME_KERNEL = 4 / 224
+"""Of its segmentation, as a share of an image's side: it was chosen for images of 224 pixels."""
 _TINY = 1e-9
 
 
@@ -287,7 +289,8 @@ def _quickshift(image: Tensor) -> Tensor:
     colors = image.movedim(0, 2).double().cpu().numpy()
     if colors.shape[2] != 3:
         colors = colors[:, :, :1].repeat(3, 2)
-    found = torch.from_numpy(quickshift(colors, kernel_size=4, max_dist=200, ratio=0.2, rng=0))
+    size = max(1.0, _LIME_KERNEL * min(colors.shape[:2]))
+    found = torch.from_numpy(quickshift(colors, kernel_size=size, max_dist=200, ratio=0.2, rng=0))
     numbered: Tensor = torch.unique(found, return_inverse=True)[1]
     return numbered
 

@@ -52,7 +52,7 @@ class EpsilonRelevance(CompositeRelevance):
 
     def rule(self, model: Network) -> BackwardRule:
         """Epsilon everywhere."""
-        return CompositeRule(epsilon, epsilon, stabilized=Stabilizer(self.epsilon))
+        return CompositeRule(epsilon, epsilon, Stabilizer(self.epsilon))
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class GammaRelevance(CompositeRelevance):
 
     def rule(self, model: Network) -> BackwardRule:
         """Gamma and epsilon."""
-        return CompositeRule(gamma(self.gamma), epsilon, stabilized=Stabilizer(self.epsilon))
+        return CompositeRule(gamma(self.gamma), epsilon, Stabilizer(self.epsilon))
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class EpsilonPlusFlat(CompositeRelevance):
 
     def rule(self, model: Network) -> BackwardRule:
         """Flat, z+ and epsilon."""
-        return CompositeRule(alpha_beta(1.0, 0.0), epsilon, flat, Stabilizer(self.epsilon))
+        return CompositeRule(alpha_beta(1.0, 0.0), epsilon, Stabilizer(self.epsilon), flat)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class AlphaTwoBetaOne(CompositeRelevance):
 
     def rule(self, model: Network) -> BackwardRule:
         """Alpha-beta and epsilon."""
-        return CompositeRule(alpha_beta(2.0, 1.0), epsilon, stabilized=Stabilizer(self.epsilon))
+        return CompositeRule(alpha_beta(2.0, 1.0), epsilon, Stabilizer(self.epsilon))
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class AttentionRelevance(CompositeRelevance):
         return CompositeRule(
             gamma(self.gamma_convolution),
             dense,
-            stabilized=Stabilizer(self.epsilon),
+            Stabilizer(self.epsilon),
             through_softmax=self.through_softmax,
         )
 
