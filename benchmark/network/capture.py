@@ -14,18 +14,17 @@ import torch
 from torch import Tensor, fx, nn
 
 from benchmark.errors import TaskError
+from benchmark.network.activations import Prelu, hard_activation
 from benchmark.network.attention import open_attention
 from benchmark.network.captured import (
     Call,
     Captured,
     CapturedAffine,
     ChannelScale,
-    Kinked,
     Linear,
     MatMul,
     Norm,
     Place,
-    Prelu,
     Product,
     Rearrange,
     Slot,
@@ -33,7 +32,7 @@ from benchmark.network.captured import (
     Stored,
     Weight,
 )
-from benchmark.network.nodes import call_name, kinks_of, length_of
+from benchmark.network.nodes import call_name, length_of
 from benchmark.network.normalizations import Normalize
 from benchmark.network.operations import (
     Activation,
@@ -244,20 +243,13 @@ class _Compilation:
             return None
         assert isinstance(inputs, fx.Node)
         place = (self._place[inputs],)
-        numbers = [*node.args[1:]]
         if name in ("relu", "relu6"):
             return Activation(self._title(node), place, capped=name == "relu6")
         if name == "prelu":
             parts: list[fx.Node] = []
             weight = self._template(node.args[1], parts)
-            return None if parts else Prelu(self._title(node), place, weight, self.module)
-        found = kinks_of(name, numbers, dict(node.kwargs))
-        if found is None:
-            return None
-        slope, offset, kinks = found
-        if (slope, offset, kinks) == (0.0, 0.0, [(0.0, 1.0), (6.0, -1.0)]):
-            return Activation(self._title(node), place, capped=True)
-        return Kinked(self._title(node), place, slope, offset, kinks, times_input=name == "hardswish")
+            return None if parts else Prelu(self._title(node), place, Captured(self.module, weight))
+        return hard_activation(self._title(node), place, name, node.args[1:], node.kwargs)
 
     def _norm(self, node: fx.Node, reader: fx.Node | None = None) -> int:
         """A batch norm, folded into the layer before it where nothing else reads that layer."""

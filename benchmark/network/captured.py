@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark.network.operations import Activation, Affine, Operation, Wrapped
+from benchmark.network.activations import by_channel
+from benchmark.network.operations import Affine, Operation, Wrapped
 from benchmark.network.smoothing import EXACT, Smoothing
 
 
@@ -226,77 +227,6 @@ class ChannelScale(Operation):
     ) -> Sequence[Tensor]:
         """Scaled signal."""
         return (signal * by_channel(self.captured_norm.scale(self.module), signal),)
-
-
-def by_channel(values: Tensor, like: Tensor) -> Tensor:
-    """Values of channels ``[C]`` in a shape that goes with ``[N, C, ...]``."""
-    return values.view(1, -1, *(1,) * (like.dim() - 2))
-
-
-class Kinked(Activation):
-    """A piecewise linear activation: ``slope * x + offset`` and at each kink a step of the slope.
-
-    Args:
-        name: of the operation.
-        sources: position of the pre-activation.
-        slope: left of all kinks.
-        offset: left of all kinks.
-        kinks: places and how much the slope rises there.
-        times_input: whether all of it is multiplied by the input (hardswish).
-    """
-
-    def __init__(
-        self,
-        name: str,
-        sources: tuple[int, ...],
-        slope: float,
-        offset: float,
-        kinks: Sequence[tuple[float, float]],
-        times_input: bool = False,
-    ) -> None:
-        super().__init__(name, sources, capped=False)
-        self.left, self.offset, self.kinks = slope, offset, tuple(kinks)
-        self.times_input = times_input
-
-    def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
-        """Activation under ``smoothing``."""
-        value = self._gate(inputs[0], smoothing)
-        return inputs[0] * value if self.times_input else value
-
-    def slope(self, inputs: Tensor, smoothing: Smoothing) -> Tensor:
-        """Derivative under ``smoothing``."""
-        slope = torch.full_like(inputs, self.left)
-        for place, rise in self.kinks:
-            slope = slope + rise * smoothing.slope(inputs - place, False)
-        return inputs * slope + self._gate(inputs, smoothing) if self.times_input else slope
-
-    def _gate(self, inputs: Tensor, smoothing: Smoothing) -> Tensor:
-        value = self.left * inputs + self.offset
-        for place, rise in self.kinks:
-            value = value + rise * smoothing.value(inputs - place, False)
-        return value
-
-
-class Prelu(Activation):
-    """Slope by channel left of zero, one right of it."""
-
-    def __init__(self, name: str, sources: tuple[int, ...], weight: Any, module: nn.Module) -> None:
-        super().__init__(name, sources, capped=False)
-        self.module, self.weight = module, weight
-
-    def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
-        """Activation under ``smoothing``."""
-        weight = self._left(inputs[0])
-        return weight * inputs[0] + (1 - weight) * smoothing.value(inputs[0], False)
-
-    def slope(self, inputs: Tensor, smoothing: Smoothing) -> Tensor:
-        """Derivative under ``smoothing``."""
-        weight = self._left(inputs)
-        return weight + (1 - weight) * smoothing.slope(inputs, False)
-
-    def _left(self, inputs: Tensor) -> Tensor:
-        weight: Tensor = filled(self.weight, self.module, ())
-        return weight if weight.numel() == 1 else by_channel(weight, inputs)
 
 
 class Rearrange(Wrapped):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.errors import TaskError, unknown
-from benchmark.network.captured import MatMul, Rearrange, Softmax
+from benchmark.network.captured import Captured, MatMul, Rearrange, Softmax
 from benchmark.network.graph import BackwardRule, Network
 from benchmark.network.normalizations import Normalize
-from benchmark.network.operations import AveragePool, Concatenation, MaxPool, Reshape
+from benchmark.network.operations import Affine, AveragePool, Concatenation, MaxPool, Reshape
 from benchmark.network.smoothing import EXACT, Smoothing
 
+_MOST_PREFIXES = 8
+"""Tokens of a class, of registers and of a teacher before those of the image's parts."""
 _NO_LAYER = (AveragePool, MaxPool, Reshape, Rearrange, Concatenation, MatMul, Softmax)
 
 
@@ -36,8 +39,8 @@ def layer_position(model: Network, name: str) -> int:
 def spatial_position(model: Network, values: Sequence[Tensor]) -> int:
     """Where a class activation map is taken unless a layer is named.
 
-    What the last average over positions reads, where that is ``[N, K, H, W]``; without one the last value
-    of this shape that is more than moved. In a network whose attention comes after that, the last
+    What the last average over positions reads, be they rows and columns or tokens; without one the last value
+    with rows and columns that is more than moved. In a network whose attention comes after that, the last
     normalization before its last attention: later values of the image's parts reach the logits of many
     transformers no more.
 
@@ -48,37 +51,60 @@ def spatial_position(model: Network, values: Sequence[Tensor]) -> int:
     Raises:
         TaskError: nothing in the network has positions.
     """
-    attention = max(
-        (at for at, step in enumerate(model.operations, 1) if isinstance(step, Softmax)), default=0
-    )
-    pooled = [
-        step.sources[0]
-        for step in model.operations
-        if isinstance(step, AveragePool)
-        and _is_spatial(values[step.sources[0]])
-        and step.sources[0] > attention
+    steps = list(enumerate(model.operations, 1))
+    attention = max((at for at, step in steps if isinstance(step, Softmax)), default=0)
+    pooled = [step.sources[0] for _, step in steps if isinstance(step, AveragePool)]
+    found = [
+        *(at for at, _ in steps[:attention] if isinstance(model.operations[at - 1], Normalize)),
+        *(at for at, step in steps if _is_image(values[at]) and not isinstance(step, _NO_LAYER)),
+        *(at for at in pooled),
     ]
-    if pooled:
-        return pooled[-1]
-    others = [
-        at
-        for at, step in enumerate(model.operations, 1)
-        if at > attention and _is_spatial(values[at]) and not isinstance(step, _NO_LAYER)
-    ]
-    if others:
-        return others[-1]
-    before = [
-        at
-        for at, step in enumerate(model.operations[:attention], 1)
-        if isinstance(step, Normalize) and values[at].dim() == 3
-    ]
-    if before:
-        return before[-1]
+    for at in reversed(found):
+        late = isinstance(model.operations[at - 1], Normalize) or at > attention
+        if at and late and positions_of(model, values, at) is not None:
+            return at
     raise TaskError("this network has no layer with positions: a class activation map needs one")
 
 
-def _is_spatial(value: Tensor) -> bool:
-    return value.dim() == 4 and value.shape[2] > 1 and value.shape[3] > 1
+def positions_of(model: Network, values: Sequence[Tensor], at: int) -> Tensor | None:
+    """A value of a walk as ``[N, K, H, W]``; None where it has no positions.
+
+    Channels that come last are brought to the front. Tokens ``[N, T, K]`` of a transformer are a square of
+    them; those before the square (of a class, registers) are left out.
+    """
+    return as_positions(values[at], channels_last(model, values, at))
+
+
+def as_positions(value: Tensor, channels_last: bool) -> Tensor | None:
+    """A value, or a signal of its shape, as ``[N, K, H, W]``; None where it has no positions."""
+    if value.dim() == 4:
+        moved = value.movedim(3, 1) if channels_last else value
+        return moved if moved.shape[2] > 1 and moved.shape[3] > 1 else None
+    side = math.isqrt(value.shape[1]) if value.dim() == 3 else 0
+    if side < 2 or value.shape[1] - side * side > _MOST_PREFIXES:
+        return None
+    tokens = value[:, value.shape[1] - side * side :].transpose(1, 2)
+    return tokens.reshape(*tokens.shape[:2], side, side)
+
+
+def channels_last(model: Network, values: Sequence[Tensor], at: int) -> bool:
+    """Whether a value's channels come last, as the nearest operation before it that knows has them."""
+    while at and values[at].dim() == 4:
+        step = model.operations[at - 1]
+        if isinstance(step, Affine):
+            return isinstance(step.layer, nn.Linear)
+        if isinstance(step, Normalize):
+            return step.title == "layer_norm"
+        if isinstance(step, Rearrange) and step.title == "permute" and isinstance(step.function, Captured):
+            order = [*step.function.template.arguments[1]]
+            if order in ([0, 2, 3, 1], [0, 3, 1, 2]):
+                return order == [0, 2, 3, 1]
+        at = step.sources[0]
+    return False
+
+
+def _is_image(value: Tensor) -> bool:
+    return value.dim() == 4
 
 
 def signals_at(

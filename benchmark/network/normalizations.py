@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.network.captured import Captured, by_channel, filled
+from benchmark.network.activations import by_channel
+from benchmark.network.captured import Captured, filled
 from benchmark.network.operations import Wrapped
 
 

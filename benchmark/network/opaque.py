@@ -6,7 +6,7 @@ level, by C++ or under another name, keeps its kinks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from benchmark.network.captured import Kinked
+from benchmark.network.activations import Kinked, hard_shape
 from benchmark.network.operations import Other
 from benchmark.network.smoothing import EXACT, Smoothing
 
@@ -70,11 +70,8 @@ class _Exchanged(TorchFunctionMode):
     ) -> Any:
         """The call, or another in its place."""
         named = dict(kwargs or {})
-        kind = _ACTIVATIONS.get(func)
-        if kind is None or self.smoothing == EXACT:
-            return func(*args, **named)
-        named.pop("inplace", None)
-        return self._activation(kind(*args[1:], **named), args[0])
+        step = None if self.smoothing == EXACT else _kinked(_HARD.get(func, ""), args[1:], named)
+        return func(*args, **named) if step is None else self._activation(step, args[0])
 
     def _activation(self, step: Kinked, inputs: Tensor) -> Tensor:
         value = step.forward(inputs, smoothing=self.smoothing)
@@ -103,42 +100,23 @@ class _Sloped(torch.autograd.Function):
         return signals[0] * slope, None, None
 
 
-def _kinked(slope: float, offset: float, *kinks: tuple[float, float], gate: bool = False) -> Kinked:
-    return Kinked("", (0,), slope, offset, kinks, times_input=gate)
-
-
-def _relu(*_: Any) -> Kinked:
-    return _kinked(0.0, 0.0, (0.0, 1.0))
-
-
-def _relu6(*_: Any) -> Kinked:
-    return _kinked(0.0, 0.0, (0.0, 1.0), (6.0, -1.0))
-
-
-def _leaky_relu(negative_slope: float = 0.01) -> Kinked:
-    return _kinked(negative_slope, 0.0, (0.0, 1.0 - negative_slope))
-
-
-def _hardtanh(min_val: float = -1.0, max_val: float = 1.0) -> Kinked:
-    return _kinked(0.0, min_val, (min_val, 1.0), (max_val, -1.0))
-
-
-def _hardsigmoid(*_: Any) -> Kinked:
-    return _kinked(0.0, 0.0, (-3.0, 1 / 6), (3.0, -1 / 6))
-
-
-def _hardswish(*_: Any) -> Kinked:
-    return _kinked(0.0, 0.0, (-3.0, 1 / 6), (3.0, -1 / 6), gate=True)
-
-
-_ACTIVATIONS: dict[Any, Callable[..., Kinked]] = {
-    **dict.fromkeys([torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, functional.relu], _relu),
-    functional.relu6: _relu6,
-    functional.leaky_relu: _leaky_relu,
-    functional.hardtanh: _hardtanh,
-    functional.hardsigmoid: _hardsigmoid,
-    functional.hardswish: _hardswish,
+_RELU = dict.fromkeys([torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, functional.relu], "relu")
+_HARD: dict[Any, str] = {
+    **_RELU,
+    functional.relu6: "relu6",
+    functional.leaky_relu: "leaky_relu",
+    functional.hardtanh: "hardtanh",
+    functional.hardsigmoid: "hardsigmoid",
+    functional.hardswish: "hardswish",
 }
+"""Functions that networks call, by the name of the activation."""
+
+
+def _kinked(call: str, numbers: tuple[Any, ...], named: Mapping[str, Any]) -> Kinked | None:
+    if call in ("relu", "relu6"):
+        return Kinked("", (0,), 0.0, 0.0, [(0.0, 1.0), (6.0, -1.0)][: 1 + (call == "relu6")])
+    shape = hard_shape(call, numbers, named)
+    return Kinked("", (0,), *shape) if shape else None
 
 
 def opaque(module: nn.Module, size: tuple[int, ...]) -> list[Opaque]:

@@ -283,18 +283,6 @@ class AveragePool(Wrapped):
         return (functional.conv_transpose2d(signal, weight, None, stride, 0, left_over, groups=channels),)
 
 
-def activation(name: str, sources: tuple[int, ...], module: nn.Module) -> Operation | None:
-    """The operation of an activation module that explanation rules know; None for any other."""
-    if isinstance(module, nn.ReLU | nn.ReLU6):
-        return Activation(name, sources, capped=isinstance(module, nn.ReLU6))
-    title = type(module).__name__
-    if isinstance(module, nn.SiLU):  # the module itself may work in place
-        return SmoothActivation(name, sources, functional.silu, title)
-    if isinstance(module, nn.GELU | nn.Softplus):
-        return SmoothActivation(name, sources, module, title)
-    return None
-
-
 def pullback(function: Callable[..., Tensor], inputs: Sequence[Tensor], signal: Tensor) -> tuple[Tensor, ...]:
     """Vector-Jacobian product of ``function`` at ``inputs`` with ``signal``, differentiable."""
     pull: Callable[[Tensor], tuple[Tensor, ...]] = torch.func.vjp(function, *inputs)[1]

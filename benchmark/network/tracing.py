@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from benchmark.errors import TaskError
+from benchmark.network.activations import activation, hard_activation
 from benchmark.network.operations import (
     Activation,
     Add,
@@ -22,8 +23,8 @@ from benchmark.network.operations import (
     Operation,
     Other,
     Reshape,
+    SmoothActivation,
     Wrapped,
-    activation,
 )
 from benchmark.network.timm_layers import is_activated_norm
 
@@ -40,6 +41,11 @@ _CAPPED_BY_CALL = {
     "relu": False,
     functional.relu6: True,
 }
+_HARD = ("leaky_relu", "hardtanh", "hardswish", "hardsigmoid", "clamp", "clamp_min", "clamp_max")
+_SMOOTH = (
+    *(torch.sigmoid, torch.tanh, "sigmoid", "tanh", functional.silu, functional.gelu, functional.elu),
+    *(functional.softplus, functional.mish, functional.selu, functional.celu),
+)
 _WRAPPED_BY_CALL: dict[Any, type[Wrapped]] = {
     **dict.fromkeys(["flatten", "view", "reshape", "squeeze", "unsqueeze"], Reshape),
     **dict.fromkeys([torch.flatten, torch.reshape, torch.squeeze, torch.unsqueeze], Reshape),
@@ -47,6 +53,7 @@ _WRAPPED_BY_CALL: dict[Any, type[Wrapped]] = {
     **dict.fromkeys([functional.avg_pool2d, functional.adaptive_avg_pool2d], AveragePool),
     **dict.fromkeys([torch.max_pool2d, functional.max_pool2d], MaxPool),
     **dict.fromkeys([torch.cat, torch.concat], Concatenation),
+    **dict.fromkeys(_SMOOTH, SmoothActivation),
 }
 
 
@@ -164,6 +171,9 @@ class _Compilation:
         if target in _CAPPED_BY_CALL:
             return self._append(Activation(node.name, sources, _CAPPED_BY_CALL[target]))
 
+        if (hard := self._hard(node, target, sources)) is not None:
+            return self._append(hard)
+
         def run(*values: Tensor) -> Tensor:
             table = dict(zip(tensors, values, strict=True))
             arguments: Any = fx.node.map_arg(node.args, lambda argument: table[argument])
@@ -173,6 +183,13 @@ class _Compilation:
 
         kind = _WRAPPED_BY_CALL.get(target, Other)
         return self._append(kind(node.name, sources, run, str(getattr(target, "__name__", target))))
+
+    def _hard(self, node: fx.Node, target: Any, sources: tuple[int, ...]) -> Operation | None:
+        """A call of a piecewise linear activation other than the ReLU."""
+        name = target if isinstance(target, str) else getattr(target, "__name__", "")
+        if len(sources) != 1 or name not in _HARD:
+            return None
+        return hard_activation(node.name, sources, name, node.args[1:], node.kwargs)
 
 
 def _operation(name: str, sources: tuple[int, ...], module: nn.Module) -> Operation:

@@ -11,7 +11,7 @@ from benchmark.errors import TaskError
 from benchmark.names import ByName
 from benchmark.network.capture import capture
 from benchmark.network.opaque import opaque
-from benchmark.network.operations import Operation
+from benchmark.network.operations import Operation, Other
 from benchmark.network.tracing import trace
 
 Size = tuple[int, int, int]
@@ -47,12 +47,14 @@ def captured(module: nn.Module, size: Size) -> list[Operation]:
 
 
 def any_way(module: nn.Module, size: Size) -> list[Operation]:
-    """By the first of torch.fx, torch.export and as a whole that can."""
+    """By the first of torch.fx, if it knows all operations, torch.export, and as a whole that can."""
     for way in (traced, captured):
         try:
-            return way(module, size)
+            steps = way(module, size)
         except TaskError:
             continue
+        if way is captured or not any(isinstance(step, Other) for step in steps):
+            return steps
     return [*opaque(module, size)]
 
 

@@ -24,7 +24,7 @@ from benchmark.explainers.rules import GradientRule
 from benchmark.explainers.saliency import Backpropagation
 from benchmark.names import ByName
 from benchmark.network import Network
-from benchmark.network.layers import layer_position, signals_at, spatial_position
+from benchmark.network.layers import as_positions, channels_last, layer_position, signals_at, spatial_position
 
 _TINY = 1e-6
 """In Grad-CAM++'s denominators, as in the official code."""
@@ -45,10 +45,10 @@ class ClassActivation(Backpropagation):
 
     def combined(self, model: Network, values: list[Tensor], query: Query, position: int) -> Tensor:
         """The map ``[N, H, W]`` at the layer's resolution, not rectified."""
-        held = positions(values[position])
         signal = self.signal(values[-1], query)
         (gradient,) = signals_at(model, values, signal, GradientRule(), [position], self.smoothing)
-        return self.weighted(held, positions(gradient))
+        last = channels_last(model, values, position)
+        return self.weighted(_positions(values[position], last), _positions(gradient, last))
 
     def weighted(self, held: Tensor, gradient: Tensor) -> Tensor:
         """The map of activations ``[N, K, H, W]`` and the gradient of the class there."""
@@ -67,24 +67,13 @@ def dead(maps: Tensor) -> Tensor:
     return maps.flatten(1).amax(1) <= 0
 
 
-def positions(value: Tensor) -> Tensor:
-    """What a layer holds as ``[N, K, H, W]``; the tokens ``[N, T, K]`` of a transformer as a square of them.
-
-    Tokens before the square (of a class, registers) are left out.
-
-    Raises:
-        TaskError: the value has no positions.
-    """
-    if value.dim() == 4:
-        return value
-    if value.dim() == 3:
-        side = int(value.shape[1] ** 0.5)
-        if side > 1:
-            tokens = value[:, value.shape[1] - side * side :].transpose(1, 2)
-            return tokens.reshape(*tokens.shape[:2], side, side)
-    raise TaskError(
-        f"a class activation map needs a layer with positions, not one of shape {list(value.shape)}"
-    )
+def _positions(value: Tensor, channels_last: bool) -> Tensor:
+    found = as_positions(value, channels_last)
+    if found is None:
+        raise TaskError(
+            f"a class activation map needs a layer with positions, not one of shape {list(value.shape)}"
+        )
+    return found
 
 
 def _enlarged(maps: Tensor, like: Tensor) -> Tensor:
@@ -148,7 +137,7 @@ class ScoreCam(ClassActivation):
 
     def combined(self, model: Network, values: list[Tensor], query: Query, position: int) -> Tensor:
         """Channels weighted by the softmax of their logits."""
-        held = positions(values[position])
+        held = _positions(values[position], channels_last(model, values, position))
         masks = _enlarged(held, values[0])
         low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
         masks = (masks - low) / (high - low + _FLAT)
