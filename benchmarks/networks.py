@@ -84,8 +84,7 @@ OTHERS = ("guided_backprop", "grad_cam")
 SIZES = (32, 64, 96, 128, 224, 256, 299)
 """Sides of images that are tried, smallest first."""
 STEPS = (1e-6, 1e-8, 1e-9)
-    *("seresnet50", "ecaresnet50d", "resnest50d", "res2net50_26w_4s", "cspresnet50", "darknet53"),
-    "legacy_senet154",
+"""Of central differences: kinks that remain (maxima, signs) ask for small ones, rounding for large ones."""
 _MANY = 100_000_000
 FIELDS = (
     *("network", "parameters", "size", "walk", "operations", "logits", "gradient", "second", "attackable"),
