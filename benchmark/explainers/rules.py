@@ -92,7 +92,8 @@ class PatternRule(GradientRule):
                 raise UnsupportedLayer(f"no pattern was learnt for layer {operation.name}")
             weight = operation.weight() * self.patterns[operation.name]
             return (operation.transpose(inputs[0], signal, weight),)
-        if isinstance(operation, SmoothActivation | Normalization | Other):
+        other = isinstance(operation, Activation) and type(operation) is not Activation
+        if other or isinstance(operation, SmoothActivation | Normalization | Other):
             raise _refusal("PatternAttribution", operation)
         return super().__call__(operation, inputs, output, signal, smoothing)
 

@@ -119,6 +119,9 @@ def hard_shape(name: str, numbers: Sequence[Any], named: Mapping[str, Any]) -> S
     if name == "leaky_relu":
         slope = float(given[0]) if given else float(named.get("negative_slope", 0.01))
         return slope, 0.0, [(0.0, 1.0 - slope)], False
+    if name == "rrelu":  # in evaluation mode
+        lower, upper = given[:2] + [named.get("lower", 1 / 8), named.get("upper", 1 / 3)][len(given) :]
+        return hard_shape("leaky_relu", [(float(lower) + float(upper)) / 2], {})
     if name in ("hardsigmoid", "hardswish"):
         return 0.0, 0.0, [(-3.0, 1 / 6), (3.0, -1 / 6)], name == "hardswish"
     if name == "hardtanh":
@@ -161,8 +164,8 @@ def activation(name: str, sources: tuple[int, ...], module: nn.Module) -> Operat
             return Activation(name, sources, capped=isinstance(module, nn.ReLU6))
         case nn.LeakyReLU():
             return hard_activation(name, sources, "leaky_relu", [module.negative_slope], {})
-        case nn.RReLU():  # in evaluation mode
-            return hard_activation(name, sources, "leaky_relu", [(module.lower + module.upper) / 2], {})
+        case nn.RReLU():
+            return hard_activation(name, sources, "rrelu", [module.lower, module.upper], {})
         case nn.Hardtanh():
             return hard_activation(name, sources, "hardtanh", [module.min_val, module.max_val], {})
         case nn.Hardswish() | nn.Hardsigmoid():

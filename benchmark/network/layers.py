@@ -20,15 +20,15 @@ _NO_LAYER = (AveragePool, MaxPool, Reshape, Rearrange, Concatenation, MatMul, So
 
 
 def layer_position(model: Network, name: str) -> int:
-    """Where in the values of a walk the output of the operation, or of the module, ``name`` stands.
+    """Where in the values of a walk the output of the module, at its last call, or of the operation stands.
 
     Raises:
         TaskError: the network has none of this name.
     """
     steps = model.operations
     for found in (
-        [at for at, step in enumerate(steps, 1) if step.name == name],
         [at for at, step in enumerate(steps, 1) if name in step.modules],
+        [at for at, step in enumerate(steps, 1) if step.name == name],
     ):
         if found:
             return found[-1]

@@ -15,8 +15,8 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from benchmark.network.activations import Kinked, hard_shape
-from benchmark.network.operations import Other
+from benchmark.network.activations import Kinked, Prelu, hard_shape
+from benchmark.network.operations import Activation, Other
 from benchmark.network.smoothing import EXACT, Smoothing
 
 
@@ -41,7 +41,11 @@ class Opaque(Other):
     def pullback(
         self, inputs: Sequence[Tensor], signal: Tensor, smoothing: Smoothing = EXACT
     ) -> Sequence[Tensor]:
-        """Gradient by autograd, differentiable where gradients are being recorded."""
+        """Gradient by autograd, differentiable where gradients are being recorded.
+
+        Under a smoothing that keeps outputs its own derivative is that of a stand-in: it goes through the
+        values before an activation by the smoothing's slope and not by the exact one.
+        """
         recorded = torch.is_grad_enabled()
         with torch.enable_grad():
             given = inputs[0] if inputs[0].requires_grad else inputs[0].detach().requires_grad_()
@@ -73,7 +77,7 @@ class _Exchanged(TorchFunctionMode):
         step = None if self.smoothing == EXACT else _kinked(_HARD.get(func, ""), args[1:], named)
         return func(*args, **named) if step is None else self._activation(step, args[0])
 
-    def _activation(self, step: Kinked, inputs: Tensor) -> Tensor:
+    def _activation(self, step: Activation, inputs: Tensor) -> Tensor:
         value = step.forward(inputs, smoothing=self.smoothing)
         if not self.slopes or not self.smoothing.keeps_outputs:
             return value
@@ -86,7 +90,7 @@ class _Sloped(torch.autograd.Function):
     """Zero, with the slope of an activation under a smoothing as its derivative."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, step: Kinked, smoothing: Smoothing) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, step: Activation, smoothing: Smoothing) -> Tensor:
         """Zeros."""
         ctx.save_for_backward(inputs)
         ctx.step, ctx.smoothing = step, smoothing
@@ -104,7 +108,9 @@ _RELU = dict.fromkeys([torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, funct
 _HARD: dict[Any, str] = {
     **_RELU,
     functional.relu6: "relu6",
+    **dict.fromkeys([torch.prelu, functional.prelu], "prelu"),
     functional.leaky_relu: "leaky_relu",
+    functional.rrelu: "rrelu",
     functional.hardtanh: "hardtanh",
     functional.hardsigmoid: "hardsigmoid",
     functional.hardswish: "hardswish",
@@ -112,7 +118,10 @@ _HARD: dict[Any, str] = {
 """Functions that networks call, by the name of the activation."""
 
 
-def _kinked(call: str, numbers: tuple[Any, ...], named: Mapping[str, Any]) -> Kinked | None:
+def _kinked(call: str, numbers: tuple[Any, ...], named: Mapping[str, Any]) -> Activation | None:
+    if call == "prelu":
+        (weight,) = (*numbers, *named.values())
+        return Prelu("", (0,), lambda: weight)
     if call in ("relu", "relu6"):
         return Kinked("", (0,), 0.0, 0.0, [(0.0, 1.0), (6.0, -1.0)][: 1 + (call == "relu6")])
     shape = hard_shape(call, numbers, named)

@@ -41,7 +41,7 @@ _CAPPED_BY_CALL = {
     "relu": False,
     functional.relu6: True,
 }
-_HARD = ("leaky_relu", "hardtanh", "hardswish", "hardsigmoid", "clamp", "clamp_min", "clamp_max")
+_HARD = ("leaky_relu", "rrelu", "hardtanh", "hardswish", "hardsigmoid", "clamp", "clamp_min", "clamp_max")
 _SMOOTH = (
     *(torch.sigmoid, torch.tanh, "sigmoid", "tanh", functional.silu, functional.gelu, functional.elu),
     *(functional.softplus, functional.mish, functional.selu, functional.celu),
@@ -76,7 +76,7 @@ def trace(module: nn.Module) -> list[Operation]:
     """
     try:
         graph = _Tracer().trace(module)
-    except fx.proxy.TraceError as error:
+    except Exception as error:  # whatever the network's own code makes of values that it cannot look at
         raise TaskError(f"torch.fx cannot trace this victim: {error}") from error
     _check_in_place(graph, module)
     for node in reversed(list(graph.nodes)):
@@ -256,4 +256,4 @@ def _mark_non_negative(operations: Sequence[Operation]) -> None:
         given = [known[source] for source in step.sources]
         step.non_negative_input = all(given)
         keeps = isinstance(step, AveragePool | MaxPool | Reshape | Concatenation | Add)
-        known.append(isinstance(step, Activation) or (keeps and all(given)))
+        known.append(type(step) is Activation or (keeps and all(given)))

@@ -24,6 +24,7 @@ REFUSED = {
     ("convnext", "chefer"): "no attention",
     ("transformer", "guided_backprop"): r"guided backprop has no rule for gelu \(blocks\.1\.mlp\.act\)",
     ("convnext", "guided_backprop"): "guided backprop has no rule for gelu",
+    ("gated", "pattern_attribution"): "PatternAttribution has no rule for Kinked",
     ("transformer", "pattern_attribution"): "PatternAttribution has no rule for gelu",
     ("convnext", "pattern_attribution"): "PatternAttribution has no rule for gelu",
     ("transformer", "lrp"): "LRP has no rule for",

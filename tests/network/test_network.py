@@ -18,6 +18,7 @@ from benchmark.errors import TaskError
 from benchmark.explainers.rules import GradientRule
 from benchmark.files.assets import locate_root
 from benchmark.network import EXACT, Network, Softplus
+from benchmark.network.activations import Kinked
 from benchmark.network.operations import (
     Activation,
     Add,
@@ -63,14 +64,16 @@ def test_walk_overwrites_no_value(walked: tuple[str, Network, Tensor]) -> None:
 
 
 def test_pullbacks_give_autograds_gradient(walked: tuple[str, Network, Tensor]) -> None:
-    _, network, inputs = walked
+    name, network, inputs = walked
     normalized = network.normalize(inputs).requires_grad_()
     logits = network.module(normalized)
     signal = torch.randn_like(logits)
     (expected,) = torch.autograd.grad(logits, normalized, signal)
     values = network.propagate(normalized.detach())
     found = network.backpropagate(values, signal, GradientRule())
-    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10 * float(expected.abs().max()))
+    # torch's own derivative of the hard sigmoid has a sixth in single precision.
+    rounding = 1e-8 if name == "mobilenet_v3" else 1e-10
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=rounding * float(expected.abs().max()))
 
 
 def test_non_negative_inputs_are_non_negative(walked: tuple[str, Network, Tensor]) -> None:
@@ -109,7 +112,7 @@ def test_operations_are_what_they_should_be(walked: tuple[str, Network, Tensor])
     if name == "efficientnet_b0":
         known |= {SmoothActivation.__name__, Other.__name__}
     if name == "mobilenet_v3":
-        known |= {Other.__name__}
+        known |= {Other.__name__, Kinked.__name__}
     assert set(kinds(network)) <= known
     names = [step.name for step in network.operations]
     assert len(set(names)) == len(names)
