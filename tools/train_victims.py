@@ -6,9 +6,10 @@ puts them in the default folder, torchvision's download makes the same ones)::
     python tools/train_victims.py --data /usr/share/datasets/fashion-mnist
     python tools/train_victims.py --only small base 'mini-*'  # some of them
 
-Recipe: AdamW, one-cycle schedule to 3e-3, batch 128, horizontal flips, one thread, seeded. The last 4,000
-test images are looked at once, at the end, to report the accuracy that goes into the manifest. Weights are
-stored in half precision (they take half the room; the rounded weights *are* the victim).
+Recipe: AdamW, one-cycle schedule to 3e-3 (2e-3 for transformers), batch 128, horizontal flips, one thread,
+seeded. The last 4,000 test images are looked at once, at the end, to report the accuracy that goes into the
+manifest. Weights are stored in half precision (they take half the room; the rounded weights *are* the
+victim).
 """
 
 from __future__ import annotations
@@ -43,12 +44,13 @@ BASE: dict[str, Any] = {"stages": [[24, 24], [48, 48], [96]]}
 
 @dataclass(frozen=True)
 class Recipe:
-    """One victim: its architecture, training length and seed."""
+    """One victim: its architecture, training length, seed and largest learning rate."""
 
     architecture: str
     settings: dict[str, Any]
     epochs: int
     seed: int
+    rate: float = 3e-3
 
 
 RECIPES = {
@@ -58,6 +60,8 @@ RECIPES = {
     "base": Recipe("convolutional", BASE, 10, 0),
     "base-max": Recipe("convolutional", {**BASE, "pooling": "max"}, 8, 0),
     "residual": Recipe("residual", {}, 8, 0),
+    "transformer": Recipe("transformer", {}, 16, 0, 2e-3),
+    **{f"transformer-{seed}": Recipe("transformer", {}, 16, seed, 2e-3) for seed in (1, 2)},
     **{f"small-{seed}": Recipe("convolutional", SMALL, 10, seed) for seed in range(1, 8)},
     **{f"mini-{seed}": Recipe("convolutional", MINI, 8, seed) for seed in range(1, 49)},
 }
@@ -81,9 +85,9 @@ def train(recipe: Recipe, images: Tensor, labels: Tensor) -> nn.Module:
     torch.manual_seed(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
     network = build(recipe.architecture, **recipe.settings).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate)
     steps = recipe.epochs * -(-len(images) // 128)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.rate, total_steps=steps)
     for _ in range(recipe.epochs):
         for batch in torch.randperm(len(images), generator=generator).split(128):
             flip = torch.rand(len(batch), generator=generator) < 0.5

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from benchmark.network.operations import Operation
 from benchmark.network.smoothing import EXACT, Smoothing
+from benchmark.network.states import load_state
 from benchmark.network.tracing import trace
 
 
@@ -101,7 +102,7 @@ class Network(nn.Module):
             RuntimeError: a weight is missing, or has another shape or an unknown name.
         """
         copied = copy.deepcopy(self, {id(self.listener): self.listener})
-        copied.module.load_state_dict(dict(weights))
+        load_state(copied.module, weights)
         copied.module.requires_grad_(False)
         return copied
 

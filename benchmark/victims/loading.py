@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from benchmark.errors import AssetError, TaskError
 from benchmark.files.assets import PENDING, sha256_of
+from benchmark.network.states import load_state
 from benchmark.victims import published
 from benchmark.victims.architectures import build
 from benchmark.victims.efficientnet import timm_keys
@@ -167,6 +168,8 @@ def _weights(entry: AnyEntry, path: Path, module: nn.Module) -> Mapping[str, Ten
         if isinstance(entry, PackageEntry) and entry.layout == "efficientnet-pytorch":
             depths = [len(stage) for stage in module.blocks]  # type: ignore[union-attr]
             return timm_keys(tensors, depths)
+        if isinstance(entry, TorchvisionEntry):
+            return published.present_names(module, tensors)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, KeyError, EOFError) as error:
         raise AssetError(f"cannot read the weights {path}: {error}") from error
     return tensors
@@ -193,4 +196,4 @@ def _fill(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
             f"{path} does not fit the architecture: {'; '.join(problems[:3])}{more}; "
             "check architecture and settings in tasks/victims.yaml"
         )
-    module.load_state_dict(weights)
+    load_state(module, weights)

@@ -2,18 +2,23 @@
 
 torchvision's builders choose some arguments when weights are named: the same weights in a network that was
 built without them can give other logits, with no key or shape to show it (googlenet, inception_v3: their
-inputs are normalized anew). ``tests/victims/test_published.py`` compares networks of every kind with those
+inputs are normalized anew). ``tests/victims/test_builders.py`` compares networks of every kind with those
 that torchvision builds itself.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from benchmark.errors import TaskError
+
+_OLDER = re.compile(r"(\.denselayer[0-9]+\.(?:norm|conv))\.([12]\.)")
+"""In ``denselayer1.norm.1.weight``, which is ``denselayer1.norm1.weight`` today."""
 
 
 def torchvision_network(name: str, weights: str) -> nn.Module:
@@ -45,6 +50,15 @@ def trim(module: nn.Module) -> None:
     if isinstance(module, torchvision.models.GoogLeNet):
         module.aux_logits = False
         module.aux1 = module.aux2 = None
+
+
+def present_names(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights by the names that torchvision gives them today: its files of DenseNets have older ones."""
+    import torchvision
+
+    if not isinstance(module, torchvision.models.DenseNet):
+        return dict(weights)
+    return {_OLDER.sub(r"\1\2", name): weight for name, weight in weights.items()}
 
 
 def _chosen(builder: Any, meta: dict[str, Any]) -> dict[str, Any]:

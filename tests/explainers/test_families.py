@@ -133,8 +133,7 @@ def test_draws_come_from_the_seed_and_get_fewer_when_asked(name: str, subjects: 
     explainer = explainer_of(name, model, query)
     maps = explainer.explain(model, query)
     assert not torch.allclose(explainer.explain(model, replace(query, seed=8)), maps)
-    fewer = explainer.subsampled(10)
-    assert fewer == explainer_of(name, model, query, samples=10)
+    assert explainer.subsampled(1) == explainer_of(name, model, query, samples=16)
     assert explainer.subsampled(1000) == explainer
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -24,6 +26,7 @@ from benchmark.victims.architectures import build
 from benchmark.victims.files import weights_file
 from benchmark.victims.loading import load_victim, victim_sha256
 from benchmark.victims.manifest import CheckpointEntry, victim_entries, victim_entry, victim_names
+from benchmark.victims.networks import network_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = [name for name, entry in victim_entries(ROOT).items() if isinstance(entry, CheckpointEntry)]
@@ -251,6 +254,40 @@ def test_torchvision_weights_come_from_the_cache(
     torch.testing.assert_close(victim.module(inputs), network.eval()(inputs), rtol=0, atol=0)
     assert victim.sha256 == digest == victim_sha256("tiny", root)
     assert not any(getattr(module, "inplace", False) for module in victim.module.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "older"),
+    [
+        ("densenet121", lambda name: re.sub(r"(denselayer[0-9]+[.](?:norm|conv))([12])[.]", r"\1.\2.", name)),
+        ("mnasnet0_5", lambda name: name),
+    ],
+)
+def test_published_files_of_older_networks_load(
+    name: str,
+    older: Callable[[str], str],
+    tmp_path: Path,
+    torch_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DenseNet's files have older names, and MNASNet refuses weights that say no version."""
+    torch.manual_seed(0)
+    network = torchvision.models.get_model(name, weights=None).eval()
+    state = {older(key): value for key, value in network.state_dict().items()}
+    assert (state.keys() == network.state_dict().keys()) == (name == "mnasnet0_5")
+    torch_cache.mkdir(parents=True)
+    torch.save(state, torch_cache / "made.pth")
+    digest = sha256_of(torch_cache / "made.pth")
+    path = (torch_cache / "made.pth").rename(torch_cache / f"tiny-{digest[:8]}.pth")
+    monkeypatch.setattr(
+        "benchmark.victims.files._torchvision_url", lambda entry: f"https://hub.invalid/{path.name}"
+    )
+    victim = load_victim("tiny", write_manifest(tmp_path, **{**TORCHVISION, "name": name}))
+    inputs = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(victim.module(inputs), network(inputs), rtol=0, atol=0)
+    model = network_of(victim)
+    moved = model.with_weights(model.module.state_dict())
+    torch.testing.assert_close(moved(inputs), model(inputs), rtol=0, atol=0)
 
 
 def test_damaged_torchvision_weights_are_refused(tmp_path: Path, torch_cache: Path) -> None:

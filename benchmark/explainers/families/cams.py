@@ -23,11 +23,12 @@ from benchmark.explainers.recipe import Recipe
 from benchmark.explainers.rules import GradientRule
 from benchmark.explainers.saliency import Backpropagation
 from benchmark.names import ByName
-from benchmark.network import Network
+from benchmark.network import Gate, Network, Smoothing
 from benchmark.network.layers import as_positions, channels_last, layer_position, signals_at, spatial_position
 
 _TINY = 1e-6
 """In Grad-CAM++'s denominators, as in the official code."""
+_TINIEST = 1e-30
 _FLAT = 1e-8
 """Added to a channel's range in Score-CAM."""
 
@@ -57,7 +58,7 @@ class ClassActivation(Backpropagation):
     def walk_back(self, model: Network, values: list[Tensor], query: Query) -> Tensor:
         """The rectified and enlarged map as a single channel, ``[N, 1, H, W]``."""
         position = layer_position(model, self.layer) if self.layer else spatial_position(model, values)
-        found = torch.relu(self.combined(model, values, query, position))
+        found = _rectified(self.combined(model, values, query, position), self.smoothing)
         found = torch.where(dead(found)[:, None, None], torch.ones_like(found), found)
         return _enlarged(found.unsqueeze(1), values[0])
 
@@ -65,6 +66,17 @@ class ClassActivation(Backpropagation):
 def dead(maps: Tensor) -> Tensor:
     """Which maps ``[N, H, W]`` are zero everywhere, ``[N]``."""
     return maps.flatten(1).amax(1) <= 0
+
+
+def _rectified(maps: Tensor, smoothing: Smoothing) -> Tensor:
+    """What of maps ``[N, H, W]`` is positive; under a smoothing a softplus as steep on maps of largest 1.
+
+    A rectified position has no gradient: without a stand-in no attack could make it show anything.
+    """
+    if not isinstance(smoothing, Gate):
+        return torch.relu(maps)
+    largest = maps.abs().amax((1, 2), keepdim=True).clamp(min=_TINIEST)
+    return functional.softplus(maps / largest, smoothing.beta) * largest
 
 
 def _positions(value: Tensor, channels_last: bool) -> Tensor:

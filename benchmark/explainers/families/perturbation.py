@@ -23,12 +23,13 @@ from benchmark.explainers.recipe import Recipe
 from benchmark.names import ByName
 from benchmark.network import EXACT, Network, Smoothing
 
+_PASSES_PER_DRAW = 16
+"""A draw of a gradient is three passes, and tells of every pixel; one of these tells of a single number."""
 _LIME_WIDTH = 0.25
 """Of LIME's kernel for images, on cosine distances."""
 _LIME_RIDGE = 1.0
 _LIME_KERNEL = 4 / 224
 """Of its segmentation, as a share of an image's side: it was chosen for images of 224 pixels."""
-_TINY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,9 @@ class Occlusion(Perturbation):
 class Rise(Perturbation):
     """RISE (Petsiuk et al. 2018, equation 6): the mean of random masks, weighted by what is said under them.
 
+    Less its smallest value, from which RISE's maps are shown: what the network says of an image with half of
+    it hidden is in every pixel's mean, and would leave a map that sums to 1 next to uniform.
+
     Args:
         samples: masks.
         cells: of the grid along a side, before a mask is enlarged and shifted.
@@ -107,7 +111,8 @@ class Rise(Perturbation):
         masks = self.masks(height, width, query.seed)
         outputs = self.outputs(model, query, masks)
         total = torch.einsum("nm,mhw->nhw", outputs, masks.to(outputs))
-        return (total / (self.samples * self.share)).unsqueeze(1)
+        means = total / (self.samples * self.share)
+        return (means - means.amin((1, 2), keepdim=True)).unsqueeze(1)
 
     def masks(self, height: int, width: int, seed: int) -> Tensor:
         """Masks ``[samples, H, W]`` in [0, 1]: coarse ones, enlarged by a cell more and cut out at random."""
@@ -125,8 +130,8 @@ class Rise(Perturbation):
         return large[torch.arange(self.samples)[:, None, None], rows, columns]
 
     def subsampled(self, samples: int) -> Self:
-        """With at most ``samples`` masks."""
-        return dataclasses.replace(self, samples=min(self.samples, samples))
+        """With at most sixteen masks for each of ``samples`` draws."""
+        return dataclasses.replace(self, samples=min(self.samples, _PASSES_PER_DRAW * samples))
 
 
 @dataclass(frozen=True)
@@ -185,8 +190,8 @@ class Surrogate(Perturbation):
         raise NotImplementedError
 
     def subsampled(self, samples: int) -> Self:
-        """With at most ``samples`` of parts."""
-        return dataclasses.replace(self, samples=min(self.samples, samples))
+        """With at most sixteen samples of parts for each of ``samples`` draws."""
+        return dataclasses.replace(self, samples=min(self.samples, _PASSES_PER_DRAW * samples))
 
 
 @dataclass(frozen=True)
@@ -258,9 +263,9 @@ class KernelShap(Surrogate):
         rows = present[:, :-1] - present[:, -1:]
         aims = outputs - empty[:, None] - present[:, -1] * total[:, None]
         weighted = rows * weight[:, None]
-        square = rows.T @ weighted
-        square = square + _TINY * square.diagonal().mean() * torch.eye(parts - 1).to(square)
-        values = aims @ torch.linalg.solve(square, weighted.T).T
+        # Fewer samples than parts leave directions open, in which the smallest solution has nothing.
+        inverse = torch.linalg.pinv((rows.T @ weighted).double(), hermitian=True).to(rows)
+        values = aims @ weighted @ inverse
         return torch.cat([values, total[:, None] - values.sum(1, keepdim=True)], 1)
 
 

@@ -18,7 +18,7 @@ from benchmark.api import Budget, TaskFacts
 from benchmark.errors import TaskError
 from benchmark.explainers import Explainer, Query, build_explainer
 from benchmark.methods.formats import eight_bits
-from benchmark.network import Network
+from benchmark.network import Network, Softplus
 from benchmark.seeds import seed_of
 from benchmark.tasks.data import Data, load_data
 from benchmark.tracks import workbenches
@@ -32,6 +32,7 @@ _POOL_PER_IMAGE = 8
 """Candidates looked at for every image that a task needs."""
 _FEWEST = 16
 """Attacker-split images that methods are handed, at least; usually they are a thousand."""
+_BETA = 10.0
 _PREDICTION_BATCH = 250
 
 
@@ -160,8 +161,26 @@ def prepare(task: SaliencyTask, root: Path, device: torch.device) -> Workbench:
     learnt = slice(task.calibration.images, None)  # no image that a threshold is set on
     natural = attacker.inputs[learnt]
     explainer = _explainer(task, model, data)
+    _check_gradient(task, model, explainer, cases)
     calibration = Images(*(t[: task.calibration.images] for t in (attacker.inputs, attacker.labels)))
     return Workbench(task, device, model, explainer, cases, targets, calibration, negatives, natural, root)
+
+
+def _check_gradient(task: SaliencyTask, model: Network, explainer: Explainer, cases: Images) -> None:
+    """Refuses maps that attacks have no gradient of, whatever they smooth: all would look robust."""
+    inputs = cases.inputs[:2].clone().requires_grad_()
+    query = Query(inputs, cases.labels[:2])
+    maps = explainer.smoothed(Softplus(_BETA)).subsampled(2).explain(model, query)
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.rand(maps.shape, generator=generator).to(maps)
+    followed = (
+        maps.requires_grad and torch.autograd.grad((maps * weights).sum(), inputs, allow_unused=True)[0]
+    )
+    if not isinstance(followed, Tensor) or not bool(followed.any()):
+        raise TaskError(
+            f"task {task.id}: maps of {explainer.name} on {task.victim} have no gradient in the image, even with "
+            "smooth activations: attacks could not follow it and everything would look robust"
+        )
 
 
 def predictions(model: Network, inputs: Tensor) -> Tensor:
