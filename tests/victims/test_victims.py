@@ -94,6 +94,7 @@ def test_the_shipped_manifest_lists_every_victim() -> None:
     assert set(SHIPPED) == {
         *("fashion-small", "fashion-base", "fashion-base-max", "fashion-residual"),
         *("fashion-tiny", "fashion-wide"),
+        *("fashion-transformer", "fashion-transformer-1", "fashion-transformer-2"),
         *(f"fashion-small-{seed}" for seed in range(1, 8)),
         *(f"fashion-mini-{seed}" for seed in range(1, 49)),
     }

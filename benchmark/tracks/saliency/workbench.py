@@ -178,8 +178,8 @@ def _check_gradient(task: SaliencyTask, model: Network, explainer: Explainer, ca
     )
     if not isinstance(followed, Tensor) or not bool(followed.any()):
         raise TaskError(
-            f"task {task.id}: maps of {explainer.name} on {task.victim} have no gradient in the image, even with "
-            "smooth activations: attacks could not follow it and everything would look robust"
+            f"task {task.id}: maps of {explainer.name} on {task.victim} have no gradient in the image, even "
+            "with smooth activations: attacks could not follow it and everything would look robust"
         )
 
 
