@@ -1,8 +1,8 @@
-"""Seconds of CPU of a map and of an attack's step: ours, captum's, zennit's and pytorch-grad-cam's, in one run.
+"""Seconds of CPU of a map and of an attack's step: ours, captum's, zennit's, pytorch-grad-cam's, in one run.
 
 ResNet-18 at 224 pixels, batch 8, one thread, random weights, in turn, the median of some rounds. A step of an
 attack is a map and its gradient in the images. Libraries that give maps without a graph have none, which is
-said; captum's Grad-CAM and input x gradient have one, in which their weights and gradients are constants: such
+said; captum's Grad-CAM and input x gradient have one in which their weights and gradients are constants: such
 a step is cheaper, and does not follow the map. Ours of the gradient are smoothed as zennit's BetaSmooth is.
 pytorch-grad-cam is measured where it is installed (``pip install grad-cam``)::
 
