@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import cast
 
+import pytest
 import torch
 from harness import ROOT
+from torch import nn
 
+from benchmark.errors import TaskError
+from benchmark.explainers import Gradient, GradientTimesInput
+from benchmark.network import Network
 from benchmark.tasks.task import load_task
 from benchmark.tracks.saliency.task import SaliencyTask
-from benchmark.tracks.saliency.workbench import Workbench, prepare
+from benchmark.tracks.saliency.workbench import Images, Workbench, _check_gradient, prepare
 
 
 def made(cases: int = 24, version: int = 1) -> Workbench:
@@ -29,3 +34,17 @@ def test_cases_are_of_all_classes_in_turn_and_targets_of_drawn_other_classes() -
     assert not torch.equal(made(version=2).targets.labels, bench.targets.labels)
     several = torch.cat([bench.cases.inputs, bench.targets.inputs, bench.negatives.inputs]).flatten(1)
     assert len(several.unique(dim=0)) == len(several), "no image has two roles"
+
+
+def test_maps_that_attacks_have_no_gradient_of_are_refused_and_no_others() -> None:
+    """Of a linear network the gradient is the same for all images, whatever is smoothed."""
+    task = cast("SaliencyTask", load_task("saliency/smoke-gradient", ROOT))
+    images = Images(torch.rand(2, 1, 6, 6), torch.tensor([1, 2]))
+    linear = Network(nn.Sequential(nn.Flatten(), nn.Linear(36, 4)))
+    with pytest.raises(TaskError, match=r"maps of gradient on fashion-tiny have no gradient in the image"):
+        _check_gradient(task, linear, Gradient(), images)
+    for network, explainer in (
+        (linear, GradientTimesInput()),
+        (Network(nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 4))), Gradient()),
+    ):
+        _check_gradient(task, network, explainer, images)
