@@ -41,7 +41,7 @@ def masked_outputs(
     for part in torch.split(masks, variants_per_pass(inputs), dim=-3):
         shared = part if part.dim() == 4 else part.unsqueeze(0)
         variants = (inputs.unsqueeze(1) * shared.unsqueeze(2)).flatten(0, 1)
-        logits = model.propagate(variants, smoothing)[-1]
+        logits = model.followed(model.propagate(variants, smoothing)[-1])
         rows = labels.repeat_interleave(part.shape[-3])
         if output == "probability":
             logits = logits.softmax(1)

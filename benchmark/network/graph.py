@@ -135,8 +135,12 @@ class Network(nn.Module):
         """
         if self.listener is not None:
             self.listener.forward(len(output))
-            if output.requires_grad:
-                output.register_hook(self._count_backward)
+        return self.followed(output)
+
+    def followed(self, output: Tensor) -> Tensor:
+        """The output ``[N, ...]`` of a walk over N samples, of whose gradients the listener will be told."""
+        if self.listener is not None and output.requires_grad:
+            output.register_hook(self._count_backward)
         return output
 
     def _count_backward(self, gradient: Tensor) -> None:

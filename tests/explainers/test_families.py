@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmark.errors import TaskError
 from benchmark.explainers import Query, UnsupportedLayer, explainer_names, recipe_of
+from benchmark.methods.meter import Meter
 from benchmark.network import Gate, Softplus
 from benchmark.tasks.explainers import listed_explainers
 
@@ -144,3 +145,20 @@ def test_a_smooth_stand_in_is_near_the_map_where_it_is_sharp(name: str, subjects
     expected = explainer.explain(model, query)
     for smoothing in (Gate(1e5), Softplus(1e5)):
         assert_equal(explainer.smoothed(smoothing).explain(model, query), expected, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "passes"), [("rise", 20), ("lime", 42), ("kernel_shap", 42), ("occlusion", 17)]
+)
+def test_passes_and_gradients_of_variants_are_counted(
+    name: str, passes: int, subjects: dict[str, Subject]
+) -> None:
+    """Three images, each as often as it is asked about; a gradient through all of it counts as often again."""
+    model, query = subjects["convolutional"]
+    meter = Meter(samples=3)
+    explainer = explainer_of(name, model, query)
+    inputs = query.inputs.clone().requires_grad_()
+    maps = explainer.explain(model.observed_by(meter), replace(query, inputs=inputs))
+    assert meter.counts() == {"forwards": 3 * passes, "backwards": 0, "explanations": 0}
+    torch.autograd.grad(maps.square().sum(), inputs)
+    assert meter.counts() == {"forwards": 3 * passes, "backwards": 3 * passes, "explanations": 0}

@@ -41,7 +41,7 @@ def test_maps_that_attacks_have_no_gradient_of_are_refused_and_no_others() -> No
     task = cast("SaliencyTask", load_task("saliency/smoke-gradient", ROOT))
     images = Images(torch.rand(2, 1, 6, 6), torch.tensor([1, 2]))
     linear = Network(nn.Sequential(nn.Flatten(), nn.Linear(36, 4)))
-    with pytest.raises(TaskError, match=r"maps of gradient on fashion-tiny have no gradient in the image"):
+    with pytest.raises(TaskError, match=r"maps of gradient on fashion-small have no gradient in the image"):
         _check_gradient(task, linear, Gradient(), images)
     for network, explainer in (
         (linear, GradientTimesInput()),
