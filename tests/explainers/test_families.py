@@ -153,7 +153,7 @@ def test_a_smooth_stand_in_is_near_the_map_where_it_is_sharp(name: str, subjects
 def test_passes_and_gradients_of_variants_are_counted(
     name: str, passes: int, subjects: dict[str, Subject]
 ) -> None:
-    """Three images, each as often as it is asked about; a gradient through all of it counts as often again."""
+    """Three images, each as often as it is asked about, and as often again by a gradient through it all."""
     model, query = subjects["convolutional"]
     meter = Meter(samples=3)
     explainer = explainer_of(name, model, query)
