@@ -50,6 +50,8 @@ class Explainer(ABC):
 
     name: str
     """As tasks call it."""
+    may_be_dead = False
+    """Whether a map may be zero everywhere though the network is sure of the class: it is counted then."""
 
     @abstractmethod
     def relevance(self, model: Network, query: Query) -> Tensor:

@@ -35,6 +35,47 @@ from benchmark.submissions.scaffold import KINDS, new_submission
 from benchmark.submissions.templates.saliency.detector import Template as TemplateDetector
 from benchmark.submissions.templates.saliency.hardening import Template as TemplateHardening
 
+CONTRAST = '''\
+"""A hardening with an explainer that the suite does not have."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from benchmark.api import EXACT, Explainer, Hardening, Smoothing
+
+
+@dataclass(frozen=True)
+class Odds(Explainer):
+    """Gradient of a class's log-odds."""
+
+    smoothing: Smoothing = EXACT
+    name: str = "odds"
+
+    def relevance(self, model, query):
+        """What sets the class apart from all others."""
+        inputs = query.inputs if query.inputs.requires_grad else query.inputs.clone().requires_grad_()
+        with torch.enable_grad():
+            values = model.propagate(model.normalize(inputs), self.smoothing)[-1].log_softmax(1)
+            own = values.gather(1, query.labels[:, None])[:, 0]
+            odds = own - torch.log(-torch.expm1(own.double().clamp(max=-1e-9))).to(own)
+            return torch.autograd.grad(odds.sum(), inputs, create_graph=True)[0]
+
+    def smoothed(self, smoothing):
+        """Of the smoothed network."""
+        return replace(self, smoothing=smoothing) if self.smoothing is EXACT else self
+
+
+class Contrast(Hardening):
+    """Shows the gradient of the log-odds instead."""
+
+    name = "contrast"
+    paper = "made for a test"
+
+    def harden(self, explainer):
+        """Another explainer altogether."""
+        return Odds()
+'''
 README = "# Made for a test\n\nWhat it was chosen on: nothing.\n"
 
 
@@ -108,7 +149,9 @@ def faulty(home: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[dic
     project.edit("submissions/elsewhere/card.yaml", "tracks: [saliency]", "tracks: [signature]")
     project.edit("submissions/slow/method.py", "import torch\n", "import time\n\nimport torch\n")
     project.edit("submissions/slow/method.py", '        """One step."""\n', "        time.sleep(6)\n")
-    names = ("bare", "silent", "elsewhere", "slow", "soft", "gap", "push")
+    project.method("contrast", CONTRAST)
+    project.write("submissions/contrast/README.md", README)
+    names = ("bare", "silent", "elsewhere", "slow", "soft", "gap", "push", "contrast")
     result = project.call("check", "--seconds", "14", *(f"submissions/{name}" for name in names))
     result.assert_no_traceback()
     return blocks(result.out), result.code
@@ -138,7 +181,7 @@ def test_variants_are_all_tried_and_good_methods_are_accepted(
     said = faulty[0]
     tried = [line for line in said["soft"] if line.startswith("tried")]
     assert [line.split(" on ")[0] for line in tried] == [f"tried    hardening soft[beta={b}]" for b in (2, 8)]
-    for name in ("soft", "push", "slow"):
+    for name in ("soft", "push", "slow", "contrast"):  # the last brings an explainer of its own
         assert ": accepted" in said[name][-1], "\n".join(said[name])
     assert "not accepted: 1 finding" in said["elsewhere"][-1]
     assert "not accepted: 2 findings" in said["bare"][-1]

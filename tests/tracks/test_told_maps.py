@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from harness import ROOT
 from torch import Tensor
 
 from baselines.controls.none import NoDefense
+from benchmark.explainers.families.cams import GradCam
 from benchmark.failures import StepFailed
 from benchmark.submissions.check.tiny import tiny_benches
 from benchmark.tracks.saliency.scoring import Scorer, make_scorer
@@ -49,3 +52,25 @@ def test_negative_maps_are_the_defenses_failure() -> None:
     with pytest.raises(StepFailed, match=r"maps must not be negative; the least value is -0\.01") as failure:
         check_maps(NoDefense(), maps, (2, 3, 3))
     assert failure.value.blame == "method" and failure.value.status == "invalid"
+
+
+def test_dead_maps_are_counted_and_no_success(scorer: Scorer) -> None:
+    """A map that has gone dead has moved away from what resembled the target less than nothing does."""
+    cams = Scorer(replace(scorer.bench, explainer=GradCam()), scorer.distances)
+    count = len(cams.bench.cases.inputs)
+    target = torch.rand(count, 28, 28, generator=torch.Generator().manual_seed(0))
+    clean = target.amax((1, 2), keepdim=True) - target
+    shown = torch.full_like(clean, 1 / 28**2)
+    shown[0] = target[0]
+    inputs = cams.bench.cases.inputs
+    columns = cams.hardening(inputs, {"clean": clean, "target": target}, {"maps": shown}, 0)
+    assert columns["dead"] == [0.0] + [1.0] * (count - 1)
+    assert columns["dead_before"] == [0.0] * count
+    assert columns["manipulation"] == pytest.approx([1.0] + [0.0] * (count - 1), abs=1e-6)
+    assert all(columns["valid"]) and min(columns["unclipped"]) > 0.4, "they did move"
+    assert max(columns["truth"][1:]) <= 0, "and tell nothing"
+    pooled = cams.pooled(
+        {"none": {"inputs": inputs}}, {"clean": clean, "target": target}, {"none": {"maps": shown}}, 0
+    )
+    assert pooled["manipulation"] == columns["manipulation"]
+    assert "dead" not in told(scorer, clean, shown), "of other explainers nothing is counted"

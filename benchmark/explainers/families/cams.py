@@ -43,6 +43,7 @@ class ClassActivation(Backpropagation):
     """
 
     layer: str = ""
+    may_be_dead = True
 
     def combined(self, model: Network, values: list[Tensor], query: Query, position: int) -> Tensor:
         """The map ``[N, H, W]`` at the layer's resolution, not rectified."""

@@ -82,6 +82,7 @@ class Scorer:
         similarity = _PRIMARY[primary]
         columns: Columns = {primary: as_list(similarity(maps, target))}
         columns[f"{primary}_before"] = as_list(similarity(clean, target))
+        columns |= _alike_everywhere(maps, clean)
         columns |= self._remembered("inputs", forged, self._inputs)
         return self._told(self._judged(columns), maps, clean)
 
@@ -176,7 +177,7 @@ class Scorer:
 
     def _maps(self, maps: Tensor, clean: Tensor, target: Tensor) -> Columns:
         """Similarities of the forged maps to the target and to the original."""
-        columns: Columns = {}
+        columns = _alike_everywhere(maps, clean)
         for suffix, first, second in (
             ("target", maps, target),
             ("original", maps, clean),
@@ -221,7 +222,8 @@ class Scorer:
         """Adds ``unclipped``, ``manipulation``, ``valid`` and ``violated``.
 
         Manipulation is how far the primary similarity moved from its clean value to 1, within [0, 1]; it is 0
-        where a constraint is broken.
+        where a constraint is broken, and where the forged map shows nothing: it has moved from less than no
+        similarity to none, and not to the target. Such maps are counted where explainers have them.
         """
         task = self.bench.task
         now, before = columns[task.metrics.primary], columns[f"{task.metrics.primary}_before"]
@@ -236,12 +238,23 @@ class Scorer:
                 violated.append("prediction")
             columns["violated"].append(",".join(violated))
         broken = [bool(violated) for violated in columns["violated"]]
-        return columns | movements(now, before, broken) | {"valid": [not bad for bad in broken]}
+        failed = [bad or dead for bad, dead in zip(broken, columns["dead"], strict=True)]
+        if not self.bench.explainer.may_be_dead:
+            columns = {
+                name: values for name, values in columns.items() if name not in ("dead", "dead_before")
+            }
+        return columns | movements(now, before, failed) | {"valid": [not bad for bad in broken]}
 
     def _undefended(self, images: Images, seed: int) -> Tensor:
         """Maps of the undefended explainer under the judge's noise."""
         ask = self._explained
         return chance.answers(ask, ask, images, judge_seeds(self.bench, images.inputs, seed))
+
+
+def _alike_everywhere(maps: Tensor, clean: Tensor) -> Columns:
+    """Which forged maps ``[N, H, W]``, and which clean ones, are one value at every position."""
+    pairs = {"dead": maps.flatten(1), "dead_before": clean.flatten(1)}
+    return {name: as_list((shown.amax(1) == shown.amin(1)).double()) for name, shown in pairs.items()}
 
 
 def make_scorer(bench: Workbench) -> Scorer:
