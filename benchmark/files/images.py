@@ -1,4 +1,4 @@
-"""Image files as tensors: idx files, and pictures resized and cropped; a damaged file is named."""
+"""Image files as tensors: idx files, strips, and pictures resized and cropped; a damaged file is named."""
 
 from __future__ import annotations
 
@@ -46,6 +46,21 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
         )
     values = numpy.frombuffer(content, numpy.uint8, offset=start).reshape(shape)
     return torch.from_numpy(values.copy())
+
+
+def read_strip(path: Path) -> Tensor:
+    """Square colour pictures that lie below each other in one file, as a uint8 tensor ``[N, 3, S, S]``.
+
+    Stored so, a picture's neighbouring pixels are the file's, which PNG packs by a quarter smaller than idx.
+
+    Raises:
+        AssetError: the file is no readable picture, or not a whole number of squares high.
+    """
+    pixels = numpy.asarray(open_picture(path))
+    height, side = pixels.shape[:2]
+    if height % side:
+        raise AssetError(f"{path} is {height} pixels high, which is no whole number of squares of {side}")
+    return torch.from_numpy(pixels.reshape(-1, side, side, 3).transpose(0, 3, 1, 2).copy())
 
 
 def read_pictures(paths: Sequence[Path], resize: int, crop: int) -> Tensor:

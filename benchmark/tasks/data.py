@@ -21,7 +21,7 @@ from benchmark.errors import AssetError, unknown
 from benchmark.files.assets import network_timeout, sha256_of, verified
 from benchmark.files.class_folders import Classes, halve, pictures_by_class
 from benchmark.files.contents import content_hashes
-from benchmark.files.images import imagenet_classes, read_idx, read_pictures
+from benchmark.files.images import imagenet_classes, read_idx, read_pictures, read_strip
 from benchmark.tasks.data_manifest import (
     EmbeddedEntry,
     FolderEntry,
@@ -165,13 +165,14 @@ def _pictures(name: str, splits: dict[str, list[tuple[Path, int]]], resize: int,
 
 
 def _embedded(name: str, entry: EmbeddedEntry, root: Path) -> Data:
-    """The shipped idx files, verified and checked against each other."""
+    """The shipped files, verified and checked against each other."""
     tasks = root / "tasks"
-    pixels = read_idx(verified(tasks / entry.images, entry.images_sha256), dimensions=3)
+    file = verified(tasks / entry.images, entry.images_sha256)
+    pixels = read_strip(file) if file.suffix == ".png" else read_idx(file, dimensions=3)[:, None]
     labels = read_idx(verified(tasks / entry.labels, entry.labels_sha256), dimensions=1)
     if len(pixels) != len(labels):
         raise AssetError(f"data set {name}: {len(pixels)} images but {len(labels)} labels")
-    return _in_memory(name, entry.classes, pixels[:, None], labels, entry)
+    return _in_memory(name, entry.classes, pixels, labels, entry)
 
 
 def _package_files(entry: PackageDataEntry) -> list[Path]:

@@ -57,7 +57,7 @@ def _check_crop(resize: int, crop: int) -> None:
 
 
 class EmbeddedEntry(RangedEntry):
-    """Gzipped idx files that the project ships."""
+    """Gzipped idx files that the project ships; colour pictures as one PNG, below each other."""
 
     source: Literal["embedded"]
     images: RelativePath

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -50,17 +51,18 @@ def write_embedded(
     images: bytes | None = None,
     labels: bytes | None = None,
     splits: dict[str, list[int]] | None = None,
+    file: str = "images.gz",
     **changes: Any,
 ) -> Path:
     """A project root with four embedded images, or with the given content of the files."""
     tasks = root / "tasks"
     tasks.mkdir(exist_ok=True)
-    (tasks / "images.gz").write_bytes(images or gzip.compress(idx(IMAGES)))
+    (tasks / file).write_bytes(images or gzip.compress(idx(IMAGES)))
     (tasks / "labels.gz").write_bytes(labels or gzip.compress(idx(LABELS)))
     fields = {
         "source": "embedded",
-        "images": "images.gz",
-        "images_sha256": sha256_of(tasks / "images.gz"),
+        "images": file,
+        "images_sha256": sha256_of(tasks / file),
         "labels": "labels.gz",
         "labels_sha256": sha256_of(tasks / "labels.gz"),
         "splits": splits or SPLITS,
@@ -159,6 +161,29 @@ def test_wrong_hash_and_missing_file(tmp_path: Path) -> None:
     (tmp_path / "tasks" / "images.gz").unlink()
     with pytest.raises(AssetError, match=r"missing file .*images\.gz.*git checkout"):
         load_data("tiny", root)
+
+
+def write_strip(root: Path, pixels: numpy.ndarray) -> Path:
+    """A project root whose four embedded images are a strip of colour pictures."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return write_embedded(root, images=buffer.getvalue(), file="images.png")
+
+
+def test_a_strip_is_colour_pictures_below_each_other(tmp_path: Path) -> None:
+    pixels = numpy.random.default_rng(0).integers(0, 256, (4, 5, 5, 3), dtype=numpy.uint8)
+    data = load_data("tiny", write_strip(tmp_path, pixels.reshape(20, 5, 3)))
+    assert data.size == (3, 5, 5) and data.counts == {"attacker": 2, "evaluation": 2}
+    expected = torch.from_numpy(pixels[2:]).permute(0, 3, 1, 2) / 255
+    assert torch.equal(data.split("evaluation").images, expected)
+
+
+def test_a_strip_that_is_not_whole_is_named(tmp_path: Path) -> None:
+    root = write_strip(tmp_path, numpy.zeros((21, 5, 3), numpy.uint8))
+    with pytest.raises(AssetError, match=r"images\.png is 21 pixels high, which is no whole number"):
+        load_data("tiny", root)
+    with pytest.raises(AssetError, match=r"cannot read the picture .*images\.png"):
+        load_data("tiny", write_embedded(tmp_path, images=b"no picture", file="images.png"))
 
 
 COMPLETE = idx(IMAGES)
