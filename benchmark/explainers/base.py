@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -50,7 +50,7 @@ class Explainer(ABC):
 
     name: str
     """As tasks call it."""
-    may_be_dead = False
+    may_be_dead: ClassVar[bool] = False
     """Whether a map may be zero everywhere though the network is sure of the class: it is counted then."""
 
     @abstractmethod

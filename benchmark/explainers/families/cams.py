@@ -11,6 +11,7 @@ the image alike, which resembles no target; :func:`dead` tells which maps are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ class ClassActivation(Backpropagation):
     """
 
     layer: str = ""
-    may_be_dead = True
+    may_be_dead: ClassVar[bool] = True
 
     def combined(self, model: Network, values: list[Tensor], query: Query, position: int) -> Tensor:
         """The map ``[N, H, W]`` at the layer's resolution, not rectified."""
