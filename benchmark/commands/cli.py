@@ -78,12 +78,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    listing = _add(commands, "list", "list tasks, suites, attacks or defenses", "potemkin list attacks")
+    listing = _add(
+        commands, "list", "list tasks, suites, explainers, attacks or defenses", "potemkin list attacks"
+    )
     listing.add_argument(
         "what",
         nargs="?",
         default="suites",
-        choices=["tasks", "suites", "attacks", "defenses"],
+        choices=["tasks", "suites", "explainers", "attacks", "defenses"],
         help="what to list (default: suites)",
     )
 

@@ -12,11 +12,12 @@ from benchmark.commands.console import make_console
 from benchmark.commands.grid import Column, Grid
 from benchmark.errors import PotemkinError
 from benchmark.files.assets import locate_root
+from benchmark.tasks.explainers import listed_explainers
 from benchmark.tasks.task import load_suites, load_task, task_ids
 
 
 def list_things(options: argparse.Namespace) -> int:
-    """Lists tasks, suites, attacks or defenses."""
+    """Lists tasks, suites, explainers, attacks or defenses."""
     root, console = locate_root(), make_console()
     table, problems = _LISTS[options.what](root)
     console.print(table)
@@ -61,9 +62,18 @@ def _methods(noun: str, root: Path) -> tuple[Grid, list[str]]:
     return table, [f"{p.file} could not be loaded: {p.reason}" for p in registry.problems]
 
 
+def _explainers(root: Path) -> tuple[Grid, list[str]]:
+    table = _list("explainer", "family", "settings")
+    for name, one in listed_explainers().items():
+        settings = (f"{setting} ({kind.replace('|', ', ')})" for setting, kind in one.kinds.items())
+        table.add(name, one.family, ", ".join(settings) or "-")
+    return table, []
+
+
 _LISTS: dict[str, Callable[[Path], tuple[Grid, list[str]]]] = {
     "suites": _suites,
     "tasks": _tasks,
+    "explainers": _explainers,
     "attacks": partial(_methods, "attack"),
     "defenses": partial(_methods, "defense"),
 }

@@ -39,11 +39,13 @@ class ListedExplainer:
         name: as tasks call it.
         family: name of its file, without the ending.
         settings: that a task may give, each of a kind.
+        kinds: the same in words, as its file says them.
     """
 
     name: str
     family: str
     settings: type[Part]
+    kinds: Mapping[str, str]
 
     @property
     def table(self) -> str:
@@ -69,7 +71,7 @@ def listed_explainers() -> Mapping[str, ListedExplainer]:
         for name, settings in _recipes(path).items():
             if name in found:
                 raise TaskError(f"explainer {name!r} stands in families {found[name].family} and {path.stem}")
-            found[name] = ListedExplainer(name, path.stem, _form(name, settings))
+            found[name] = ListedExplainer(name, path.stem, _form(name, settings), settings)
     return dict(sorted(found.items()))
 
 

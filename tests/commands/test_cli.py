@@ -112,13 +112,14 @@ def test_python_minus_m_runs_the_same_command_line(untouched: Project) -> None:
     assert "tiny" in done.stdout and "smoke" not in done.stdout
 
 
-@pytest.mark.parametrize("what", ["tasks", "suites", "attacks", "defenses", None])
+@pytest.mark.parametrize("what", ["tasks", "suites", "explainers", "attacks", "defenses", None])
 def test_lists_end_well(what: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     result = in_process(capsys, "list", *([what] if what else []))
     assert (result.code, result.err) == (0, "")
     expected = {
         "tasks": "saliency/smoke-gradient",
         "suites": "smoke",
+        "explainers": "layer_cam",
         "attacks": "dombrowski",
         "defenses": "beta_smoothing[beta=5]",
         None: "smoke",
