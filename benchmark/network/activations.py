@@ -52,7 +52,13 @@ class Kinked(Activation):
         """Derivative under ``smoothing``."""
         slope = torch.full_like(inputs, self.left)
         for place, rise in self.kinks:
-            slope = slope + rise * smoothing.slope(inputs - place, False)
+            # On a kink the slope is the smaller one, as autograd has it.
+            above = (
+                smoothing.slope(inputs - place, False)
+                if rise > 0
+                else 1 - smoothing.slope(place - inputs, False)
+            )
+            slope = slope + rise * above
         return inputs * slope + self._gate(inputs, smoothing) if self.times_input else slope
 
     def _gate(self, inputs: Tensor, smoothing: Smoothing) -> Tensor:

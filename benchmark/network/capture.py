@@ -59,6 +59,14 @@ _NO_VALUE = frozenset((
     "eq", "ne", "lt", "gt", "le", "ge",
 ))  # fmt: skip
 """Calls that read a tensor's shape or order, through which no gradient goes."""
+_SHAPES_ALONE = frozenset((
+    "new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like",
+))  # fmt: skip
+"""Those of them whose values follow from the shape."""
+_SUMS = {"add": (1, 1), "sub": (1, -1), "rsub": (-1, 1)}
+"""Signs of both terms; the second argument's is multiplied by ``alpha``, of ``rsub`` the first one's."""
+_FILLS = frozenset(("pad", "constant_pad_nd", "masked_fill", "slice_scatter", "select_scatter"))
+"""Rearrangements that bring in numbers of their own, which may be negative."""
 _REARRANGE = frozenset((
     "view", "_unsafe_view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "expand",
     "select", "slice", "split", "split_with_sizes", "chunk", "unbind", "squeeze", "unsqueeze", "pad",
@@ -119,6 +127,7 @@ class _Compilation:
         signature = program.graph_signature
         self._weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         self._constants = signature.inputs_to_lifted_tensor_constants
+        self._known_dependence: dict[fx.Node, bool] = {}
         self._homes: dict[str, fx.Node] = {}
         """For each operation's name while they are made, the node that it is named after."""
         graph = program.graph_module.graph
@@ -167,7 +176,47 @@ class _Compilation:
             return -1  # several results, each an operation of its own where it is taken
         if name.endswith("batch_norm_legit_no_training"):
             return self._norm(node)
+        if name in _SUMS and self._are_two(node):
+            return self._sum(node, name)
         return self._append(self._operation(node, name))
+
+    def _are_two(self, node: fx.Node) -> bool:
+        """Whether a call's first two arguments are two values of the walk."""
+        first, second = node.args[:2]
+        known = (isinstance(part, fx.Node) and self._place.get(part, -1) >= 0 for part in (first, second))
+        return all(known) and first is not second
+
+    def _sum(self, node: fx.Node, name: str) -> int:
+        """A sum of two branches, each multiplied by its factor before."""
+        alpha: Any = node.kwargs.get("alpha", 1)
+        first, second = _SUMS[name]
+        factors = (first * alpha, second) if name == "rsub" else (first, second * alpha)
+        places = []
+        for index, (part, factor) in enumerate(zip(node.args[:2], factors, strict=True)):
+            assert isinstance(part, fx.Node)
+            places.append(self._place[part])
+            if factor != 1:
+                title = f"{node.name}_{index}"
+                self._homes[title] = node
+                template = Call(_ATEN.mul.Scalar, (Slot(0), factor))
+                scaled = Linear(title, (self._place[part],), Captured(self.module, template), "mul")
+                places[-1] = self._append(scaled)
+        return self._append(Add(self._title(node), tuple(places)))
+
+    def _depends(self, node: Any) -> bool:
+        """Whether a value follows from the inputs' values, with a gradient or without."""
+        if not isinstance(node, fx.Node) or node.op in ("output", "get_attr"):
+            return False
+        if node not in self._known_dependence:
+            value = node.meta.get("val")
+            if node.op == "placeholder":
+                found = node.name not in self._weights and node.name not in self._constants
+            elif isinstance(value, torch.SymInt | int) or call_name(node) in _SHAPES_ALONE:
+                found = False
+            else:
+                found = any(self._depends(part) for part in node.all_input_nodes)
+            self._known_dependence[node] = found
+        return self._known_dependence[node]
 
     def _item(self, node: fx.Node, several: fx.Node) -> int:
         if call_name(several).endswith("batch_norm_legit_no_training"):
@@ -188,17 +237,29 @@ class _Compilation:
         if (known := self._activation(node, name)) is not None:
             return known
         template = self._call(node, sources)
-        terms = [part for part in node.all_input_nodes if self._place.get(part, -1) >= 0]
-        if name == "add" and len(terms) == len(sources) == 2 and _scale_of(node) == 1:
-            return Add(self._title(node), tuple(self._place[source] for source in sources))
+        return self._wrapped(self._kind(node, name), node, node, sources, template)
+
+    def _kind(self, node: fx.Node, name: str) -> type[Wrapped]:
+        """What a call is to explainers; nothing in particular where no rule of theirs would hold."""
         kind = _KINDS.get(name, Other)
-        if name in ("add", "sub", "rsub", "neg") or (name == "div" and terms == [node.args[0]]):
-            kind = Linear
-        elif name == "mul":
-            kind = Product if len(terms) == 2 else Linear
-        elif kind is MatMul and len(terms) == 1:
-            kind = Linear
-        return self._wrapped(kind, node, node, sources, template)
+        terms = [part for part in node.all_input_nodes if self._place.get(part, -1) >= 0]
+        if kind is Softmax and node.args[1] not in (-1, len(node.meta["val"].shape) - 1):
+            return Other  # of another side, which no rule here goes along
+        if name == "mul" or kind is MatMul:
+            if len(terms) == 2:
+                return Product if name == "mul" else MatMul
+            given: Any = node.args
+            pair = [*given[1]] if name == "einsum" else [*given[:2]]  # einsum has its terms in a list
+            alone = sum(part is terms[0] for part in pair) == 1
+            rest = (part for part in pair if part is not terms[0])
+            return Linear if alone and not any(map(self._depends, rest)) else Other
+        if name in ("add", "sub", "rsub", "div"):
+            others = [part for part in node.args[:2] if part is not terms[0]]
+            twice = not others and name == "add"  # x + x, which is linear; x / x is not, and x - x is nothing
+            constant = bool(others) and not any(map(self._depends, others))
+            divides = name != "div" or terms == [node.args[0]]
+            return Linear if (constant and divides) or twice else Other
+        return Linear if name == "neg" else kind
 
     def _wrapped(
         self, kind: type[Wrapped], node: fx.Node, called: fx.Node, sources: list[fx.Node], template: Any
@@ -339,11 +400,6 @@ def _two(value: Any) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-def _scale_of(node: fx.Node) -> Any:
-    """What the second term of a sum is multiplied by."""
-    return node.kwargs.get("alpha", 1)
-
-
 def _mark_non_negative(operations: list[Operation]) -> None:
     """Notes which operations get inputs that a ReLU has made non-negative."""
     known = [False]
@@ -351,4 +407,5 @@ def _mark_non_negative(operations: list[Operation]) -> None:
         given = [known[source] for source in step.sources]
         step.non_negative_input = all(given)
         keeps = isinstance(step, AveragePool | MaxPool | Rearrange | Concatenation | Add)
+        keeps = keeps and step.kind not in _FILLS
         known.append(type(step) is Activation or (keeps and all(given)))

@@ -66,9 +66,11 @@ class Affine(Operation):
     @staticmethod
     def knows(module: nn.Module) -> TypeGuard[nn.Conv2d | nn.Linear]:
         """Whether the module computes what its weight and bias say, with zero padding."""
+        if "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks:
+            return False
         if isinstance(module, nn.Linear):
             return type(module).forward is nn.Linear.forward
-        if not isinstance(module, nn.Conv2d):
+        if not isinstance(module, nn.Conv2d) or type(module)._conv_forward is not nn.Conv2d._conv_forward:
             return False
         plain = is_same_convolution(module) or type(module).forward is nn.Conv2d.forward
         return plain and module.padding_mode == "zeros" and not isinstance(module.padding, str)

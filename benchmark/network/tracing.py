@@ -147,7 +147,10 @@ class _Compilation:
         """A batch norm, folded into the layer before it where nothing else reads that layer."""
         before = self.operations[source - 1] if source else None
         readers = [len(node.users) for node, place in self.position.items() if place == source]
-        if isinstance(before, Affine) and before.norm is None and max(readers) == 1:
+        plain = isinstance(before, Affine) and isinstance(
+            before.layer, nn.Conv2d
+        )  # a Linear's last side is no channel
+        if isinstance(before, Affine) and plain and before.norm is None and max(readers) == 1:
             before.norm = norm
         else:
             source = self._append(Normalization(name, (source,), norm))

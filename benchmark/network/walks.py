@@ -1,11 +1,17 @@
-"""How the operations of a network are found: traced, captured, or all of it as one."""
+"""How the operations of a network are found: traced, captured, or as one; and if they are its own.
+
+What was found is compared with the module, in logits and in their gradient: a layer that computes something
+else than its class says, a hook, a value that is changed through an alias, a gradient that is stopped or made
+up are seen nowhere else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmark.errors import TaskError
 from benchmark.names import ByName
@@ -15,13 +21,19 @@ from benchmark.network.operations import Operation, Other
 from benchmark.network.tracing import trace
 
 Size = tuple[int, int, int]
-_CLOSE = 1e-6
-"""Logits of a walk may differ by this share of their size from the module's."""
+_CLOSE = {torch.double: (1e-6, 1e-5), torch.float: (1e-3, 1e-2)}
+"""By how much of their largest value logits, and their gradient, may differ from the module's."""
+_COUNTS = (1, 3)
+"""Images at once: another number than it was captured with, and the one that is often special."""
 
 
 def traced(module: nn.Module, size: Size) -> list[Operation]:
-    """By torch.fx: layers as they are written, batch norms folded."""
-    return trace(module)
+    """By torch.fx: layers as they are written, batch norms folded.
+
+    Raises:
+        TaskError: it cannot be traced, or what was traced computes something else.
+    """
+    return checked(module, trace(module), size, "torch.fx")
 
 
 def captured(module: nn.Module, size: Size) -> list[Operation]:
@@ -30,21 +42,32 @@ def captured(module: nn.Module, size: Size) -> list[Operation]:
     Raises:
         TaskError: it cannot be captured, or what was captured computes something else.
     """
-    steps = capture(module, size)
+    return checked(module, capture(module, size), size, "torch.export")
+
+
+def as_one(module: nn.Module, size: Size) -> list[Operation]:
+    """As a single operation.
+
+    Raises:
+        TaskError: the module says something else every time that it is asked.
+    """
+    steps = opaque(module, size)
     like = next(module.parameters(), torch.zeros(()))
-    kind = like.dtype
-    module.double()  # in single precision a deep network can differ from itself by a thousandth
+    images = _images(2, size).to(like)
     try:
-        for count in (1, 3):  # another number than it was captured with, and the one that is often special
-            away = _distance(module, steps, count, size)
-            if away > _CLOSE:
-                raise TaskError(
-                    f"torch.export captured another network than this victim is: logits of {count} images "
-                    f"differ by {away:.1e} of their size"
-                )
-    finally:
-        module.to(kind)
-    return steps
+        with torch.no_grad():
+            first, second = module(images), module(images)
+    except Exception as error:  # whatever a layer makes of images that it is not for
+        reason = " ".join(str(error).split())[:160]
+        raise TaskError(f"the network takes no images of {' x '.join(map(str, size))}: {reason}") from error
+    if not isinstance(first, Tensor):
+        raise TaskError(f"a victim must return a tensor of logits, not a {type(first).__name__}")
+    if not torch.equal(first, second):
+        raise TaskError(
+            "the network's logits of the same images differ from one time to the next: it draws at random or "
+            "counts its calls; explanations are of networks that do not"
+        )
+    return [*steps]
 
 
 def any_way(module: nn.Module, size: Size) -> list[Operation]:
@@ -56,28 +79,109 @@ def any_way(module: nn.Module, size: Size) -> list[Operation]:
             continue
         if way is captured or not any(isinstance(step, Other) for step in steps):
             return steps
-    return [*opaque(module, size)]
+    return as_one(module, size)
 
 
 WALKS: ByName[Callable[[nn.Module, Size], Sequence[Operation]]] = {
     "any": any_way,
     "traced": traced,
     "captured": captured,
-    "opaque": opaque,
+    "opaque": as_one,
 }
 """What a victim's entry may ask for."""
 
 
-def _distance(module: nn.Module, steps: Sequence[Operation], count: int, size: Size) -> float:
-    """How far the logits of some steps are from a module's, as a share of their size."""
+def checked(module: nn.Module, steps: list[Operation], size: Size, by: str) -> list[Operation]:
+    """The steps, if they compute what the module does.
+
+    In double precision where the module can be asked in it, since in single precision a deep network can
+    differ from itself by a thousandth; where it holds numbers of its own that are not double, in its own.
+
+    Args:
+        module: in evaluation mode.
+        steps: what was found of it.
+        size: channels, height and width of an input.
+        by: who found them, in words.
+
+    Raises:
+        TaskError: logits or their gradient are others.
+    """
+    problem: Exception | None = None
+    device = next(module.parameters(), torch.zeros(())).device
+    for kind in (torch.double, torch.float):
+        try:
+            with _in_precision(module, kind):
+                away = [_distances(module, steps, _images(count, size).to(device, kind)) for count in _COUNTS]
+        except Exception as error:  # whatever the network's code makes of another precision
+            problem = error
+            continue
+        found = (max(kinds) for kinds in zip(*away, strict=True))
+        for what, far, most in zip(("logits", "the logits' gradient"), found, _CLOSE[kind], strict=True):
+            if not far <= most:
+                raise TaskError(
+                    f"{by} found another network than this victim is: {what} differ by a share of {far:.1e}"
+                )
+        return steps
+    reason = " ".join(str(problem).split())[:160]
+    raise TaskError(f"{by} found operations that cannot be run on this victim: {reason}") from problem
+
+
+@contextlib.contextmanager
+def _in_precision(module: nn.Module, kind: torch.dtype) -> Iterator[None]:
+    """The module with all of its floating point tensors of one type, and back to what they were, exactly."""
+    tensors = [*module.parameters(), *module.buffers()]
+    before = [(tensor, tensor.data) for tensor in tensors if tensor.is_floating_point()]
+    try:
+        for tensor, data in before:
+            tensor.data = data.to(kind)
+        yield
+    finally:
+        for tensor, data in before:
+            tensor.data = data
+
+
+def _images(count: int, size: Size) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(count, *size, generator=generator, dtype=torch.float64)
-    images = images.to(next(module.parameters(), images).device)
+    return torch.randn(count, *size, generator=generator, dtype=torch.double)
+
+
+def _distances(module: nn.Module, steps: Sequence[Operation], images: Tensor) -> tuple[float, float]:
+    """How far logits, and their gradient, are from a module's, as shares of their largest value."""
+    given = images.clone().requires_grad_()
+    expected = module(given)
+    if not isinstance(expected, Tensor):
+        raise TaskError(f"a victim must return a tensor of logits, not a {type(expected).__name__}")
     values = [images]
     with torch.no_grad():
-        expected = module(images)
         for step in steps:
             values.append(step.forward(*(values[source] for source in step.sources)))
     if values[-1].shape != expected.shape:
-        return float("inf")
-    return float((values[-1] - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
+        return float("inf"), float("inf")
+    signal = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=torch.double)
+    signal = signal.to(expected)
+    far = _away(values[-1], expected.detach())
+    try:
+        (slope,) = torch.autograd.grad(expected, given, signal, allow_unused=True)
+    except RuntimeError:  # a network that autograd itself refuses has no gradient to compare
+        return far, 0.0
+    with torch.no_grad():
+        found = _pulled_back(steps, values, signal)
+    return far, _away(found, torch.zeros_like(images) if slope is None else slope)
+
+
+def _pulled_back(steps: Sequence[Operation], values: Sequence[Tensor], signal: Tensor) -> Tensor:
+    """A signal at the logits, back at the inputs."""
+    signals: dict[int, Tensor] = {len(steps): signal}
+    for index in range(len(steps), 0, -1):
+        if index not in signals:
+            continue  # of what nothing reads
+        step = steps[index - 1]
+        inputs = [values[source] for source in step.sources]
+        for source, share in zip(step.sources, step.pullback(inputs, signals.pop(index)), strict=True):
+            signals[source] = signals[source] + share if source in signals else share
+    return signals.get(0, torch.zeros_like(values[0]))
+
+
+def _away(found: Tensor, expected: Tensor) -> float:
+    largest = expected.abs().max().clamp(min=1e-12)
+    return float((found - expected).abs().max() / largest)

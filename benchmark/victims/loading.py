@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmark.errors import AssetError, TaskError
 from benchmark.files.assets import PENDING, sha256_of
-from benchmark.network.states import load_state
+from benchmark.network.states import load_state, without_in_place
 from benchmark.victims import published
 from benchmark.victims.architectures import build
 from benchmark.victims.efficientnet import timm_keys
@@ -95,9 +95,7 @@ def load_victim(name: str, root: Path) -> Victim:
     if isinstance(entry, TorchvisionEntry):
         published.trim(module)
     module.float().eval().requires_grad_(False)
-    for part in module.modules():
-        if hasattr(part, "inplace"):
-            part.inplace = False  # type: ignore[assignment]
+    without_in_place(module, entry.size)
     _check_fit(name, entry, module)
     return Victim(
         name=name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmark.network import Network
-from benchmark.network.walks import WALKS
+from benchmark.network.walks import WALKS, checked
 from benchmark.victims.loading import Victim
 
 
@@ -14,6 +14,8 @@ def network_of(victim: Victim) -> Network:
         TaskError: it cannot be walked so; the text names the call.
     """
     if victim.walk == "traced":
-        return Network(victim.module, victim.mean, victim.deviation)
+        network = Network(victim.module, victim.mean, victim.deviation)
+        checked(victim.module, network.operations, victim.size, "torch.fx")
+        return network
     steps = WALKS[victim.walk](victim.module, victim.size)
     return Network(victim.module, victim.mean, victim.deviation, steps)
