@@ -95,6 +95,69 @@ def residual_network(
     return residual
 
 
+class _Block(nn.Module):
+    """Two convolutions and a shortcut, which is a convolution of one pixel where shapes change."""
+
+    def __init__(self, before: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.act1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or before != width:
+            layers = nn.Conv2d(before, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+            self.shortcut = nn.Sequential(*layers)
+        self.act2 = nn.ReLU()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        found = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(inputs)))))
+        added: Tensor = self.act2(found + self.shortcut(inputs))
+        return added
+
+
+class ThinResidualNetwork(nn.Module):
+    """The residual network for pictures of 32 pixels (He et al. 2016, section 4.2), of 6 n + 2 layers.
+
+    Shortcuts are the identity where they can be, else a convolution of one pixel (the paper's option B).
+
+    Args:
+        blocks: of each stage, n.
+        widths: channels of the stages; each but the first begins with stride 2.
+        classes: number of logits.
+        channels: input channels.
+    """
+
+    def __init__(
+        self,
+        blocks: int = 3,
+        widths: Sequence[int] = (16, 32, 64),
+        classes: int = 10,
+        channels: int = 3,
+    ) -> None:
+        super().__init__()
+        before = widths[0]
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, before, 3, padding=1, bias=False), nn.BatchNorm2d(before), nn.ReLU()
+        )
+        stages = []
+        for number, width in enumerate(widths):
+            stage = []
+            for block in range(blocks):
+                stage.append(_Block(before, width, 2 if number and not block else 1))
+                before = width
+            stages.append(nn.Sequential(*stage))
+        self.stages = nn.Sequential(*stages)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(before, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits ``[N, classes]`` of normalized inputs ``[N, channels, S, S]``."""
+        logits: Tensor = self.head(self.pool(self.stages(self.stem(inputs))).flatten(1))
+        return logits
+
+
 def transformer(
     depth: int = 4,
     width: int = 64,
@@ -135,6 +198,7 @@ def transformer(
 ARCHITECTURES: ByName[Callable[..., nn.Module]] = {
     "convolutional": ConvolutionalNetwork,
     "residual": residual_network,
+    "thin_residual": ThinResidualNetwork,
     "transformer": transformer,
 }
 
