@@ -32,10 +32,16 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     return names[close[0]] if close else None
 
 
+_LISTED = 100
+"""Names that are told; a library has a thousand networks."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> TaskError:
     """The error for a ``name`` that is none of ``known``, with the closest known name as a hint."""
     names = sorted(known)
     near = nearest(name, names)
     hint = f"did you mean {near!r}? " if near not in (None, name) else ""
     shown = name if len(name) <= 80 else f"{name[:77]}..."
-    return TaskError(f"unknown {kind} {shown!r}: {hint}known: {', '.join(names) or 'none'}")
+    listed = ", ".join(names[:_LISTED]) or "none"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return TaskError(f"unknown {kind} {shown!r}: {hint}known: {listed}{more}")

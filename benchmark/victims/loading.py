@@ -1,7 +1,7 @@
 """A victim is the network that its manifest names: verified weights, float32, frozen, evaluating.
 
-``tasks/victims.yaml`` lists the victims. Weights are read as safetensors, or, where a hub or a
-package has only a PyTorch pickle, by the restricted unpickler that builds tensors and nothing else.
+``tasks/victims.yaml`` lists the victims. Weights are read as safetensors, or, where there is only a
+PyTorch pickle, by the restricted unpickler that builds tensors and nothing else.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from benchmark.victims.manifest import (
     TorchvisionEntry,
     victim_entry,
 )
+from benchmark.victims.pickled import pickled_state
 
 __all__ = ["Victim", "load_victim", "victim_sha256"]
 
@@ -114,6 +115,9 @@ def _architecture(name: str, entry: AnyEntry) -> nn.Module:
     try:
         match entry:
             case CheckpointEntry():
+                library, _, own = entry.architecture.rpartition("/")
+                if library:
+                    return published.empty_network(library, own, entry.classes, entry.settings)
                 return build(entry.architecture, **entry.settings)
             case TorchvisionEntry():
                 module: nn.Module = published.torchvision_network(entry.name, entry.weights)
@@ -161,7 +165,7 @@ def _weights(entry: AnyEntry, path: Path, module: nn.Module) -> Mapping[str, Ten
         if path.suffix == ".safetensors":
             return load_file(path)
         if isinstance(entry, CheckpointEntry):
-            raise AssetError(f"{path} must be a safetensors file")
+            return pickled_state(path)
         tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         if isinstance(entry, PackageEntry) and entry.layout == "efficientnet-pytorch":
             depths = [len(stage) for stage in module.blocks]  # type: ignore[union-attr]
@@ -188,10 +192,15 @@ def _fill(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
         for key in sorted(expected.keys() & weights.keys())
         if weights[key].shape != expected[key].shape
     ]
+    problems += [
+        f"{key} holds whole numbers ({weights[key].dtype})"
+        for key in sorted(expected.keys() & weights.keys())
+        if expected[key].is_floating_point() and not weights[key].is_floating_point()
+    ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise AssetError(
             f"{path} does not fit the architecture: {'; '.join(problems[:3])}{more}; "
-            "check architecture and settings in tasks/victims.yaml"
+            "check architecture, classes and settings in tasks/victims.yaml"
         )
     load_state(module, weights)

@@ -31,6 +31,7 @@ ARCHITECTURES = tuple("convolutional residual transformer".split())  # noqa: SIM
 
 They are written as one text: a name that stands alone in code would count as asked for in every cell's id.
 """
+LIBRARIES = ("torchvision", "timm")
 WALKS = tuple("any traced captured opaque".split())  # noqa: SIM905
 """How a network may be taken apart (:mod:`benchmark.network.walks`); ``any``: by the first way that can."""
 
@@ -67,20 +68,30 @@ class VictimEntry(Entry):
 
 
 class CheckpointEntry(VictimEntry):
-    """Weights that the project ships, for one of its own architectures."""
+    """Weights in a file of the project, for one of its own architectures or one of a library."""
 
     source: Literal["checkpoint"]
     architecture: str
-    settings: dict[str, Any]
+    settings: dict[str, Any] = {}
     weights: RelativePath
     sha256: Sha256
 
     @field_validator("architecture")
     @classmethod
     def _known_architecture(cls, name: str) -> str:
-        if name not in ARCHITECTURES:
-            raise ValueError(f"must be one of {', '.join(ARCHITECTURES)}, not {name!r}")
+        library, _, own = name.rpartition("/")
+        known = library in LIBRARIES and own if library else name in ARCHITECTURES
+        if not known:
+            of = " or ".join(f"{library}/NAME" for library in LIBRARIES)
+            raise ValueError(f"must be one of {', '.join(ARCHITECTURES)}, or {of}, not {name!r}")
         return name
+
+    @model_validator(mode="after")
+    def _any_walk(self) -> Self:
+        """A library's network is taken apart by the first way that can, as one of its hub is."""
+        if "/" in self.architecture and "walk" not in self.model_fields_set:
+            object.__setattr__(self, "walk", WALKS[0])  # frozen: set once, here
+        return self
 
 
 class PackageEntry(VictimEntry):

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from benchmark.errors import TaskError
+from benchmark.errors import TaskError, unknown
 
 _OLDER = re.compile(r"(\.denselayer[0-9]+\.(?:norm|conv))\.([12]\.)")
 """In ``denselayer1.norm.1.weight``, which is ``denselayer1.norm1.weight`` today."""
@@ -40,6 +40,38 @@ def torchvision_network(name: str, weights: str) -> nn.Module:
     except (KeyError, ValueError) as error:
         raise TaskError(f"torchvision has no weights {weights!r} of a model {name!r}") from error
     module: nn.Module = builder(weights=None, **_chosen(builder, choice.meta))
+    return module
+
+
+def empty_network(library: str, name: str, classes: int, settings: Mapping[str, Any]) -> nn.Module:
+    """A classifier of a library for a person's own weights.
+
+    Args:
+        library: ``torchvision`` or ``timm``.
+        name: of the library's.
+        classes: number of logits.
+        settings: other arguments of the library's builder.
+
+    Raises:
+        TaskError: the library has no such classifier.
+        TypeError, ValueError: it takes no such settings.
+    """
+    if library == "timm":
+        import timm
+
+        if not timm.is_model(name):
+            raise unknown("timm model", name, timm.list_models())
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, **settings)
+        return network
+    import torchvision
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name.lower() not in known:
+        raise unknown("torchvision classifier", name, known)
+    builder = torchvision.models.get_model_builder(name)
+    # Drawing weights takes these two a minute, and they are replaced.
+    quick = {"init_weights": False} if name.lower() in ("googlenet", "inception_v3") else {}
+    module: nn.Module = builder(weights=None, num_classes=classes, **quick, **settings)
     return module
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import runpy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -175,13 +176,115 @@ def test_weights_of_another_architecture_name_the_keys(tmp_path: Path) -> None:
         load_victim("tiny", write_checkpoint(tmp_path, settings={**SETTINGS, "no_such": 1}))
 
 
-def test_a_checkpoint_must_be_safetensors(tmp_path: Path) -> None:
-    root = write_checkpoint(tmp_path)
-    path = root / "tasks" / "tiny.pt"
-    torch.save(build("convolutional", **SETTINGS).state_dict(), path)
-    write_manifest(root, **{**CHECKPOINT, "weights": "tiny.pt", "sha256": sha256_of(path)})
-    with pytest.raises(AssetError, match="must be a safetensors file"):
-        load_victim("tiny", root)
+def fresh_state() -> dict[str, torch.Tensor]:
+    """Weights of the victim ``tiny``."""
+    return dict(build("convolutional", **SETTINGS).state_dict())
+
+
+Wrap = Callable[[dict[str, torch.Tensor]], Any]
+WRAPPED: dict[str, Wrap] = {
+    "plain": lambda state: state,
+    "of a training script": lambda state: {"epoch": 3, "state_dict": state, "optimizer": {"lr": 0.1}},
+    "of several devices": lambda state: {"model": {f"module.{name}": value for name, value in state.items()}},
+    "compiled": lambda state: {f"_orig_mod.{name}": value for name, value in state.items()},
+    "in double precision": lambda state: {name: value.double() for name, value in state.items()},
+    "in half precision": lambda state: {name: value.half() for name, value in state.items()},
+}
+
+
+def write_pickle(root: Path, content: Any, **changes: Any) -> Path:
+    """A project root whose only victim is a pickle of PyTorch's."""
+    write_manifest(root)
+    path = root / "tasks" / "tiny.pth"
+    torch.save(content, path)
+    return write_manifest(root, **{**CHECKPOINT, "weights": "tiny.pth", "sha256": sha256_of(path), **changes})
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_weights_are_found_in_what_training_scripts_save(wrap: Wrap, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    own = build("convolutional", **SETTINGS).eval()
+    half = {name: value.half().float() for name, value in own.state_dict().items()}
+    own.load_state_dict(half)
+    victim = load_victim("tiny", write_pickle(tmp_path, wrap(half)))
+    inputs = torch.rand(2, 1, 8, 8)
+    assert torch.equal(victim.module(inputs), own(inputs))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (lambda: build("convolutional", **SETTINGS), r"save module\.state_dict\(\), not the module itself"),
+        (lambda: {"epoch": 3}, "it holds a mapping to int; save module"),
+        (lambda: [torch.zeros(3)], "it holds no mapping; save"),
+        (dict, "it holds a mapping to nothing"),
+        (
+            lambda: {
+                name: value.int() for name, value in build("convolutional", **SETTINGS).state_dict().items()
+            },
+            r"classifier\.0\.bias holds whole numbers \(torch\.int32\)",
+        ),
+    ],
+)
+def test_a_pickle_that_is_no_weights_is_told_so(
+    content: Callable[[], Any], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(AssetError, match=sentence):
+        load_victim("tiny", write_pickle(tmp_path, content()))
+
+
+def test_what_a_pickle_would_run_is_not_run(tmp_path: Path) -> None:
+    class Runs:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    with pytest.raises(AssetError, match="which could run anything"):
+        load_victim("tiny", write_pickle(tmp_path, {"weights": Runs()}))
+    assert not (tmp_path / "ran").exists()
+
+
+OWN = {
+    "torchvision/resnet18": (torchvision.models.resnet18, {}),
+    "torchvision/mobilenet_v2": (torchvision.models.mobilenet_v2, {"width_mult": 0.5}),
+    "timm/vit_tiny_patch16_224": (
+        partial(timm.create_model, "vit_tiny_patch16_224"),
+        {"img_size": 32, "depth": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("architecture", OWN)
+def test_a_persons_own_weights_of_a_librarys_architecture(architecture: str, tmp_path: Path) -> None:
+    build_own, settings = OWN[architecture]
+    torch.manual_seed(0)
+    own = build_own(num_classes=4, **settings).eval()
+    place = {"mean": [0.5] * 3, "deviation": [0.5] * 3, "size": [3, 32, 32], "classes": 4}
+    about = {"architecture": architecture, "settings": settings, **place}
+    root = write_pickle(tmp_path, own.state_dict(), **about)
+    victim = load_victim("tiny", root)
+    assert victim.walk == "any" and victim.classes == 4
+    inputs = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(victim.module(inputs), own(inputs))
+    with pytest.raises(AssetError, match=r"has shape \[4\], not \[5\].* check architecture, classes"):
+        load_victim("tiny", write_pickle(tmp_path, own.state_dict(), **{**about, "classes": 5}))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sentence"),
+    [
+        ("torchvision/resnet19", "unknown torchvision classifier 'resnet19': did you mean 'resnet1"),
+        ("torchvision/fasterrcnn_resnet50_fpn", "unknown torchvision classifier"),
+        ("timm/resnet_18", "unknown timm model 'resnet_18': did you mean"),
+        ("elsewhere/resnet18", "must be one of .* or torchvision/NAME or timm/NAME, not"),
+        ("timm/", "must be one of"),
+    ],
+)
+def test_an_architecture_that_no_library_has_is_named(
+    architecture: str, sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TaskError, match=sentence):
+        load_victim("tiny", write_checkpoint(tmp_path, architecture=architecture, settings={}))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""A file of PyTorch's own gives the tensors in it, whatever a training script has wrapped them in."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.errors import AssetError
+
+_WRAPPED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+"""Under what training scripts keep the weights, beside an optimizer's state and a number of epochs."""
+_PREFIXES = ("module.", "_orig_mod.", "model.")
+"""Of every name, where a network was trained by several devices, compiled, or inside another module."""
+
+
+def pickled_state(path: Path) -> dict[str, Tensor]:
+    """The weights of a ``.pth`` file by name; nothing in it is executed.
+
+    Raises:
+        AssetError: it holds no tensors by name, or more than tensors, numbers and texts.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError) as error:
+        raise AssetError(
+            f"cannot read the weights {path}: it is no file of tensors alone, which could run anything when "
+            "it is read; save module.state_dict(), not the module itself"
+        ) from error
+    return _plain(_unwrapped(found, path))
+
+
+def _unwrapped(found: Any, path: Path) -> dict[str, Tensor]:
+    """The mapping of names to tensors, however deep a script has put it."""
+    if isinstance(found, Mapping):
+        if found and all(isinstance(value, Tensor) for value in found.values()):
+            return {str(name): value for name, value in found.items()}
+        for name in _WRAPPED:
+            if isinstance(found.get(name), Mapping):
+                return _unwrapped(found[name], path)
+    kinds = sorted({type(value).__name__ for value in found.values()}) if isinstance(found, Mapping) else []
+    holds = f"a mapping to {', '.join(kinds) or 'nothing'}" if isinstance(found, Mapping) else "no mapping"
+    raise AssetError(
+        f"cannot read the weights {path}: it holds {holds}; save module.state_dict(), a mapping of names to "
+        f"tensors, plain or under one of {', '.join(_WRAPPED)}"
+    )
+
+
+def _plain(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names without what all of them begin with because the network was part of another."""
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    return weights
