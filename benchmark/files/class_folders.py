@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmark.errors import AssetError
+from benchmark.errors import AssetError, nearest
 from benchmark.files.images import imagenet_classes
 from benchmark.files.pictures import EXTENSIONS
 
@@ -19,16 +19,20 @@ _LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__mac
 _NAMED = 3
 
 
-def pictures_by_class(folder: Path) -> Classes:
-    """The pictures of every class folder, which is named by its WordNet id; they may lie deeper in it.
+def pictures_by_class(folder: Path, names: Sequence[str] = ()) -> Classes:
+    """The pictures of every class folder; they may lie deeper in it.
 
     Links are followed. Nothing is left out but hidden files and what file managers leave behind.
 
+    Args:
+        folder: the class folders are in it.
+        names: what they are called; the WordNet ids of ImageNet's classes where none is given.
+
     Raises:
-        AssetError: a folder's name is no ImageNet class, a class has no picture, a file is no picture of a
-            known kind, or lies beside the class folders.
+        AssetError: a folder's name is no class, a class has no picture, a file is no picture of a known
+            kind, or lies beside the class folders.
     """
-    known = set(imagenet_classes()[0])
+    known = set(names or imagenet_classes()[0])
     classes: Classes = {}
     loose: list[Path] = []
     strange: list[Path] = []
@@ -37,9 +41,7 @@ def pictures_by_class(folder: Path) -> Classes:
             loose.append(child)
             continue
         if child.name not in known:
-            raise AssetError(
-                f"{child} is not named by the WordNet id of an ImageNet class, such as n01440764"
-            )
+            raise AssetError(f"{child} is {_no_class(child.name, names)}")
         found = {}
         for file in _files(child, frozenset({child.resolve()})):
             if file.suffix.lower() in EXTENSIONS and file.is_file():
@@ -49,6 +51,23 @@ def pictures_by_class(folder: Path) -> Classes:
         classes[child.name] = dict(sorted(found.items()))
     _complain(folder, classes, loose, strange)
     return classes
+
+
+def _no_class(name: str, names: Sequence[str]) -> str:
+    """What is wrong with a folder's name."""
+    if not names:
+        return (
+            "not named by the WordNet id of an ImageNet class, such as n01440764; folders of other names are "
+            "listed under classes of the data set's entry"
+        )
+    near = nearest(name, sorted(names))
+    hint = f"did you mean {near}?" if near else f"they are {_shortened(names)}"
+    return f"named as none of the {len(names)} classes of the data set: {hint}"
+
+
+def _shortened(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _complain(folder: Path, classes: Classes, loose: list[Path], strange: list[Path]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,11 +23,13 @@ from benchmark.files.assets import network_timeout, sha256_of, verified
 from benchmark.files.class_folders import Classes, halve, pictures_by_class
 from benchmark.files.contents import content_hashes
 from benchmark.files.images import imagenet_classes, read_idx, read_pictures, read_strip
+from benchmark.files.tables import pictures_of_table
 from benchmark.tasks.data_manifest import (
     EmbeddedEntry,
     FolderEntry,
     PackageDataEntry,
     RangedEntry,
+    TableEntry,
     TorchvisionDataEntry,
     data_entry,
 )
@@ -62,6 +65,10 @@ class Data:
     counts: dict[str, int]
     _read: Callable[[str, int], Split]
 
+    def within(self, size: int) -> int:
+        """Number of images that take at most ``size`` bytes as they are read; at least one."""
+        return max(1, size // (4 * math.prod(self.size)))
+
     def split(self, name: str, limit: int | None = None) -> Split:
         """The split ``attacker`` or ``evaluation``, or its first ``limit`` images.
 
@@ -88,8 +95,8 @@ def load_data(name: str, root: Path) -> Data:
             return _embedded(name, entry, root)
         case PackageDataEntry():
             return _package(name, entry)
-        case FolderEntry():
-            return _folder(name, entry, root)
+        case FolderEntry() | TableEntry():
+            return _own_pictures(name, entry, root)
         case TorchvisionDataEntry():
             return _torchvision(name, entry, root)
 
@@ -110,11 +117,11 @@ def data_sha256(name: str, root: Path) -> str:
             parts = [entry.images_sha256, entry.labels_sha256]
         case PackageDataEntry():
             parts = [f"{path.name} {sha256_of(path)}" for path in _package_files(entry)]
-        case FolderEntry():
-            folder = _picture_folder(name, entry, root)
-            paths = [path for group in pictures_by_class(folder).values() for path in group.values()]
-            hashes = content_hashes(paths, _kept(folder, root))
-            parts = [f"{path.relative_to(folder).as_posix()} {hashes[path]}" for path in paths]
+        case FolderEntry() | TableEntry():
+            place, groups = _own_classes(name, entry, root)
+            found = [(kind, told, path) for kind, group in groups.items() for told, path in group.items()]
+            hashes = content_hashes([path for *_, path in found], _kept(place, root))
+            parts = [f"{kind}/{told} {hashes[path]}" for kind, told, path in found]
         case TorchvisionDataEntry():
             dataset = _torchvision_dataset(entry, root)
             base = Path(dataset.root) / dataset.base_folder
@@ -150,8 +157,10 @@ def _in_memory(name: str, classes: Sequence[str], pixels: Tensor, labels: Tensor
     return Data(name, tuple(classes), (channels, height, width), counts, read)
 
 
-def _pictures(name: str, splits: dict[str, list[tuple[Path, int]]], resize: int, crop: int) -> Data:
-    """ImageNet pictures with their class indices; files are read when a split is asked for."""
+def _pictures(
+    name: str, classes: Sequence[str], splits: dict[str, list[tuple[Path, int]]], resize: int, crop: int
+) -> Data:
+    """Pictures with their class indices; files are read when a split is asked for."""
 
     def read(split: str, count: int) -> Split:
         chosen = splits[split][:count]
@@ -161,7 +170,7 @@ def _pictures(name: str, splits: dict[str, list[tuple[Path, int]]], resize: int,
         )
 
     counts = {split: len(pictures) for split, pictures in splits.items()}
-    return Data(name, imagenet_classes()[1], (3, crop, crop), counts, read)
+    return Data(name, tuple(classes), (3, crop, crop), counts, read)
 
 
 def _embedded(name: str, entry: EmbeddedEntry, root: Path) -> Data:
@@ -198,38 +207,50 @@ def _package(name: str, entry: PackageDataEntry) -> Data:
         pictures.append((path, int(label)))
     ranges = _ranges(name, entry, len(pictures))
     splits = {split: pictures[bounds] for split, bounds in ranges.items()}
-    return _pictures(name, splits, entry.resize, entry.crop)
+    return _pictures(name, imagenet_classes()[1], splits, entry.resize, entry.crop)
 
 
-def _picture_folder(name: str, entry: FolderEntry, root: Path) -> Path:
-    """The folder that the environment variable names, else the entry's own."""
-    named = os.environ.get(entry.variable)
-    folder = Path(os.path.expanduser(named)) if named else root / entry.path
-    if not folder.is_dir():
-        raise AssetError(
-            f"data set {name}: there is no folder {folder}; set the environment variable "
-            f"{entry.variable} to a folder of pictures, one subfolder per class, named by its "
-            "WordNet id such as n01440764"
-        )
-    return folder
+def _own_place(name: str, entry: FolderEntry | TableEntry, root: Path) -> Path:
+    """Where the environment variable says that the user's pictures are, else the entry."""
+    named = os.environ.get(entry.variable) if entry.variable else None
+    place = Path(os.path.expanduser(named or entry.path))
+    place = place if named else root / place
+    is_table = isinstance(entry, TableEntry)
+    if not (place.is_file() if is_table else place.is_dir()):
+        kind = "file" if is_table else "folder"
+        what = "a CSV file of paths and labels"
+        if not is_table:
+            named_by = "" if entry.classes else ", named by its WordNet id such as n01440764"
+            what = f"a folder of pictures, one subfolder per class{named_by}"
+        fix = f"set the environment variable {entry.variable} to" if entry.variable else "path must lead to"
+        raise AssetError(f"data set {name}: there is no {kind} {place}; {fix} {what}")
+    return place
 
 
-def _folder(name: str, entry: FolderEntry, root: Path) -> Data:
+def _own_classes(name: str, entry: FolderEntry | TableEntry, root: Path) -> tuple[Path, Classes]:
+    """Where the user's pictures are, and which there are of every class."""
+    place = _own_place(name, entry, root)
+    if isinstance(entry, TableEntry):
+        return place, pictures_of_table(place, entry.classes, entry.path_column, entry.label_column)
+    return place, pictures_by_class(place, entry.classes)
+
+
+def _own_pictures(name: str, entry: FolderEntry | TableEntry, root: Path) -> Data:
     """The user's pictures, halved within every class; copies of a picture are in one half."""
-    folder = _picture_folder(name, entry, root)
-    classes = pictures_by_class(folder)
-    index = {identifier: number for number, identifier in enumerate(imagenet_classes()[0])}
-    halves = halve(classes, entry.seed, _twins(classes, _kept(folder, root)))
+    place, groups = _own_classes(name, entry, root)
+    told = entry.classes or imagenet_classes()[0]
+    index = {identifier: number for number, identifier in enumerate(told)}
+    halves = halve(groups, entry.seed, _twins(groups, _kept(place, root)))
     attacker, evaluation = ([(path, index[identifier]) for identifier, path in half] for half in halves)
     if not attacker or not evaluation:
-        raise AssetError(f"data set {name}: {folder} holds too few different pictures to be halved")
+        raise AssetError(f"data set {name}: {place} holds too few different pictures to be halved")
     splits = {"attacker": attacker, "evaluation": evaluation}
-    return _pictures(name, splits, entry.resize, entry.crop)
+    return _pictures(name, entry.classes or imagenet_classes()[1], splits, entry.resize, entry.crop)
 
 
-def _kept(folder: Path, root: Path) -> Path:
-    """Where hashes of a folder's pictures are kept between commands."""
-    name = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
+def _kept(place: Path, root: Path) -> Path:
+    """Where hashes of a folder's or a table's pictures are kept between commands."""
+    name = hashlib.sha256(str(place.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
     return root / ".potemkin" / "hashes" / f"{name[:16]}.json"
 
 

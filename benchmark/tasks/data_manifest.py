@@ -1,7 +1,8 @@
-"""Every entry of ``tasks/datasets.yaml`` is one of four models; overlapping splits are an error."""
+"""Every entry of ``tasks/datasets.yaml`` is one of five models; overlapping splits are an error."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
@@ -56,6 +57,12 @@ def _check_crop(resize: int, crop: int) -> None:
         raise ValueError(f"crop must not be larger than the resized picture: {crop} of {resize} pixels")
 
 
+def _check_distinct(classes: tuple[str, ...]) -> None:
+    twice = sorted(name for name, count in Counter(classes).items() if count > 1)
+    if twice:
+        raise ValueError(f"classes holds {twice[0]!r} twice")
+
+
 class EmbeddedEntry(RangedEntry):
     """Gzipped idx files that the project ships; colour pictures as one PNG, below each other."""
 
@@ -83,12 +90,14 @@ class PackageDataEntry(RangedEntry):
         return self
 
 
-class FolderEntry(DataEntry):
-    """The user's ImageNet pictures, one folder per class, named by its WordNet id."""
+ClassName = Annotated[str, Field(min_length=1, max_length=200)]
 
-    source: Literal["folder"]
-    variable: Name
+
+class OwnPicturesEntry(DataEntry):
+    """The user's pictures, halved within every class."""
+
     path: str
+    variable: Name | None = None
     resize: Size
     crop: Size
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -96,6 +105,32 @@ class FolderEntry(DataEntry):
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
         _check_crop(self.resize, self.crop)
+        return self
+
+
+class FolderEntry(OwnPicturesEntry):
+    """One folder per class, named as ``classes`` says, or by ImageNet's WordNet ids."""
+
+    source: Literal["folder"]
+    classes: Annotated[tuple[ClassName, ...], Field(max_length=100_000)] = ()
+
+    @model_validator(mode="after")
+    def _distinct_classes(self) -> Self:
+        _check_distinct(self.classes)
+        return self
+
+
+class TableEntry(OwnPicturesEntry):
+    """A CSV file of paths and labels."""
+
+    source: Literal["table"]
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=100_000)]
+    path_column: Name = "path"
+    label_column: Name = "label"
+
+    @model_validator(mode="after")
+    def _distinct_classes(self) -> Self:
+        _check_distinct(self.classes)
         return self
 
 
@@ -107,9 +142,9 @@ class TorchvisionDataEntry(RangedEntry):
     path: str
 
 
-AnyDataEntry = EmbeddedEntry | PackageDataEntry | FolderEntry | TorchvisionDataEntry
+AnyDataEntry = EmbeddedEntry | PackageDataEntry | FolderEntry | TableEntry | TorchvisionDataEntry
 _ADAPTER: TypeAdapter[AnyDataEntry] = TypeAdapter(Annotated[AnyDataEntry, Field(discriminator="source")])
-_SOURCES = {"embedded", "package", "folder", "torchvision"}
+_SOURCES = {"embedded", "package", "folder", "table", "torchvision"}
 
 
 def data_entries(root: Path) -> dict[str, AnyDataEntry]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from benchmark.tasks.data_manifest import (
     AnyDataEntry,
     EmbeddedEntry,
+    FolderEntry,
     RangedEntry,
+    TableEntry,
     TorchvisionDataEntry,
     data_entry,
 )
@@ -20,6 +22,7 @@ _TORCHVISION = {"CIFAR10": 10, "CIFAR100": 100}
 _IMAGENET_CLASSES = 1000
 _IDX_IMAGES = b"\0\0\x08\x03"
 """How an idx file of bytes in three dimensions begins."""
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def misfits(data: str, victims: Iterable[str], root: Path) -> Iterator[str]:
@@ -52,7 +55,7 @@ def image_count(data: str, split: str, root: Path) -> int | None:
 
 def class_count(entry: AnyDataEntry) -> int:
     """Number of classes of a data set."""
-    if isinstance(entry, EmbeddedEntry):
+    if isinstance(entry, EmbeddedEntry | TableEntry) or (isinstance(entry, FolderEntry) and entry.classes):
         return len(entry.classes)
     return _TORCHVISION[entry.name] if isinstance(entry, TorchvisionDataEntry) else _IMAGENET_CLASSES
 
@@ -63,6 +66,8 @@ def image_size(entry: AnyDataEntry, root: Path) -> tuple[int, int, int] | None:
         return 3, 32, 32
     if not isinstance(entry, EmbeddedEntry):
         return 3, entry.crop, entry.crop
+    if entry.images.endswith(".png"):
+        return _strip_size(root / "tasks" / entry.images)
     try:
         with gzip.open(root / "tasks" / entry.images) as file:
             header = file.read(16)
@@ -71,6 +76,17 @@ def image_size(entry: AnyDataEntry, root: Path) -> tuple[int, int, int] | None:
     if len(header) < 16 or not header.startswith(_IDX_IMAGES):
         return None
     return 1, int.from_bytes(header[8:12], "big"), int.from_bytes(header[12:16], "big")
+
+
+def _strip_size(file: Path) -> tuple[int, int, int] | None:
+    """Size of the square colour pictures of a strip, which is as wide as one of them."""
+    try:
+        with file.open("rb") as opened:
+            header = opened.read(24)
+    except OSError:
+        return None
+    side = int.from_bytes(header[16:20], "big")
+    return (3, side, side) if header.startswith(_PNG) and len(header) == 24 and side else None
 
 
 def _shown(size: tuple[int, int, int]) -> str:

@@ -158,9 +158,12 @@ class NetworkTask(Task):
     """What is fixed about tasks that change networks.
 
     ``pools`` are clean networks for detectors, ``decoys`` clean ones for line-ups of what hardenings show.
+    ``pictures`` is how many natural images of each split are read at most, where fewer than memory has room
+    for are wanted, or more.
     """
 
     pools: PoolSpec | None = None
+    pictures: Count | None = None
     decoys: Distinct[str] = []
 
     @abstractmethod
@@ -188,6 +191,8 @@ class NetworkTask(Task):
     def run_identity(self) -> str:
         """Hash of what a forgery or an explanation depends on."""
         kept = self.model_dump(exclude=set(NOT_RUN), mode="json")
+        if kept["pictures"] is None:  # as before there was a choice
+            del kept["pictures"]
         if kept["pools"]:
             kept["pools"].pop("false_positive_rate")
         return identity(kept)

@@ -17,13 +17,15 @@ from benchmark.failures import invalid
 from benchmark.methods.calls import check_tensor, kind_of
 from benchmark.methods.formats import as_stored
 from benchmark.tasks.data import Split, load_data
-from benchmark.tasks.parts import Task
+from benchmark.tasks.parts import NetworkTask, Task
 from benchmark.victims.loading import load_victim
 from benchmark.victims.networks import network_of
 
 _AUDITED_SHARE = 0.25
 """Share of the evaluation images that auditors look at; networks are measured on the others."""
 _BATCH = 500
+_MOST_BYTES = 2**28
+"""Of a split, as it is held: all that is embedded, and 445 pictures of 224 pixels."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,16 @@ def load_networks(task: Task, root: Path, device: torch.device) -> Networks:
     return Networks(models, next(iter(kinds))[0], dtype)
 
 
-def load_splits(task: Task, root: Path, device: torch.device, dtype: torch.dtype) -> Splits:
-    """The task's natural images, the evaluation split divided between auditors and measurements."""
+def load_splits(task: NetworkTask, root: Path, device: torch.device, dtype: torch.dtype) -> Splits:
+    """The task's natural images, the evaluation split divided between auditors and measurements.
+
+    Of more images than memory has room for the first are read: of a person's pictures those have every class.
+    """
     data = load_data(task.data, root)
+    most = task.pictures or data.within(_MOST_BYTES)
 
     def split(name: str) -> Split:
-        found = data.split(name)
+        found = data.split(name, most)
         return Split(found.images.to(device, dtype), found.labels.to(device))
 
     attacker, natural = split("attacker"), split("evaluation")

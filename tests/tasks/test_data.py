@@ -106,8 +106,18 @@ def test_fashion_mnist_has_two_disjoint_splits_in_range() -> None:
 
 
 def test_the_shipped_manifest_lists_every_data_set() -> None:
-    expected = ["fashion-mnist", "imagenet-folder", "imagenet-samples-package", "cifar10"]
+    expected = ["fashion-mnist", "imagenet-folder", "imagenet-samples-package", "cifar10-subset", "cifar10"]
     assert dataset_names(ROOT) == expected
+
+
+def test_the_embedded_part_of_cifar_10_is_what_is_known_of_it() -> None:
+    """First pixel, first labels and the classes' shares, as torchvision's files have them."""
+    data = load_data("cifar10-subset", ROOT)
+    first = data.split("attacker")
+    assert (first.images[0, :, 0, 0] * 255).round().tolist() == [158, 112, 49]
+    assert [data.classes[label] for label in first.labels[:4]] == ["cat", "ship", "ship", "airplane"]
+    counts = torch.cat([data.split(name).labels for name in data.counts]).bincount()
+    assert len(counts) == 10 and counts.sum() == 4000 and counts.min() > 350
 
 
 def test_embedded_values_order_and_limit(tmp_path: Path) -> None:
@@ -258,6 +268,11 @@ def test_a_limit_takes_many_classes_and_reads_no_more(tmp_path: Path) -> None:
         data.split("evaluation", limit=1)
 
 
+def test_within_counts_images_by_the_bytes_they_take(tmp_path: Path) -> None:
+    data = load_data("tiny", write_embedded(tmp_path))  # 2 x 3 values of four bytes
+    assert [data.within(size) for size in (1, 24, 47, 48, 240)] == [1, 1, 1, 2, 10]
+
+
 def test_another_seed_gives_other_halves(tmp_path: Path) -> None:
     write_pictures(tmp_path / "pictures", dict.fromkeys(CLASSES, 6))
     splits = []
@@ -280,6 +295,81 @@ def test_folder_errors_name_variable_folder_and_class(
     (tmp_path / "elsewhere" / "cats").rename(tmp_path / "elsewhere" / CLASSES[0])
     with pytest.raises(AssetError, match="holds no class folders with"):
         load_data("tiny", root)
+
+
+def test_folders_of_any_names_are_classes_in_the_order_that_is_told(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures", {"dog": 4, "cat": 2})
+    own = {**FOLDER, "classes": ["cat", "dog", "bird"]}
+    del own["variable"]
+    data = load_data("tiny", write_manifest(tmp_path, **own))
+    assert data.classes == ("cat", "dog", "bird") and data.counts == {"attacker": 3, "evaluation": 3}
+    for name in data.counts:
+        split = data.split(name)
+        assert torch.equal(split.labels == 1, split.images[:, 0].mean((1, 2)) < 0.05), "dog is the darker"
+    with pytest.raises(AssetError, match=r"dog is named as none of the 2 classes .*did you mean dogs\?"):
+        load_data("tiny", write_manifest(tmp_path, **{**own, "classes": ["cat", "dogs"]}))
+    with pytest.raises(TaskError, match="classes holds 'cat' twice"):
+        load_data("tiny", write_manifest(tmp_path, **{**own, "classes": ["cat", "cat"]}))
+    with pytest.raises(AssetError, match=r"no folder .*elsewhere; path must lead to a folder of pictures"):
+        load_data("tiny", write_manifest(tmp_path, **{**own, "path": "elsewhere"}))
+
+
+TABLE = {
+    **{"source": "table", "path": "pictures/all.csv", "resize": 16, "crop": 12},
+    **{"classes": ["cat", "dog"], "path_column": "file", "label_column": "kind"},
+}
+ROWS = "id,kind,file\r\n" + "".join(
+    f"{n},{kind},{kind}/{n}.png\r\n" for kind in ("dog", "cat") for n in range(4)
+)
+
+
+def write_table(root: Path, text: str, **changes: Any) -> Path:
+    """A project root whose pictures a table lists."""
+    if not (root / "pictures").exists():
+        write_pictures(root / "pictures", {"dog": 4, "cat": 4})
+    (root / "pictures" / "all.csv").write_bytes(text.encode("utf-8-sig"))
+    return write_manifest(root, **{**TABLE, **changes})
+
+
+def test_a_table_lists_pictures_and_their_classes(tmp_path: Path) -> None:
+    data = load_data("tiny", write_table(tmp_path, ROWS))
+    assert data.counts == {"attacker": 4, "evaluation": 4} and data.classes == ("cat", "dog")
+    split = data.split("evaluation")
+    assert sorted(split.labels.tolist()) == [0, 0, 1, 1]
+    assert torch.equal(split.labels == 1, split.images[:, 0].mean((1, 2)) < 0.05)
+    before = data_sha256("tiny", tmp_path)
+    assert data_sha256("tiny", write_table(tmp_path, ROWS + "9,dog,dog/0.png\r\n")) == before
+    fewer = ROWS.rsplit("\r\n", 2)[0] + "\r\n"
+    assert data_sha256("tiny", write_table(tmp_path, fewer)) != before
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (ROWS.replace("kind", "class"), "does not have one column 'kind'; its first line is id, class, file"),
+        (ROWS.replace("id,", "kind,"), "does not have one column 'kind'"),
+        ("", "does not have one column 'file'; its first line is nothing"),
+        (ROWS.split("\r\n")[0], "lists no picture"),
+        (ROWS + "9,dogg,dog/0.png\r\n", r"line 10: 'dogg' is no class of the data set: did you mean 'dog'\?"),
+        (ROWS + "9,cat,dog/0.png\r\n", r"line 10: dog/0\.png is of class 'dog' above, and 'cat' here"),
+        (ROWS + "9,,dog/0.png\r\n", "line 10: column 'kind' is empty"),
+        (ROWS + "9,dog,dog/7.png\r\n", r"dog/7\.png \(line 10\) are no pictures in .*pictures, whose names"),
+        (ROWS + '9,dog,"dog/0.png\r\n', "cannot read the table .*save it as CSV in UTF-8"),
+        (ROWS + f"9,dog,{'x' * 70_000}.png\r\n", "cannot read the table"),
+    ],
+)
+def test_what_is_wrong_in_a_table_is_named_by_its_line(text: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(AssetError, match=sentence):
+        load_data("tiny", write_table(tmp_path, text))
+
+
+def test_a_table_that_is_none_is_told_so(tmp_path: Path) -> None:
+    root = write_table(tmp_path, ROWS)
+    (tmp_path / "pictures" / "all.csv").write_bytes(b"id,kind,file\r\n1,\xff,dog/0.png\r\n")
+    with pytest.raises(AssetError, match="cannot read the table"):
+        load_data("tiny", root)
+    with pytest.raises(AssetError, match=r"no file .*none\.csv; path must lead to a CSV file of paths and"):
+        load_data("tiny", write_manifest(tmp_path, **{**TABLE, "path": "none.csv"}))
 
 
 def test_package_pictures_carry_their_label_in_the_name(
