@@ -26,6 +26,7 @@ ROOMS = (
     ("publishing",),
     ("reproducing",),
     ("submissions",),
+    ("auditing",),
     ("commands",),
 )
 """Floors of ``benchmark``; those that share one do not import each other."""

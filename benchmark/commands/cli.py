@@ -29,6 +29,7 @@ _MODULES = {
     "reproduce": "reproducing",
     "submit_artefact": "artefacts",
     "export_task": "artefacts",
+    "audit": "auditing",
 }
 """Where each command is; imported when it is asked for, since most import torch."""
 _EPILOG = "example:\n  {}"
@@ -48,8 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed = _parser().parse_args(words)
         if parsed.command in ("run", "reproduce", "compare", "check"):
             warm_up()
-        if parsed.command in ("run", "compare"):  # what comes next takes seconds
-            print(f"{parsed.command}: loading torch and planning", file=sys.stderr, flush=True)
+        if parsed.command in ("run", "compare", "audit"):  # what comes next takes seconds
+            doing = "loading torch" if parsed.command == "audit" else "loading torch and planning"
+            print(f"{parsed.command}: {doing}", file=sys.stderr, flush=True)
         module = importlib.import_module(f"benchmark.commands.{_MODULES[parsed.command]}")
         with raised():
             return int(getattr(module, parsed.command)(parsed))
@@ -190,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     _compare(commands)
     _reproduce(commands)
     _artefacts(commands)
+    _audit(commands)
     return parser
 
 
@@ -263,6 +266,34 @@ def _artefacts(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     submit.add_argument("--paper", default="none", help="a link or a reference (default: none)")
     submit.add_argument("--licence", default="CC-BY-4.0", help="of the files (default: CC-BY-4.0)")
     submit.add_argument("--note", default="", help="what the method is, as far as it can be told")
+
+
+def _audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "audit",
+        "attack the explanations of your own network on your own pictures",
+        "potemkin audit torchvision/resnet18 pictures --weights mine.pth --classes 2 --explainer grad_cam",
+    )
+    parser.add_argument("network", help="torchvision/NAME, timm/NAME, or a name in tasks/victims.yaml")
+    parser.add_argument("pictures", type=_path, help="folder of pictures, 8 to 64 of them")
+    parser.add_argument("--weights", type=_path, help="your own weights: a file of the network's state dict")
+    parser.add_argument("--classes", type=_positive, help="number of logits, with --weights")
+    parser.add_argument("--side", type=_positive, default=224, help="pixels of a picture (default: 224)")
+    parser.add_argument("--mean", help="of the channels, such as 0.5,0.5,0.5 (default: ImageNet's)")
+    parser.add_argument("--deviation", help="likewise")
+    parser.add_argument("--explainer", default="gradient", help="whose maps (default: gradient)")
+    parser.add_argument("--budget", default="8/255", help="largest change of a pixel (default: 8/255)")
+    parser.add_argument("--iterations", type=_positive, default=100, help="of the attack (default: 100)")
+    parser.add_argument(
+        "--hardening", action="append", metavar="NAME", help="only this one (repeatable; default: all)"
+    )
+    parser.add_argument(
+        "--detector", action="append", metavar="NAME", help="only this one (repeatable; default: all)"
+    )
+    parser.add_argument(
+        "--out", type=_path, default=Path("audit"), help="folder of the page (default: audit)"
+    )
 
 
 def _add(

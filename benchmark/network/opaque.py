@@ -6,7 +6,8 @@ level, by C++ or under another name, keeps its kinks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -53,8 +54,18 @@ class Opaque(Other):
             return torch.autograd.grad(output, given, signal, create_graph=recorded)
 
     def _with_slopes(self, inputs: Tensor, smoothing: Smoothing) -> Tensor:
-        with sdpa_kernel(SDPBackend.MATH), _Exchanged(smoothing, slopes=True):
+        with exchanged(smoothing):
             return super().forward(inputs)
+
+
+@contextlib.contextmanager
+def exchanged(smoothing: Smoothing) -> Iterator[None]:
+    """Within it piecewise linear activations are called as a smoothing has them, with its derivatives.
+
+    Fused attention, which has no second derivative, is computed by its parts.
+    """
+    with sdpa_kernel(SDPBackend.MATH), _Exchanged(smoothing, slopes=True):
+        yield
 
 
 class _Exchanged(TorchFunctionMode):

@@ -89,10 +89,14 @@ def load_victim(name: str, root: Path) -> Victim:
             or tells another number of classes.
         AssetError: the weights are missing, damaged, pending or do not fit the architecture.
     """
-    entry = victim_entry(name, root)
+    return victim_of(name, victim_entry(name, root), root)
+
+
+def victim_of(name: str, entry: AnyEntry, root: Path) -> Victim:
+    """The same of an entry, of the manifest or not."""
     path = weights_file(entry, root, download=True)
     module = _architecture(name, entry)
-    _fill(module, _weights(entry, path, module), path)
+    fill(module, _weights(entry, path, module), path)
     if isinstance(entry, TorchvisionEntry):
         published.trim(module)
     module.float().eval().requires_grad_(False)
@@ -177,7 +181,7 @@ def _weights(entry: AnyEntry, path: Path, module: nn.Module) -> Mapping[str, Ten
     return tensors
 
 
-def _fill(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+def fill(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """Copies ``weights`` (of any float type) into ``module``; every key and shape must match.
 
     Batch norm's step counters alone may be missing: evaluation ignores them, old files lack them.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from benchmark.errors import TaskError
 from benchmark.victims import published
-from benchmark.victims.loading import _architecture, _fill
+from benchmark.victims.loading import _architecture, fill
 from benchmark.victims.manifest import TimmEntry, TorchvisionEntry
 
 SIDES = {"googlenet": 96}
@@ -79,7 +79,7 @@ def test_the_same_weights_give_the_logits_of_torchvisions_own_builder(name: str)
         source="torchvision", name=name, weights="IMAGENET1K_V1", size=(3, side, side), **INPUT
     )
     ours = _architecture(name, entry)
-    _fill(ours, state, Path("x"))
+    fill(ours, state, Path("x"))
     images = torch.rand(2, 3, side, side) * 4 - 2
     with torch.no_grad():
         torch.testing.assert_close(ours.eval()(images), right(images), rtol=1e-5, atol=1e-6)
@@ -96,7 +96,7 @@ def test_the_same_weights_give_the_logits_of_timms_own_builder(name: str) -> Non
     overlay = {"state_dict": state, "hf_hub_id": None, "url": "", "file": ""}
     right = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay).eval()
     ours = _architecture(name, TimmEntry(source="timm", name=name, size=(3, 64, 64), **INPUT))
-    _fill(ours, state, Path("x"))
+    fill(ours, state, Path("x"))
     images = torch.rand(2, 3, 64, 64) * 4 - 2
     with torch.no_grad():
         torch.testing.assert_close(ours.eval()(images), right(images), rtol=1e-5, atol=1e-6)

@@ -1,0 +1,1 @@
+"""The suite turned on a person's own network and pictures."""

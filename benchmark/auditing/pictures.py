@@ -1,0 +1,93 @@
+"""A person's pictures become a tensor, however they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmark.errors import AssetError, TaskError
+from benchmark.files.images import read_pictures
+from benchmark.files.pictures import EXTENSIONS
+
+MOST = 64
+"""Pictures that are audited: more tell little more, and take as much longer."""
+_LARGER = 256 / 224
+"""How much larger than its crop a picture is made, as is usual."""
+
+
+def as_tensor(pictures: Tensor | Path | str | Iterable[Path | str], side: int) -> Tensor:
+    """Pictures ``[N, C, H, W]`` in [0, 1], float32 on the CPU.
+
+    Args:
+        pictures: such a tensor, or of whole numbers from 0 to 255; or a folder, or files, which are resized
+            and cropped to ``side``.
+        side: of files' pictures, in pixels.
+
+    Raises:
+        TaskError: too few pictures, or a tensor of something else.
+        AssetError: a file cannot be read.
+    """
+    found = _checked(pictures) if isinstance(pictures, Tensor) else _read(pictures, side)
+    if not 2 <= len(found) <= MOST:
+        raise TaskError(
+            f"{len(found)} pictures were given: an audit takes 2 to {MOST}, 8 or more say something"
+        )
+    return found
+
+
+def files(pictures: Path | str | Iterable[Path | str]) -> list[Path]:
+    """Files of pictures, of a folder all that lie in it or in its folders, sorted.
+
+    Raises:
+        AssetError: there is no picture.
+    """
+    if isinstance(pictures, str | Path):
+        place = Path(pictures).expanduser()
+        if place.is_file():
+            return [place]
+        if not place.is_dir():
+            raise AssetError(f"there is no folder or picture {place}")
+        found = [p for p in sorted(place.rglob("*")) if p.suffix.lower() in EXTENSIONS and p.is_file()]
+        if not found:
+            raise AssetError(f"{place} holds no picture; names end in {', '.join(sorted(EXTENSIONS))}")
+        return found
+    return [Path(path).expanduser() for path in pictures]
+
+
+def _read(pictures: Path | str | Iterable[Path | str], side: int) -> Tensor:
+    return read_pictures(files(pictures)[:MOST], round(side * _LARGER), side)
+
+
+def _checked(given: Tensor) -> Tensor:
+    if given.ndim != 4 or given.shape[1] not in (1, 3):
+        raise TaskError(f"pictures are a tensor [N, 1 or 3, H, W], not {list(given.shape)}")
+    found = given.detach().cpu()
+    if not found.is_floating_point():
+        found = found.float() / 255
+    found = found.float()
+    if not bool(found.isfinite().all()):
+        raise TaskError("pictures hold values that are no numbers")
+    low, high = float(found.min()), float(found.max())
+    if low < 0 or high > 1:
+        raise TaskError(
+            f"pictures lie in [{low:.3g}, {high:.3g}]: give them as they are before they are normalized, in "
+            "[0, 1], and mean and deviation beside them"
+        )
+    return (found * 255).round() / 255
+
+
+def chosen(count: int, wanted: Sequence[int] | None, classes: int, predicted: Tensor) -> Tensor:
+    """Classes that are explained ``[N]``: those that are told, or predicted.
+
+    Raises:
+        TaskError: there are not as many labels as pictures, or one is no class.
+    """
+    if wanted is None:
+        return predicted
+    labels = torch.as_tensor(wanted).long().flatten()
+    if len(labels) != count or int(labels.min()) < 0 or int(labels.max()) >= classes:
+        raise TaskError(f"labels are {count} numbers from 0 to {classes - 1}, one for each picture")
+    return labels

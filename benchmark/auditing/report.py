@@ -1,0 +1,164 @@
+"""What an audit found, as numbers, as a table and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from benchmark.boards.resampling import intervals
+
+FAKED = "its map resembles the target's more than its own, and the prediction stays"
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over pictures, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(values: Sequence[float]) -> Mean:
+        """The mean of one value per picture."""
+        row = np.asarray(values, float)[None]
+        low, high = intervals(row, np.zeros(row.shape[1], int))
+        return Mean(float(row.mean()), float(low[0]), float(high[0]))
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """An explanation under attack.
+
+    Args:
+        name: of the hardening, or ``none``.
+        before: correlation of the natural map with the target's, per picture.
+        after: of the forged map with the target's.
+        own: of the forged map with the natural one.
+        kept: whether the prediction stays.
+        agrees: correlation of natural maps with the undefended explainer's.
+        tells: how much natural maps tell of their own picture, of what undefended ones do.
+        seconds: of the attack.
+    """
+
+    name: str
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    own: tuple[float, ...]
+    kept: tuple[bool, ...]
+    agrees: tuple[float, ...]
+    tells: float
+    seconds: float
+
+    @property
+    def faked(self) -> int:
+        """Pictures of which the map is faked."""
+        told = zip(self.after, self.own, self.kept, strict=True)
+        return sum(after > own and kept for after, own, kept in told)
+
+
+@dataclass(frozen=True)
+class Detected:
+    """A detector on natural and forged pictures: AUROC with its interval."""
+
+    name: str
+    auroc: float
+    low: float
+    high: float
+
+
+@dataclass
+class Report:
+    """The findings, which grow while an audit goes on.
+
+    Args:
+        explainer: its name.
+        budget: largest change of a pixel, of 1.
+        count: pictures.
+        notes: what was changed, or could not be asked; a sentence each.
+        attacked: the undefended explainer first, then hardenings.
+        detected: detectors.
+        left_out: methods that could not be asked, and why.
+        tensors: ``pictures``, ``forged``, ``maps``, ``forged_maps``, ``targets``.
+        classes: names of the explained classes, one per picture.
+    """
+
+    explainer: str
+    budget: float
+    count: int
+    notes: list[str] = field(default_factory=list)
+    attacked: list[Attacked] = field(default_factory=list)
+    detected: list[Detected] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+
+    def answer(self) -> str:
+        """Whether the explanation can be faked, in a sentence; empty before it was attacked."""
+        if not self.attacked:
+            return ""
+        plain = self.attacked[0]
+        return (
+            f"Within {self.budget * 255:.3g}/255 the {self.explainer} map of {plain.faked} of {self.count} "
+            f"pictures can be faked ({FAKED}): correlation with the target {Mean.of(plain.before)} before, "
+            f"{Mean.of(plain.after)} after; predictions stay on {sum(plain.kept)} of {self.count}."
+        )
+
+    def sentences(self) -> list[str]:
+        """The answer, what detects it and what hardens it, as far as the audit has come."""
+        found = [self.answer()] if self.attacked else []
+        if self.detected:
+            best = max(self.detected, key=lambda one: one.auroc)
+            told = (
+                "tells forged from natural pictures" if best.low > 0.5 else "is no clear better than chance"
+            )
+            found.append(
+                f"Of {len(self.detected)} detectors {best.name} {told} (AUROC {best.auroc:.2f} "
+                f"[{best.low:.2f}, {best.high:.2f}]; an attack that knows it may do better)."
+            )
+        if len(self.attacked) > 1:
+            plain, *hardened = self.attacked
+            best_row = min(hardened, key=lambda one: (one.faked, float(np.mean(one.after))))
+            fewer = best_row.faked < plain.faked
+            told = f"its maps tell {best_row.tells:.2f} of what undefended ones tell of their own picture"
+            found.append(
+                f"Attacked in full knowledge of it, {best_row.name} leaves {best_row.faked} of {self.count} "
+                f"to be faked{'' if fewer else ', no fewer than without it'}; {told}."
+            )
+        return [*found, *self.notes]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Of every explanation under attack its name, faked, before, after, agrees, tells and seconds."""
+        return [
+            (
+                one.name,
+                f"{one.faked} of {self.count}",
+                str(Mean.of(one.before)),
+                str(Mean.of(one.after)),
+                f"{np.mean(one.agrees):.2f}",
+                f"{one.tells:.2f}",
+                f"{one.seconds:.0f}",
+            )
+            for one in self.attacked
+        ]
+
+    def __str__(self) -> str:
+        head = ("explanation", "faked", "target before", "target after", "agrees", "tells", "seconds")
+        table = [head, *self.rows()]
+        widths = [max(len(row[at]) for row in table) for at in range(len(head))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in table
+        ]
+        detectors = [
+            f"{one.name}: AUROC {one.auroc:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in self.detected
+        ]
+        out = [f"{name}: {reason}" for name, reason in self.left_out.items()]
+        parts = ["\n".join(self.sentences()), "\n".join(lines), "\n".join(detectors), "\n".join(out)]
+        return "\n\n".join(part for part in parts if part)

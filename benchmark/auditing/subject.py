@@ -1,0 +1,163 @@
+"""A person's network becomes one that explanations walk, or a sentence says what is in the way.
+
+What can be put right is put right in a copy and told: a network in training mode, one in half precision. What
+would give a wrong answer is refused: probabilities instead of logits, several outputs, another input.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from benchmark.errors import AssetError, TaskError
+from benchmark.files.images import imagenet_classes
+from benchmark.network import Network
+from benchmark.network.opaque import Opaque
+from benchmark.network.walks import any_way
+from benchmark.victims.loading import fill, victim_of
+from benchmark.victims.manifest import TimmEntry, TorchvisionEntry
+from benchmark.victims.pickled import pickled_state
+from benchmark.victims.published import empty_network
+
+_SUM_OFF = 1e-3
+"""Rows of numbers from 0 to 1 whose sum is this close to 1 are probabilities."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to audit.
+
+    Args:
+        network: frozen, evaluating, float32, walked by the first way that can.
+        classes: number of logits.
+        notes: what was changed in the copy, and what cannot be asked of it; a sentence each.
+    """
+
+    network: Network
+    classes: int
+    notes: tuple[str, ...]
+
+
+def from_library(name: str, weights: Path, classes: int) -> nn.Module:
+    """A network of torchvision or timm with a person's weights.
+
+    Args:
+        name: ``torchvision/NAME`` or ``timm/NAME``.
+        weights: a safetensors or PyTorch file of its state dict.
+        classes: number of logits.
+
+    Raises:
+        TaskError: no library has such a classifier.
+        AssetError: the weights are missing or damaged, or of another network.
+    """
+    library, _, own = name.partition("/")
+    if library not in ("torchvision", "timm") or not own:
+        raise TaskError(f"a network is torchvision/NAME or timm/NAME, or a victim's name, not {name!r}")
+    if not weights.is_file():
+        raise AssetError(f"there is no file of weights {weights}")
+    module = empty_network(library, own, classes, {})
+    fill(module, load_file(weights) if weights.suffix == ".safetensors" else pickled_state(weights), weights)
+    return module
+
+
+def from_hub(name: str, root: Path) -> tuple[nn.Module, tuple[str, ...]]:
+    """A network of torchvision or timm with the weights that its library publishes, and names of its classes.
+
+    Raises:
+        TaskError: no library has such a classifier, or no weights of it.
+        AssetError: the weights cannot be fetched.
+    """
+    library, _, own = name.partition("/")
+    about: dict[str, Any] = {"mean": (0.5,) * 3, "deviation": (0.5,) * 3, "size": (3, 224, 224)}
+    about |= {"classes": 1000, "licence": "the publisher's", "origin": f"published by {library}"}
+    if library == "torchvision":
+        import torchvision
+
+        try:
+            weights = torchvision.models.get_model_weights(own).DEFAULT
+        except (AttributeError, ValueError) as error:
+            raise TaskError(f"torchvision has no weights of a classifier {own!r}") from error
+        entry = TorchvisionEntry(source="torchvision", name=own, weights=weights.name, **about)
+        return victim_of(name, entry, root).module, tuple(weights.meta["categories"])
+    if library == "timm":
+        entry_ = TimmEntry(source="timm", name=own, **about)
+        return victim_of(name, entry_, root).module, imagenet_classes()[1]
+    raise TaskError(f"a network is torchvision/NAME or timm/NAME, or a victim's name, not {name!r}")
+
+
+def prepared(
+    module: nn.Module, pictures: Tensor, mean: Sequence[float], deviation: Sequence[float]
+) -> Subject:
+    """The network as it is audited; the person's own is left alone.
+
+    Args:
+        module: classifier of normalized pictures.
+        pictures: in [0, 1], ``[N, C, H, W]``.
+        mean: one value per channel, subtracted from pictures.
+        deviation: one value per channel, by which the difference is divided.
+
+    Raises:
+        TaskError: the network is no classifier of such pictures that gives logits.
+    """
+    if not isinstance(module, nn.Module):
+        raise TaskError(f"a network is a torch.nn.Module, not {type(module).__name__}")
+    channels = pictures.shape[1]
+    for what, values in (("mean", mean), ("deviation", deviation)):
+        if len(values) not in (1, channels):
+            raise TaskError(f"{what} has {len(values)} values, and pictures have {channels} channels")
+    notes = []
+    if any(part.training for part in module.modules()):
+        notes.append("The network was in training mode; it is audited in evaluation mode.")
+    kinds = {value.dtype for value in module.parameters() if value.is_floating_point()}
+    if kinds - {torch.float32}:
+        told = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+        notes.append(f"Its weights are {told}; it is audited in float32.")
+    own = copy.deepcopy(module).cpu().float().eval().requires_grad_(False)
+    for part in own.modules():
+        if hasattr(part, "inplace"):
+            part.inplace = False  # type: ignore[assignment]
+    size = (channels, pictures.shape[2], pictures.shape[3])
+    normalized = (pictures[:2] - torch.tensor(mean).view(1, -1, 1, 1)) / torch.tensor(deviation).view(
+        1, -1, 1, 1
+    )
+    classes = _classes(own, normalized)
+    steps = any_way(own, size)
+    if any(isinstance(step, Opaque) for step in steps):
+        notes.append("Nothing can look into this network: gradients are had of it, and nothing else.")
+    return Subject(Network(own, mean, deviation, steps), classes, tuple(notes))
+
+
+def _classes(module: nn.Module, normalized: Tensor) -> int:
+    """Number of logits, of a network that gives logits for such pictures."""
+    shown = " x ".join(str(side) for side in normalized.shape[1:])
+    try:
+        with torch.no_grad():
+            logits = module(normalized)
+    except Exception as error:  # whatever a layer makes of pictures that it is not for
+        reason = " ".join(str(error).split())[:160]
+        raise TaskError(f"the network takes no pictures of {shown}: {reason}") from error
+    if not isinstance(logits, Tensor):
+        raise TaskError(
+            f"the network gives a {type(logits).__name__} and not a tensor of logits: wrap it in a module "
+            "that takes the logits out"
+        )
+    if logits.ndim != 2 or len(logits) != len(normalized) or logits.shape[1] < 2:
+        raise TaskError(
+            f"the network is no classifier: of {len(normalized)} pictures of {shown} it says "
+            f"{list(logits.shape)}, not a row of logits for each"
+        )
+    if not bool(logits.isfinite().all()):
+        raise TaskError("the network's logits are not finite: its weights, mean or deviation are wrong")
+    rows = logits.double()
+    if bool(((rows >= 0) & (rows <= 1)).all()) and bool(((rows.sum(1) - 1).abs() < _SUM_OFF).all()):
+        raise TaskError(
+            "the network gives probabilities, and explanations are of logits: take the softmax at its end off"
+        )
+    return int(logits.shape[1])

@@ -1,0 +1,92 @@
+"""The command `audit`: a person's own network and pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.auditing.audit import DEVIATION, MEAN
+from benchmark.auditing.audit import audit as run_audit
+from benchmark.auditing.pictures import as_tensor
+from benchmark.auditing.subject import from_hub, from_library
+from benchmark.errors import PotemkinError, TaskError
+from benchmark.files.assets import locate_root
+from benchmark.victims.loading import load_victim
+from benchmark.victims.manifest import victim_names
+
+
+def audit(options: argparse.Namespace) -> int:
+    """Audits a network; prints what is found as it is found, then the table, and where the page is."""
+    torch.manual_seed(0)
+    given = _network(options)
+    report = run_audit(
+        given.pop("network"),
+        _pictures(options, given),
+        explainer=options.explainer,
+        budget=_share(options.budget),
+        iterations=options.iterations,
+        hardenings=options.hardening,
+        detectors=options.detector,
+        out=options.out,
+        tell=_say,
+        **{name: given[name] for name in ("mean", "deviation", "names")},
+    )
+    print(f"\n{report}\n\npage: {Path(options.out) / 'index.html'}")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _network(options: argparse.Namespace) -> dict[str, Any]:
+    """The network that the command line names, and how its pictures are made."""
+    root, name = locate_root(), options.network
+    mean, deviation = _numbers(options.mean, MEAN), _numbers(options.deviation, DEVIATION)
+    given: dict[str, Any] = {"mean": mean, "deviation": deviation, "side": options.side, "names": ()}
+    if options.weights is not None:
+        if options.classes is None:
+            raise TaskError("--weights needs --classes, the number of logits")
+        return {**given, "network": from_library(name, options.weights, options.classes), "channels": 3}
+    if "/" in name:
+        network, names = from_hub(name, root)
+        return {**given, "network": network, "names": names, "channels": 3}
+    if name not in victim_names(root):
+        raise TaskError(
+            f"unknown network {name!r}: it is torchvision/NAME or timm/NAME, with --weights FILE --classes N "
+            "for your own, or a name in tasks/victims.yaml"
+        )
+    victim = load_victim(name, root)
+    own = {"mean": victim.mean, "deviation": victim.deviation, "side": victim.size[1]}
+    return {**given, **own, "network": victim.module, "channels": victim.size[0]}
+
+
+def _pictures(options: argparse.Namespace, given: dict[str, Any]) -> torch.Tensor:
+    """The pictures, in grey for a network of one channel."""
+    print(f"audit: reading pictures of {options.pictures}", file=sys.stderr, flush=True)
+    found = as_tensor(options.pictures, given["side"])
+    if given["channels"] == 1:
+        found = (found * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        found = (found * 255).round() / 255
+    return found
+
+
+def _numbers(text: str | None, usual: tuple[float, ...]) -> tuple[float, ...]:
+    if text is None:
+        return usual
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise PotemkinError(f"numbers separated by commas are wanted, not {text[:40]!r}") from error
+
+
+def _share(text: str) -> float:
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError) as error:
+        raise PotemkinError(f"--budget is a share such as 8/255, not {text[:40]!r}") from error

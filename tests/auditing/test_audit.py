@@ -1,0 +1,239 @@
+"""An audit of a person's own network: an answer, or a sentence that says what is in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import captum.attr
+import numpy
+import pytest
+import torch
+from harness import ROOT
+from PIL import Image
+from torch import Tensor, nn
+
+import benchmark
+from benchmark.auditing.audit import _targets, audit
+from benchmark.auditing.report import Report
+from benchmark.auditing.subject import from_library, prepared
+from benchmark.errors import AssetError, PotemkinError, TaskError
+from benchmark.tasks.data import load_data
+from benchmark.victims.architectures import build
+from benchmark.victims.loading import load_victim
+
+GREY = {"mean": (0.2860,), "deviation": (0.3530,)}
+COUNT = 4
+
+
+def trained() -> nn.Module:
+    """A small network that knows Fashion-MNIST."""
+    return load_victim("fashion-tiny", ROOT).module
+
+
+def images(count: int = COUNT) -> Tensor:
+    """Pictures ``[N, 1, 28, 28]`` of it."""
+    return load_data("fashion-mnist", ROOT).split("evaluation", count).images
+
+
+def told(**options: Any) -> tuple[Report, list[str]]:
+    """An audit, and what it said."""
+    lines: list[str] = []
+    pictures = options.pop("pictures", images())
+    network = options.pop("network", None) or trained()
+    report = audit(network, pictures, **{**GREY, "iterations": 40, "tell": lines.append, **options})
+    return report, lines
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, list[str], Path]:
+    """An audit with a detector and two hardenings."""
+    out = tmp_path_factory.mktemp("audit")
+    chosen = {"hardenings": ["beta_smoothing[beta=1]", "smoothgrad"], "detectors": ["smoothing_gap"]}
+    report, lines = told(budget=32 / 255, out=out, names=["shirt"] * 10, **chosen)
+    return report, lines, out
+
+
+def test_a_network_is_faked_and_the_first_answer_comes_first(whole: tuple[Report, list[str], Path]) -> None:
+    report, lines, _ = whole
+    plain = report.attacked[0]
+    assert lines[0] == report.answer() and lines[0].startswith("Within 32/255 the gradient map of ")
+    assert numpy.mean(plain.after) > numpy.mean(plain.before) + 0.2, "the attack reaches its target"
+    assert sum(plain.kept) == COUNT and plain.tells == pytest.approx(1) and min(plain.agrees) > 0.999
+    change = (report.tensors["forged"] - report.tensors["pictures"]).abs().max()
+    assert 16 / 255 < float(change) <= 32 / 255 + 1e-6
+
+
+def test_hardenings_are_attacked_in_full_knowledge_and_cost_what_they_cost(
+    whole: tuple[Report, list[str], Path],
+) -> None:
+    report = whole[0]
+    names = [one.name for one in report.attacked]
+    assert names == ["none", "beta_smoothing[beta=1]", "smoothgrad"]
+    smooth = report.attacked[1]
+    assert numpy.mean(smooth.agrees) < 0.9 and smooth.tells < 0.95, "a very smooth network's maps say less"
+    assert [one.name for one in report.detected] == ["smoothing_gap"]
+    assert 0 <= report.detected[0].low <= report.detected[0].auroc <= report.detected[0].high <= 1
+    text = str(report)
+    for word in ("none", "smoothgrad", "faked", "smoothing_gap: AUROC"):
+        assert word in text
+
+
+def test_the_page_holds_the_answer_and_the_pictures(whole: tuple[Report, list[str], Path]) -> None:
+    report, _, out = whole
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert report.answer().split("(")[0] in page and page.count("data:image/png;base64,") == 5 * COUNT
+    assert "shirt" in page and "http" not in page.replace("http-equiv", ""), "it needs nothing else"
+    assert [path.name for path in out.iterdir()] == ["index.html"]
+
+
+def _saliency(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Captum's, as anybody would call it: its maps carry no gradient."""
+    maps: Tensor = captum.attr.Saliency(module).attribute(inputs.clone().requires_grad_(), labels)
+    return maps.detach()
+
+
+def _gradient(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """A gradient map that somebody has written."""
+    if not inputs.requires_grad:
+        inputs = inputs.detach().requires_grad_()
+    chosen = module(inputs).gather(1, labels[:, None]).sum()
+    (found,) = torch.autograd.grad(chosen, inputs, create_graph=True)
+    return found[:, 0]
+
+
+def test_anybodys_function_is_attacked_as_ours_is() -> None:
+    """Its maps are forged through smooth activations that it knows nothing of."""
+    ours, _ = told(hardenings=[], detectors=[], budget=32 / 255)
+    yours, _ = told(hardenings=[], detectors=[], budget=32 / 255, explainer=_gradient)
+    assert yours.attacked[0].before == pytest.approx(ours.attacked[0].before, abs=1e-4)
+    gained = [numpy.mean(one.attacked[0].after) - numpy.mean(one.attacked[0].before) for one in (ours, yours)]
+    assert gained[1] > 0.6 * gained[0] > 0.1
+    assert yours.explainer == "yours" and not yours.notes
+
+
+def test_maps_without_a_gradient_are_attacked_by_queries_and_it_is_said() -> None:
+    report, _ = told(hardenings=[], detectors=[], explainer=_saliency, budget=32 / 255)
+    assert any("attacked by queries alone" in note for note in report.notes)
+    assert numpy.mean(report.attacked[0].after) > numpy.mean(report.attacked[0].before) + 0.02
+
+
+def test_what_can_be_put_right_is_put_right_in_a_copy_and_told() -> None:
+    network = trained().half().train()
+    report, _ = told(network=network, hardenings=[], detectors=[], iterations=1)
+    assert network.training and next(network.parameters()).dtype == torch.float16, (
+        "the person's is left alone"
+    )
+    assert [note.split(";")[0] for note in report.notes] == [
+        "The network was in training mode",
+        "Its weights are float16",
+    ]
+    again, _ = told(hardenings=[], detectors=[], iterations=1)
+    assert report.attacked[0].before == pytest.approx(again.attacked[0].before, abs=2e-3)
+
+
+class Odd(nn.Module):
+    """A network whose answer is changed."""
+
+    def __init__(self, change: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.network, self.change = trained(), change
+
+    def forward(self, inputs: Tensor) -> Any:
+        """The change of the logits."""
+        return self.change(self.network(inputs))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            lambda logits: logits.softmax(1),
+            "gives probabilities, and explanations are of logits: take the softmax",
+        ),
+        (lambda logits: {"logits": logits}, "gives a dict and not a tensor of logits: wrap it"),
+        (lambda logits: (logits, logits), "gives a tuple and not a tensor"),
+        (lambda logits: logits[:, 0], r"is no classifier: of 2 pictures .* it says \[2\]"),
+        (lambda logits: logits / 0, "logits are not finite"),
+    ],
+)
+def test_a_network_that_gives_no_logits_is_told_so(change: Callable[[Tensor], Any], sentence: str) -> None:
+    with pytest.raises(TaskError, match=sentence):
+        prepared(Odd(change), images(), **GREY)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"pictures": torch.rand(4, 1, 28, 28) * 4 - 2},
+            r"pictures lie in \[-.*give them as they are before",
+        ),
+        ({"pictures": torch.rand(1, 1, 28, 28)}, "1 pictures were given: an audit takes 2 to 64"),
+        (
+            {"pictures": torch.rand(4, 28, 28)},
+            r"pictures are a tensor \[N, 1 or 3, H, W\], not \[4, 28, 28\]",
+        ),
+        ({"pictures": torch.full((4, 1, 28, 28), float("nan"))}, "hold values that are no numbers"),
+        ({"pictures": torch.rand(4, 1, 20, 20)}, "takes no pictures of 1 x 20 x 20"),
+        ({"mean": (0.5, 0.5)}, "mean has 2 values, and pictures have 1 channels"),
+        ({"labels": [1, 2]}, "labels are 4 numbers from 0 to 9"),
+        ({"labels": [1, 2, 3, 10]}, "labels are 4 numbers from 0 to 9"),
+        ({"budget": 8}, "between 0 and 1, not 8"),
+        ({"explainer": "grad_cams"}, "did you mean 'grad_cam'"),
+        ({"explainer": 3}, "a name or a function that returns maps, not int"),
+        (
+            {"explainer": lambda module, inputs, labels: inputs[:, :, :4]},
+            "one map per picture, of its height",
+        ),
+        ({"explainer": lambda module, inputs, labels: None}, "returned a NoneType, not a tensor"),
+        ({"hardenings": ["smoothgard"]}, "did you mean 'smoothgrad'"),
+        ({"network": 3}, "a network is a torch.nn.Module, not int"),
+    ],
+)
+def test_what_cannot_be_audited_is_one_sentence(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(PotemkinError, match=sentence):
+        told(**{"iterations": 1, "hardenings": [], "detectors": [], **options})
+
+
+def test_targets_are_of_another_class_where_there_is_one() -> None:
+    assert _targets(torch.tensor([0, 0, 1, 1])).tolist() == [2, 2, 0, 0]
+    assert _targets(torch.tensor([5, 5, 5])).tolist() == [1, 2, 0]
+
+
+def test_a_file_of_weights_and_a_folder_of_pictures(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = from_library_of(tmp_path)
+    generator = numpy.random.default_rng(0)
+    for number in range(3):
+        pixels = generator.integers(0, 256, (50, 40 + number, 3), dtype=numpy.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    report = benchmark.audit(
+        network, tmp_path, side=32, iterations=2, hardenings=[], detectors=[], tell=lambda line: None
+    )
+    assert report.count == 3 and report.tensors["pictures"].shape == (3, 3, 32, 32)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AssetError, match="holds no picture"):
+        benchmark.audit(network, tmp_path / "empty")
+    with pytest.raises(AssetError, match="no file of weights"):
+        from_library("torchvision/resnet18", tmp_path / "none.pth", 2)
+    with pytest.raises(TaskError, match="torchvision/NAME or timm/NAME"):
+        from_library("resnet18", tmp_path / "mine.pth", 2)
+
+
+def from_library_of(folder: Path) -> nn.Module:
+    """A ResNet-18 of four classes from a file."""
+    import torchvision
+
+    torch.save({"state_dict": torchvision.models.resnet18(num_classes=4).state_dict()}, folder / "mine.pth")
+    return from_library("torchvision/resnet18", folder / "mine.pth", 4)
+
+
+def test_an_own_network_of_no_library_is_walked_too() -> None:
+    torch.manual_seed(0)
+    network = build("convolutional", stages=[[4]], hidden=[8], classes=3, size=8)
+    report, _ = told(
+        network=network, pictures=torch.rand(3, 1, 8, 8), hardenings=[], detectors=[], iterations=2
+    )
+    assert report.count == 3
