@@ -30,6 +30,7 @@ from benchmark.methods.signature import BackdoorAudit, BackdoorBudget, BackdoorC
 from benchmark.methods.triggers import PATTERNS, Trigger, patch_trigger
 from benchmark.methods.visualization import ModelBudget, VisualizationAudit, VisualizationCase
 from benchmark.network import EXACT, Gate, Network, Smoothing, Softplus
+from benchmark.network.batches import at_once, in_batches
 
 __all__ = [
     "EXACT",
@@ -64,6 +65,8 @@ __all__ = [
     "VisualizationCase",
     "Visualizations",
     "Visualizer",
+    "at_once",
     "correlation",
+    "in_batches",
     "patch_trigger",
 ]

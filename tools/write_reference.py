@@ -28,7 +28,7 @@ GROUPS = {
     "Explainers of images": ("Explainer", "Query", "correlation"),
     "Explainers of units": ("Visualizer", "FeatureVisualization", "Visualizations", "Unit"),
     "Explainers of classes": ("ClassExplainer", "InputAgnosticSaliency"),
-    "The network": ("Network", "Smoothing", "Gate", "Softplus", "EXACT"),
+    "The network": ("Network", "Smoothing", "Gate", "Softplus", "EXACT", "in_batches", "at_once"),
     "What a method is": ("Method", "Attack", "Hardening", "Detector", "Defense", "Mode", "TaskFacts"),
 }
 PLAIN = {

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from baselines.attacks.usual import Usual
 from baselines.attacks.weight_search import unsuspected
-from benchmark.api import Attack, BackdoorAudit, BackdoorCase, Forgery, Network, Trigger
+from benchmark.api import Attack, BackdoorAudit, BackdoorCase, Forgery, Network, Trigger, in_batches
 
 
 class Poisoning(Attack):
@@ -122,7 +122,7 @@ class Poisoning(Attack):
         with torch.no_grad():
             answers = torch.stack(
                 [
-                    torch.cat([case.model(inputs).softmax(1) for inputs in images.split(500)])
+                    torch.cat([case.model(inputs).softmax(1) for inputs in in_batches(images)])
                     for images in (case.data, case.data.flip(3))
                 ]
             )

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from benchmark.api import Network, VisualizationCase, Visualizer, correlation
+from benchmark.api import Network, VisualizationCase, Visualizer, correlation, in_batches
 
 _SHARES = (0.9, 0.8, 0.7, 0.6)
 """How much of its change a network keeps that has lost too much accuracy."""
@@ -76,6 +76,5 @@ class Selection:
 
     def _measure(self, model: Network) -> float:
         with torch.no_grad():
-            parts = zip(self._images.split(500), self._labels.split(500), strict=True)
-            hits = [(model(images).argmax(1) == labels).double() for images, labels in parts]
-        return float(torch.cat(hits).mean())
+            predicted = torch.cat([model(images).argmax(1) for images in in_batches(self._images)])
+        return float((predicted == self._labels).double().mean())

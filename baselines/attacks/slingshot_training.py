@@ -21,6 +21,7 @@ from benchmark.api import (
     Unit,
     VisualizationAudit,
     VisualizationCase,
+    in_batches,
 )
 from benchmark.explainers.visualization import layer_activations
 
@@ -163,4 +164,4 @@ class SlingshotTraining(Attack):
 def _preserved(model: Network, images: Tensor, layer: str) -> Tensor:
     """The clean network's activations of the attacked layer."""
     with torch.no_grad():
-        return torch.cat([layer_activations(model, part, layer) for part in images.split(500)])
+        return torch.cat([layer_activations(model, part, layer) for part in in_batches(images)])

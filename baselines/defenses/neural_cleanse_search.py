@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmark.api import BackdoorAudit, Network
+from benchmark.api import BackdoorAudit, Network, at_once
 
 _BETAS = (0.5, 0.9)
 _TINY = 1e-8
@@ -137,7 +137,7 @@ class Search:
         """Whether masks succeed on the images that they were not optimized on, ``[A]``."""
         squashed, counted = _squashed(self.values[active]), self._counted(active, self.held)
         hits = []
-        for images in self.data[self.held].split(max(1, _rows(self.model) // len(active))):
+        for images in self.data[self.held].split(max(1, _rows(self.model, self.data) // len(active))):
             reached = self.model(_stamped(images, squashed).flatten(0, 1)).argmax(1)
             hits.append(reached.unflatten(0, (len(active), -1)) == self.classes[active, None])
         if not hits:
@@ -183,5 +183,6 @@ def _share(sums: Tensor) -> Tensor:
     return sums[:, 0] / sums[:, 1].clamp_min(1)
 
 
-def _rows(model: Network) -> int:
-    return _ROWS.get(model.mean.device.type, _ROWS["cpu"])
+def _rows(model: Network, images: Tensor) -> int:
+    device = model.mean.device
+    return at_once(images.shape[1:], device, _ROWS.get(device.type, _ROWS["cpu"]))

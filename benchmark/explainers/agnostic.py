@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from benchmark.explainers.visualization.units import executed, layer_outputs
 from benchmark.network import Network
+from benchmark.network.batches import at_once
 from benchmark.seeds import seed_of
 
 STAGES = ("integration", "scaling", "bisection", "projection", "refinement")
@@ -127,8 +128,10 @@ class InputAgnosticSaliency(ClassExplainer):
             raise ValueError("give at least one class")
         if model.listener is not None:
             model.listener.explain(len(classes))
-        at_once = max(1, _ROWS.get(model.mean.device.type, _ROWS["cpu"]) // self.samples)
-        groups = [classes[start : start + at_once] for start in range(0, len(classes), at_once)]
+        device = model.mean.device
+        rows = at_once(self.size, device, _ROWS.get(device.type, _ROWS["cpu"]))
+        together = max(1, rows // self.samples)
+        groups = [classes[start : start + together] for start in range(0, len(classes), together)]
         return torch.cat([self._maps(model, group, seed) for group in groups])
 
     def draws(self, model: Network, generator: torch.Generator) -> Tensor:

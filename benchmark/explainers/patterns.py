@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.network import Network
+from benchmark.network.batches import in_batches
 from benchmark.network.operations import Activation, Affine, pullback
 
 _BATCH = 250
@@ -31,7 +32,7 @@ def learn_patterns(model: Network, images: Tensor) -> Mapping[str, Tensor]:
     """
     rectified = {step.sources[0] for step in model.operations if isinstance(step, Activation)}
     sums: dict[Affine, list[Tensor]] = {}
-    for batch in torch.split(images, _BATCH):
+    for batch in in_batches(images, _BATCH):
         values = model.propagate(model.normalize(batch))
         for index, step in enumerate(model.operations, start=1):
             if isinstance(step, Affine):

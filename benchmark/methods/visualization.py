@@ -23,6 +23,7 @@ from benchmark.methods.base import Detector
 from benchmark.methods.formats import as_stored
 from benchmark.methods.networks import NetworkAudit
 from benchmark.network import Network
+from benchmark.network.batches import in_batches
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class VisualizationAudit(NetworkAudit):
     def natural_activations(self, layer: str) -> Tensor:
         """Activations ``[M, channels]`` of a layer on the natural images."""
         with torch.no_grad():
-            parts = [layer_activations(self.model, images, layer) for images in self.data.split(500)]
+            parts = [layer_activations(self.model, images, layer) for images in in_batches(self.data)]
         return torch.cat(parts)
 
     def layer_before(self, layer: str) -> str:

@@ -16,6 +16,7 @@ from benchmark.explainers.visualization import LOGITS, layer_activations
 from benchmark.failures import invalid
 from benchmark.methods.calls import check_tensor, kind_of
 from benchmark.methods.formats import as_stored
+from benchmark.network.batches import in_batches
 from benchmark.tasks.data import Split, load_data
 from benchmark.tasks.parts import NetworkTask, Task
 from benchmark.victims.loading import load_victim
@@ -23,7 +24,6 @@ from benchmark.victims.networks import network_of
 
 _AUDITED_SHARE = 0.25
 """Share of the evaluation images that auditors look at; networks are measured on the others."""
-_BATCH = 500
 _MOST_BYTES = 2**28
 """Of a split, as it is held: all that is embedded, and 445 pictures of 224 pixels."""
 
@@ -157,4 +157,4 @@ def natural_logits(model: Network, images: Tensor) -> Tensor:
 def natural_activations(model: Network, images: Tensor, layer: str) -> Tensor:
     """Activations ``[N, channels]`` of a layer on natural images."""
     with torch.no_grad():
-        return torch.cat([layer_activations(model, batch, layer) for batch in images.split(_BATCH)])
+        return torch.cat([layer_activations(model, batch, layer) for batch in in_batches(images)])

@@ -24,6 +24,7 @@ from benchmark.explainers.visualization.parametrizations import (
 from benchmark.explainers.visualization.transformations import Transformations
 from benchmark.explainers.visualization.units import Readout, Unit
 from benchmark.network import Network
+from benchmark.network.batches import at_once
 from benchmark.seeds import seed_of
 
 _ROWS = {"cpu": 16, "cuda": 1024}
@@ -156,10 +157,11 @@ class FeatureVisualization(Visualizer):
         if model.listener is not None:
             model.listener.explain(len(units) * len(seeds))
         rows = [(unit, seed) for unit in units for seed in seeds]
-        at_once = _ROWS.get(model.mean.device.type, _ROWS["cpu"])
+        device = model.mean.device
+        together = at_once(self.size, device, _ROWS.get(device.type, _ROWS["cpu"]))
         parts = [
-            self._optimize_rows(model, rows[start : start + at_once], frozenset(snapshots))
-            for start in range(0, len(rows), at_once)
+            self._optimize_rows(model, rows[start : start + together], frozenset(snapshots))
+            for start in range(0, len(rows), together)
         ]
 
         def joined(name: str) -> Tensor:

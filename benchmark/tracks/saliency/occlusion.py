@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmark.network import Network
+from benchmark.network.batches import in_batches
 
 _GRID = 14
 """Places along each side of an image; on 28 pixels every second one, and squares of five."""
@@ -66,5 +67,5 @@ def _centres(extent: int) -> list[int]:
 def _value(model: Network, images: Tensor, label: Tensor) -> Tensor:
     """Logit of a class, less the mean of all, ``[B]``."""
     with torch.no_grad():
-        logits = torch.cat([model(batch) for batch in images.split(_BATCH)])
+        logits = torch.cat([model(batch) for batch in in_batches(images, _BATCH)])
     return logits[:, label] - logits.mean(1)

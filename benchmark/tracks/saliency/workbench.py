@@ -19,6 +19,7 @@ from benchmark.errors import TaskError
 from benchmark.explainers import Explainer, Query, build_explainer
 from benchmark.methods.formats import eight_bits
 from benchmark.network import Network, Softplus
+from benchmark.network.batches import in_batches
 from benchmark.seeds import seed_of
 from benchmark.tasks.data import Data, load_data
 from benchmark.tracks import workbenches
@@ -186,7 +187,7 @@ def _check_gradient(task: SaliencyTask, model: Network, explainer: Explainer, ca
 def predictions(model: Network, inputs: Tensor) -> Tensor:
     """Predicted classes ``[N]``."""
     with torch.no_grad():
-        parts = [model(batch).argmax(1) for batch in inputs.split(_PREDICTION_BATCH)]
+        parts = [model(batch).argmax(1) for batch in in_batches(inputs, _PREDICTION_BATCH)]
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long, device=inputs.device)
 
 
