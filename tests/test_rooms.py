@@ -28,6 +28,7 @@ ROOMS = (
     ("submissions",),
     ("auditing",),
     ("commands",),
+    ("",),  # the package's own front door
 )
 """Floors of ``benchmark``; those that share one do not import each other."""
 
