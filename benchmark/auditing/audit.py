@@ -7,9 +7,11 @@ another one, of another class where there is one.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from benchmark.api import Attack, Detector, Hardening, Method
 from benchmark.auditing.foreign import Foreign, Function
 from benchmark.auditing.page import write_page
 from benchmark.auditing.pictures import as_tensor, chosen
-from benchmark.auditing.report import Attacked, Detected, Report
+from benchmark.auditing.report import ALIKE, Attacked, Detected, Report
 from benchmark.auditing.subject import Subject, prepared
 from benchmark.errors import PotemkinError, TaskError
 from benchmark.explainers import Explainer, build_explainer
@@ -32,8 +34,10 @@ from benchmark.methods.meter import Meter
 from benchmark.metrics.detection import auroc, auroc_interval
 from benchmark.metrics.similarity import pcc
 from benchmark.network import Softplus
-from benchmark.running.registry import Entry, find_methods
-from benchmark.tasks.parts import ExplainerSpec
+from benchmark.running.registry import Entry, Registry, find_methods
+from benchmark.tasks.explainers import listed_explainer
+from benchmark.tasks.parts import ExplainerSpec, setting_problems
+from benchmark.tracks.networks import weights_sha256
 from benchmark.tracks.saliency import steps
 from benchmark.tracks.saliency.task import BudgetSpec, SaliencyTask
 from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
@@ -42,6 +46,8 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's pictures, by channel."""
 BY_GRADIENTS, BY_QUERIES = "dombrowski", "square_search"
 _BATCH = 8
+_SAME = 1e-4
+"""By how much of their largest value two answers to one question may differ, for want of precision."""
 Tensors = dict[str, Tensor]
 
 
@@ -56,10 +62,10 @@ def audit(
     mean: Sequence[float] = MEAN,
     deviation: Sequence[float] = DEVIATION,
     side: int = 224,
-    budget: float = 8 / 255,
+    budget: float | str = 8 / 255,
     iterations: int = 100,
-    hardenings: Iterable[str] | None = None,
-    detectors: Iterable[str] | None = None,
+    hardenings: Iterable[str] | str | None = None,
+    detectors: Iterable[str] | str | None = None,
     out: Path | str | None = None,
     tell: Callable[[str], None] = print,
 ) -> Report:
@@ -76,7 +82,7 @@ def audit(
         mean: one value per channel, subtracted from pictures.
         deviation: one value per channel, by which the difference is divided.
         side: of pictures that are read from files, in pixels.
-        budget: largest change of a pixel, of 1.
+        budget: largest change of a pixel, of 1; a text such as ``8/255`` will do.
         iterations: of the attack.
         hardenings: names of those that are tried; all by default.
         detectors: likewise.
@@ -90,30 +96,80 @@ def audit(
         TaskError: the network, the pictures or the explainer cannot be audited; the text says why.
         AssetError: a picture cannot be read.
     """
-    if not 0 < budget < 1:
-        raise TaskError(f"budget is the largest change of a pixel, between 0 and 1, not {budget}")
+    share = _share(budget)
+    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+        raise TaskError(f"iterations is a whole number of at least 1, not {iterations!r}")
+    if isinstance(names, str):
+        raise TaskError("names is a list of the classes' names, not one text")
+    registry = find_methods(locate_root(), set())
+    wanted = {
+        "hardening": _entries(registry, "hardening", hardenings),
+        "detector": _entries(registry, "detector", detectors),
+    }
+    folder = None if out is None else _folder(Path(out))
     tensor = as_tensor(pictures, side)
     subject = prepared(network, tensor, mean, deviation)
-    bench = _bench(subject, tensor, labels, _explainer(explainer, settings or {}, subject, tensor), budget)
+    bench = _bench(subject, tensor, labels, _explainer(explainer, settings or {}, subject, tensor), share)
     told = [str(int(label)) for label in bench.cases.labels]
     told = [names[int(one)] if int(one) < len(names) else f"class {one}" for one in told]
-    report = Report(bench.explainer.name, budget, len(tensor), list(subject.notes), classes=tuple(told))
-    run = _Run(bench, report, iterations, Path(out) if out else None, tell)
+    report = Report(bench.explainer.name, share, len(tensor), list(subject.notes), classes=tuple(told))
+    run = _Run(bench, report, registry, iterations, folder, tell)
     run.undefended()
-    run.detectors(detectors)
-    run.hardenings(hardenings)
+    run.detectors(wanted["detector"])
+    run.hardenings(wanted["hardening"])
     return report
+
+
+def _share(budget: float | str) -> float:
+    try:
+        share = float(Fraction(budget))
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        share = -1.0
+    if not 0 < share < 1:
+        raise TaskError(f"budget is the largest change of a pixel, between 0 and 1, not {budget}")
+    return share
+
+
+def _folder(out: Path) -> Path:
+    """The folder of the page, before anything takes time."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TaskError(f"cannot make the folder {out} for the page: {error.strerror}") from error
+    return out
+
+
+def _entries(registry: Registry, kind: str, names: Iterable[str] | str | None) -> list[Entry]:
+    """Methods of a kind for maps, controls left out unless they are named.
+
+    Raises:
+        MethodError: no defense is named so.
+        TaskError: one is of the other kind.
+    """
+    wanted = [names] if isinstance(names, str) else None if names is None else list(names)
+    if wanted is not None and not wanted:
+        return []
+    found = [one for one in registry.defenses(wanted or ()) if "saliency" in one.method.tracks]
+    other = [one.name for one in found if one.kind != kind]
+    if wanted and other:
+        raise TaskError(f"{other[0]} is no {kind}: name it among the other kind of defenses")
+    return [one for one in found if one.kind == kind and (wanted or not one.method.control)]
 
 
 def _explainer(
     wanted: str | Function, settings: Mapping[str, Any], subject: Subject, pictures: Tensor
 ) -> Explainer:
     if isinstance(wanted, str):
+        wrong = list(setting_problems(settings, listed_explainer(wanted).settings))
+        if wrong:
+            raise TaskError(f"explainer {wanted}: {wrong[0]}")
         return build_explainer(wanted, settings, subject.network, lambda count: pictures[:count])
     if not callable(wanted):
         raise TaskError(
             f"an explainer is a name or a function that returns maps, not {type(wanted).__name__}"
         )
+    if settings:
+        raise TaskError("settings are those of an explainer that is named: a function has its own")
     return Foreign(wanted)
 
 
@@ -167,6 +223,7 @@ class _Run:
     Args:
         bench: network, explainer and pictures.
         report: what has been found.
+        registry: of methods.
         iterations: of the attack.
         out: folder of the page.
         tell: is told every finding.
@@ -174,18 +231,20 @@ class _Run:
 
     bench: Workbench
     report: Report
+    registry: Registry
     iterations: int
     out: Path | None
     tell: Callable[[str], None]
 
     def __post_init__(self) -> None:
-        self.registry = find_methods(self.bench.root, set())
+        self.before = self._state()
         none = self.registry.defenses(["none"])[0].create()
         assert isinstance(none, Hardening)
         self.none = none
 
     def undefended(self) -> None:
         """The first answer."""
+        self._ask_twice()
         self.follows = self._follows()
         if not self.follows:
             self.report.notes.append(
@@ -194,15 +253,20 @@ class _Run:
         attacked, tensors = self._attacked(self.none, "oblivious")
         self.report.attacked.append(attacked)
         self.report.tensors = tensors
+        if _margin(tensors["maps"], tensors["maps"]) < ALIKE:
+            self.report.notes.append(
+                "Maps of different pictures are alike: they tell nothing of their own picture, and there is "
+                "nothing to fake."
+            )
         self._told(self.report.answer())
 
-    def detectors(self, names: Iterable[str] | None) -> None:
+    def detectors(self, entries: Iterable[Entry]) -> None:
         """What tells forged from natural pictures, and from pictures with as much noise."""
         cases, forged = self.bench.cases, self.report.tensors["forged"]
         generator = torch.Generator().manual_seed(0)
         noise = (torch.rand(forged.shape, generator=generator) * 2 - 1) * self.report.budget
         noised = eight_bits_within((cases.inputs + noise).clamp(0, 1), cases.inputs, self.report.budget)
-        for entry in self._entries("detector", names):
+        for entry in self._applying(entries):
             detector = entry.create()
             assert isinstance(detector, Detector)
             asked = self._asked(entry, partial(self._suspicions, detector, (forged, cases.inputs, noised)))
@@ -213,9 +277,9 @@ class _Run:
                 self.report.detected.append(Detected(entry.variant, auroc(positives, negatives), *ends))
                 self._told(f"detector {entry.variant}: AUROC {self.report.detected[-1].auroc:.2f}")
 
-    def hardenings(self, names: Iterable[str] | None) -> None:
+    def hardenings(self, entries: Iterable[Entry]) -> None:
         """What is left to an attack that knows the hardening."""
-        for entry in self._entries("hardening", names):
+        for entry in self._applying(entries):
             hardening = entry.create()
             assert isinstance(hardening, Hardening)
             asked = self._asked(entry, partial(self._attacked, hardening, "adaptive"))
@@ -229,23 +293,38 @@ class _Run:
         found = [Images(inputs, predictions(self.bench.model, inputs)) for inputs in pools]
         return [steps.suspect(self.bench, detector, images, 0).tolist() for images in found]
 
-    def _entries(self, kind: str, names: Iterable[str] | None) -> list[Entry]:
-        """Methods of a kind that apply, controls left out unless they are named."""
-        wanted = None if names is None else list(names)
-        if wanted is not None and not wanted:
-            return []
-        found = [one for one in self.registry.defenses(wanted or ()) if one.kind == kind]
-        applies = [
-            one for one in found if "saliency" in one.method.tracks and (wanted or not one.method.control)
-        ]
+    def _applying(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those of the methods that do not say that they are for something else."""
         kept = []
-        for entry in applies:
+        for entry in entries:
             reason = entry.skip(self.bench.facts, self.bench.root)
             if reason is None:
                 kept.append(entry)
             else:
                 self.report.left_out[entry.variant] = reason
         return kept
+
+    def _ask_twice(self) -> None:
+        """Refuses an explainer that answers otherwise the second time: what changes so is not forged."""
+        cases = self.bench.cases
+        query = self.bench.query(cases.inputs, cases.labels, 0, "judge")
+        with torch.no_grad():
+            first, second = (self.bench.explainer.explain(self.bench.model, query) for _ in range(2))
+        if float((first - second).abs().max()) > _SAME * float(first.abs().max()):
+            raise TaskError(
+                "the explainer gives other maps of the same pictures when it is asked again: give its draws "
+                "a fixed seed"
+            )
+        self._check_state()
+
+    def _state(self) -> tuple[str, bytes]:
+        return weights_sha256(self.bench.model), self.bench.model.condition()
+
+    def _check_state(self) -> None:
+        if self._state() != self.before:
+            raise TaskError(
+                "the explainer changed the network that it was asked about: it must leave it alone"
+            )
 
     def _asked(self, entry: Entry, ask: Callable[[], Any]) -> Any:
         """An answer, or None and the reason in the report: one method's failure ends no audit."""
@@ -281,6 +360,7 @@ class _Run:
         seconds = time.perf_counter() - started
         natural = steps.reference(bench, hardening, 0, Meter())
         forged = steps.judge(bench, hardening, forgery, 0, Meter())["maps"]
+        self._check_state()
         plain = natural["clean"]
         if hardening is not self.none:
             plain = self.report.tensors["maps"]
@@ -290,6 +370,7 @@ class _Run:
             before=tuple(pcc(natural["clean"], natural["target"]).tolist()),
             after=tuple(pcc(forged, natural["target"]).tolist()),
             own=tuple(pcc(forged, natural["clean"]).tolist()),
+            usual=_usual(natural["clean"], natural["target"], _targets(bench.cases.labels)),
             kept=tuple(kept.tolist()),
             agrees=tuple(pcc(natural["clean"], plain).tolist()),
             tells=_told_of_own(natural["clean"], plain),
@@ -304,17 +385,34 @@ class _Run:
             write_page(self.report, self.out)
 
 
-def _told_of_own(maps: Tensor, plain: Tensor) -> float:
-    """How much maps ``[N, H, W]`` tell of their own picture rather than of the others, of what undefended do.
+def _correlations(maps: Tensor, plain: Tensor) -> Tensor:
+    """Of each of some maps ``[N, H, W]`` with each of others, ``[N, N]``."""
+    return torch.stack([pcc(one.expand_as(plain), plain) for one in maps[:, None]])
 
-    The margin of the correlation with the undefended map of the picture over those with the others', relative
-    to the same of undefended maps (as the line-up of track `saliency`, with pictures alone as decoys).
+
+def _usual(maps: Tensor, targets: Tensor, order: Tensor) -> tuple[float, ...]:
+    """For each target's map the largest correlation that a natural map of another picture has with it.
+
+    Left out are the picture under attack and the one that the target is of; of two there is no other.
     """
+    table = _correlations(maps, targets)
+    table[order, torch.arange(len(order))] = -1.0
+    table.fill_diagonal_(-1.0)
+    return tuple(table.amax(0).tolist())
 
-    def margin(shown: Tensor) -> Tensor:
-        count = len(plain)
-        table = torch.stack([pcc(one.expand_as(plain), plain) for one in shown[:, None]])
-        others = (table.sum(1) - table.diagonal()) / (count - 1)
-        return (table.diagonal() - others).mean()
 
-    return float(margin(maps) / margin(plain).clamp(min=1e-6))
+def _margin(maps: Tensor, plain: Tensor) -> float:
+    """By how much maps resemble the undefended one of their own picture more than those of the others."""
+    table = _correlations(maps, plain)
+    others = (table.sum(1) - table.diagonal()) / (len(plain) - 1)
+    return float((table.diagonal() - others).mean())
+
+
+def _told_of_own(maps: Tensor, plain: Tensor) -> float:
+    """How much maps ``[N, H, W]`` tell of their own picture, of what undefended ones do.
+
+    As the line-up of track `saliency`, with pictures alone as decoys; not a number where undefended maps tell
+    nothing.
+    """
+    whole = _margin(plain, plain)
+    return _margin(maps, plain) / whole if whole >= ALIKE else math.nan

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy
 import torch
 from torch import Tensor, nn
 
@@ -38,8 +39,14 @@ class Foreign(Explainer):
     def relevance(self, model: Network, query: Query) -> Tensor:
         """The function's maps, one channel or several."""
         inputs = model.normalize(query.inputs)
-        with torch.enable_grad(), exchanged(self.smoothing):
-            maps = self.function(model.module, inputs, query.labels)
+        try:
+            with torch.enable_grad(), exchanged(self.smoothing):
+                maps = self.function(model.module, inputs, query.labels)
+        except Exception as error:  # a stranger's code raises what it likes
+            reason = " ".join(str(error).split())[:160]
+            raise TaskError(f"the explainer raised {type(error).__name__}: {reason}") from error
+        if isinstance(maps, numpy.ndarray):
+            maps = torch.from_numpy(maps).to(inputs)
         if not isinstance(maps, Tensor):
             raise TaskError(f"the explainer returned a {type(maps).__name__}, not a tensor of maps")
         height, width = inputs.shape[2:]

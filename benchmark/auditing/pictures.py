@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -30,7 +32,32 @@ def as_tensor(pictures: Tensor | Path | str | Iterable[Path | str], side: int) -
         TaskError: too few pictures, or a tensor of something else.
         AssetError: a file cannot be read.
     """
-    found = _checked(pictures) if isinstance(pictures, Tensor) else _read(pictures, side)
+    if isinstance(pictures, numpy.ndarray):
+        pictures = torch.from_numpy(pictures)
+    if isinstance(pictures, Tensor):
+        return _counted(_checked(pictures))
+    if not isinstance(pictures, str | Path):
+        pictures = list(pictures) if isinstance(pictures, Iterable) else [pictures]
+        if pictures and all(isinstance(one, Tensor) and one.ndim == 3 for one in pictures):
+            return _counted(_checked(_stacked(pictures)))
+        odd = [one for one in pictures if not isinstance(one, str | Path)]
+        if odd:
+            raise TaskError(
+                f"pictures are a folder, files, or a tensor [N, C, H, W], not {type(odd[0]).__name__}"
+            )
+    return _counted(read_pictures(files(pictures)[:MOST], round(side * _LARGER), side))
+
+
+def _stacked(pictures: Iterable[Any]) -> Tensor:
+    try:
+        return torch.stack([one.detach().cpu() for one in pictures])
+    except RuntimeError as error:
+        raise TaskError(
+            "pictures have several sizes: make them one, or give files, which are resized"
+        ) from error
+
+
+def _counted(found: Tensor) -> Tensor:
     if not 2 <= len(found) <= MOST:
         raise TaskError(
             f"{len(found)} pictures were given: an audit takes 2 to {MOST}, 8 or more say something"
@@ -57,15 +84,17 @@ def files(pictures: Path | str | Iterable[Path | str]) -> list[Path]:
     return [Path(path).expanduser() for path in pictures]
 
 
-def _read(pictures: Path | str | Iterable[Path | str], side: int) -> Tensor:
-    return read_pictures(files(pictures)[:MOST], round(side * _LARGER), side)
-
-
 def _checked(given: Tensor) -> Tensor:
     if given.ndim != 4 or given.shape[1] not in (1, 3):
         raise TaskError(f"pictures are a tensor [N, 1 or 3, H, W], not {list(given.shape)}")
+    if not len(given):
+        return given
     found = given.detach().cpu()
+    if found.is_complex() or found.dtype == torch.bool:
+        raise TaskError(f"pictures are numbers in [0, 1], or whole ones up to 255, not {found.dtype}")
     if not found.is_floating_point():
+        if int(found.max()) <= 1:
+            raise TaskError("pictures of whole numbers go from 0 to 255, and these to 1: give them as float")
         found = found.float() / 255
     found = found.float()
     if not bool(found.isfinite().all()):
@@ -87,7 +116,11 @@ def chosen(count: int, wanted: Sequence[int] | None, classes: int, predicted: Te
     """
     if wanted is None:
         return predicted
-    labels = torch.as_tensor(wanted).long().flatten()
-    if len(labels) != count or int(labels.min()) < 0 or int(labels.max()) >= classes:
+    try:
+        labels = torch.as_tensor(wanted).flatten()
+    except (TypeError, ValueError, RuntimeError):
+        labels = torch.zeros(0)
+    whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+    if not whole or len(labels) != count or int(labels.min()) < 0 or int(labels.max()) >= classes:
         raise TaskError(f"labels are {count} numbers from 0 to {classes - 1}, one for each picture")
-    return labels
+    return labels.long()

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from benchmark.boards.resampling import intervals
 
-FAKED = "its map resembles the target's more than its own, and the prediction stays"
+FAKED = "its map resembles the target's more than its own, and more than any other picture's map does"
+ALIKE = 0.05
+"""A map that resembles its own picture's by no more than this beyond the others tells nothing of it."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,11 @@ class Attacked:
         before: correlation of the natural map with the target's, per picture.
         after: of the forged map with the target's.
         own: of the forged map with the natural one.
+        usual: the largest of other pictures' natural maps with the target's.
         kept: whether the prediction stays.
         agrees: correlation of natural maps with the undefended explainer's.
-        tells: how much natural maps tell of their own picture, of what undefended ones do.
+        tells: how much natural maps tell of their own picture, of what undefended ones do; not a number
+            where those tell nothing.
         seconds: of the attack.
     """
 
@@ -51,6 +55,7 @@ class Attacked:
     before: tuple[float, ...]
     after: tuple[float, ...]
     own: tuple[float, ...]
+    usual: tuple[float, ...]
     kept: tuple[bool, ...]
     agrees: tuple[float, ...]
     tells: float
@@ -59,8 +64,8 @@ class Attacked:
     @property
     def faked(self) -> int:
         """Pictures of which the map is faked."""
-        told = zip(self.after, self.own, self.kept, strict=True)
-        return sum(after > own and kept for after, own, kept in told)
+        told = zip(self.after, self.own, self.usual, self.kept, strict=True)
+        return sum(after > max(own, usual) and kept for after, own, usual, kept in told)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ would give a wrong answer is refused: probabilities instead of logits, several o
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from benchmark.errors import AssetError, TaskError
 from benchmark.files.images import imagenet_classes
 from benchmark.network import Network
 from benchmark.network.opaque import Opaque
+from benchmark.network.states import without_in_place
 from benchmark.network.walks import any_way
 from benchmark.victims.loading import fill, victim_of
 from benchmark.victims.manifest import TimmEntry, TorchvisionEntry
@@ -109,9 +111,9 @@ def prepared(
     if not isinstance(module, nn.Module):
         raise TaskError(f"a network is a torch.nn.Module, not {type(module).__name__}")
     channels = pictures.shape[1]
-    for what, values in (("mean", mean), ("deviation", deviation)):
-        if len(values) not in (1, channels):
-            raise TaskError(f"{what} has {len(values)} values, and pictures have {channels} channels")
+    mean, deviation = _numbers("mean", mean, channels), _numbers("deviation", deviation, channels)
+    if min(deviation) <= 0:
+        raise TaskError(f"deviation is what pictures are divided by, above 0, not {min(deviation):g}")
     notes = []
     if any(part.training for part in module.modules()):
         notes.append("The network was in training mode; it is audited in evaluation mode.")
@@ -119,11 +121,9 @@ def prepared(
     if kinds - {torch.float32}:
         told = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
         notes.append(f"Its weights are {told}; it is audited in float32.")
-    own = copy.deepcopy(module).cpu().float().eval().requires_grad_(False)
-    for part in own.modules():
-        if hasattr(part, "inplace"):
-            part.inplace = False  # type: ignore[assignment]
     size = (channels, pictures.shape[2], pictures.shape[3])
+    own = _copied(module).cpu().float().eval().requires_grad_(False)
+    without_in_place(own, size)
     normalized = (pictures[:2] - torch.tensor(mean).view(1, -1, 1, 1)) / torch.tensor(deviation).view(
         1, -1, 1, 1
     )
@@ -132,6 +132,30 @@ def prepared(
     if any(isinstance(step, Opaque) for step in steps):
         notes.append("Nothing can look into this network: gradients are had of it, and nothing else.")
     return Subject(Network(own, mean, deviation, steps), classes, tuple(notes))
+
+
+def _numbers(what: str, given: object, channels: int) -> tuple[float, ...]:
+    """One number per channel, or one for all."""
+    try:
+        values = tuple(float(value) for value in (given if isinstance(given, Iterable) else (given,)))  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise TaskError(f"{what} is one number per channel, not {given!r}") from error
+    if len(values) not in (1, channels):
+        raise TaskError(f"{what} has {len(values)} values, and pictures have {channels} channels")
+    if not all(map(math.isfinite, values)):
+        raise TaskError(f"{what} holds {values}, which are no finite numbers")
+    return values
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # weights that are made of others, as old weight norms and pruning have them
+        reason = " ".join(str(error).split())[:100]
+        raise TaskError(
+            f"the network cannot be copied ({reason}): make what its weights are made of permanent, as "
+            "torch.nn.utils.remove_weight_norm and torch.nn.utils.prune.remove do"
+        ) from error
 
 
 def _classes(module: nn.Module, normalized: Tensor) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import torch
 from harness import ROOT
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.utils.prune import l1_unstructured
 
 import benchmark
-from benchmark.auditing.audit import _targets, audit
-from benchmark.auditing.report import Report
+from benchmark.auditing.audit import _targets, _usual, audit
+from benchmark.auditing.report import Attacked, Report
 from benchmark.auditing.subject import from_library, prepared
 from benchmark.errors import AssetError, PotemkinError, TaskError
 from benchmark.tasks.data import load_data
@@ -25,6 +27,7 @@ from benchmark.victims.loading import load_victim
 
 GREY = {"mean": (0.2860,), "deviation": (0.3530,)}
 COUNT = 4
+QUIET: dict[str, Any] = {"hardenings": [], "detectors": [], "iterations": 1}
 
 
 def trained() -> nn.Module:
@@ -86,6 +89,13 @@ def test_the_page_holds_the_answer_and_the_pictures(whole: tuple[Report, list[st
     assert report.answer().split("(")[0] in page and page.count("data:image/png;base64,") == 5 * COUNT
     assert "shirt" in page and "http" not in page.replace("http-equiv", ""), "it needs nothing else"
     assert [path.name for path in out.iterdir()] == ["index.html"]
+
+
+def _zeroing(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """A function that does what it must not."""
+    for value in module.parameters():
+        value.data.mul_(0)
+    return inputs[:, 0]
 
 
 def _saliency(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -178,6 +188,29 @@ def test_a_network_that_gives_no_logits_is_told_so(change: Callable[[Tensor], An
         ({"pictures": torch.full((4, 1, 28, 28), float("nan"))}, "hold values that are no numbers"),
         ({"pictures": torch.rand(4, 1, 20, 20)}, "takes no pictures of 1 x 20 x 20"),
         ({"mean": (0.5, 0.5)}, "mean has 2 values, and pictures have 1 channels"),
+        ({"pictures": torch.rand(4, 1, 28, 28) > 0.5}, r"pictures are numbers in \[0, 1\].* not torch.bool"),
+        ({"pictures": torch.ones(4, 1, 28, 28, dtype=torch.int64)}, "go from 0 to 255, and these to 1"),
+        ({"pictures": torch.rand(4, 1, 28, 28).to(torch.complex64)}, "not torch.complex64"),
+        ({"pictures": torch.rand(0, 1, 28, 28)}, "0 pictures were given"),
+        ({"pictures": 5}, "pictures are a folder, files, or a tensor .* not int"),
+        ({"pictures": [torch.rand(1, 28, 28), torch.rand(1, 27, 28)]}, "pictures have several sizes"),
+        ({"mean": ("a",)}, "mean is one number per channel, not"),
+        ({"deviation": 0.0}, "deviation is what pictures are divided by, above 0"),
+        ({"labels": [0.6, 1.9, 2, 3]}, "labels are 4 numbers"),
+        ({"labels": ["a"] * 4}, "labels are 4 numbers"),
+        ({"iterations": 0}, "iterations is a whole number of at least 1, not 0"),
+        ({"iterations": 2.5}, "iterations is a whole number of at least 1, not 2.5"),
+        ({"budget": "8/0"}, "between 0 and 1, not 8/0"),
+        ({"names": "cat"}, "names is a list"),
+        ({"explainer": "integrated_gradients", "settings": {"steps": "ten"}}, "settings.steps: "),
+        ({"explainer": lambda m, x, c: x[:, 0], "settings": {"steps": 3}}, "a function has its own"),
+        ({"explainer": lambda m, x, c: 1 / 0}, "the explainer raised ZeroDivisionError"),
+        ({"explainer": lambda m, x, c: torch.rand(len(x), 28, 28)}, "other maps of the same pictures"),
+        ({"explainer": lambda m, x, c: (m.train(), x[:, 0])[1]}, "changed the network"),
+        ({"explainer": _zeroing}, "changed the network"),
+        ({"hardenings": ["class_resemblance"]}, "class_resemblance is no hardening"),
+        ({"detectors": "beta_smoothing"}, "beta_smoothing is no detector"),
+        ({"out": "/proc/audit"}, "cannot make the folder /proc/audit"),
         ({"labels": [1, 2]}, "labels are 4 numbers from 0 to 9"),
         ({"labels": [1, 2, 3, 10]}, "labels are 4 numbers from 0 to 9"),
         ({"budget": 8}, "between 0 and 1, not 8"),
@@ -195,6 +228,29 @@ def test_a_network_that_gives_no_logits_is_told_so(change: Callable[[Tensor], An
 def test_what_cannot_be_audited_is_one_sentence(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(PotemkinError, match=sentence):
         told(**{"iterations": 1, "hardenings": [], "detectors": [], **options})
+
+
+def test_maps_that_are_all_alike_are_said_to_tell_nothing() -> None:
+    report, _ = told(explainer=lambda module, inputs, labels: torch.ones_like(inputs[:, 0]), **QUIET)
+    assert any("tell nothing of their own picture" in note for note in report.notes)
+    assert report.attacked[0].faked == 0 and numpy.isnan(report.attacked[0].tells)
+
+
+def test_a_map_is_faked_if_it_resembles_the_target_more_than_any_others_does() -> None:
+    """What changed for no reason is no forgery: it is like the target by no more than other maps are."""
+    one = Attacked("none", (0.0,), (0.1,), (0.05,), (0.3,), (True,), (1.0,), 1.0, 0.0)
+    assert one.faked == 0 and replace(one, usual=(0.05,)).faked == 1
+    assert replace(one, usual=(0.05,), kept=(False,)).faked == 0
+    maps = torch.rand(4, 6, 6, generator=torch.Generator().manual_seed(0))
+    usual = _usual(maps, maps[[1, 2, 3, 0]], torch.tensor([1, 2, 3, 0]))
+    assert max(usual) < 0.9, "neither the target's own picture nor the one under attack counts"
+
+
+def test_weights_that_are_made_of_others_are_told() -> None:
+    network = trained().requires_grad_(True)
+    l1_unstructured(network.features[0], "weight", 0.5)  # type: ignore[index, arg-type, operator]
+    with pytest.raises(TaskError, match=r"cannot be copied .* make what its weights are made of permanent"):
+        told(network=network, **QUIET)
 
 
 def test_targets_are_of_another_class_where_there_is_one() -> None:
