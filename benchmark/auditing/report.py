@@ -120,11 +120,12 @@ class Report:
         found = [self.answer()] if self.attacked else []
         if self.detected:
             best = max(self.detected, key=lambda one: one.auroc)
-            told = (
-                "tells forged from natural pictures" if best.low > 0.5 else "is no clear better than chance"
-            )
+            told = "tells forged from natural pictures"
+            if best.low <= 0.5:
+                told = "is not clearly better than chance"
+            among = f"Of {len(self.detected)} detectors" if len(self.detected) > 1 else "The detector"
             found.append(
-                f"Of {len(self.detected)} detectors {best.name} {told} (AUROC {best.auroc:.2f} "
+                f"{among} {best.name} {told} (AUROC {best.auroc:.2f} "
                 f"[{best.low:.2f}, {best.high:.2f}]; an attack that knows it may do better)."
             )
         if len(self.attacked) > 1:

@@ -14,7 +14,7 @@ from benchmark.auditing.audit import DEVIATION, MEAN
 from benchmark.auditing.audit import audit as run_audit
 from benchmark.auditing.pictures import as_tensor
 from benchmark.auditing.subject import from_hub, from_library
-from benchmark.errors import PotemkinError, TaskError
+from benchmark.errors import PotemkinError, TaskError, nearest
 from benchmark.files.assets import locate_root
 from benchmark.victims.loading import load_victim
 from benchmark.victims.manifest import victim_names
@@ -57,9 +57,11 @@ def _network(options: argparse.Namespace) -> dict[str, Any]:
         network, names = from_hub(name, root)
         return {**given, "network": network, "names": names, "channels": 3}
     if name not in victim_names(root):
+        near = nearest(name, victim_names(root))
+        hint = f"did you mean {near!r}? " if near else ""
         raise TaskError(
-            f"unknown network {name!r}: it is torchvision/NAME or timm/NAME, with --weights FILE --classes N "
-            "for your own, or a name in tasks/victims.yaml"
+            f"unknown network {name!r}: {hint}it is torchvision/NAME or timm/NAME, with --weights FILE "
+            "--classes N for your own, or a name in tasks/victims.yaml"
         )
     victim = load_victim(name, root)
     own = {"mean": victim.mean, "deviation": victim.deviation, "side": victim.size[1]}

@@ -233,6 +233,16 @@ def test_a_pickle_that_is_no_weights_is_told_so(
         load_victim("tiny", write_pickle(tmp_path, content()))
 
 
+@pytest.mark.parametrize("content", [b"", b"junk\n", b"PK\x03\x04", b"\x80\x02}q\x00.", b"\x00" * 100])
+def test_a_file_that_is_no_pickle_is_told_so(content: bytes, tmp_path: Path) -> None:
+    root = write_pickle(tmp_path, {})
+    path = root / "tasks" / "tiny.pth"
+    path.write_bytes(content)
+    write_manifest(root, **{**CHECKPOINT, "weights": "tiny.pth", "sha256": sha256_of(path)})
+    with pytest.raises(AssetError, match=r"cannot read the weights .*tiny\.pth"):
+        load_victim("tiny", root)
+
+
 def test_what_a_pickle_would_run_is_not_run(tmp_path: Path) -> None:
     class Runs:
         def __reduce__(self) -> tuple[Any, ...]:
