@@ -189,7 +189,7 @@ def train(recipe: Recipe, pictures: Pictures, shift: int, kept: Path) -> nn.Modu
         begin = state["epochs"]
     for epoch in range(begin, recipe.epochs):
         for batch in torch.randperm(len(images), generator=generator).split(128):
-            inputs = shown(images[batch], shift, generator).contiguous(memory_format=torch.channels_last)
+            inputs = shown(images[batch], shift, generator)
             loss = functional.cross_entropy(network(inputs), labels[batch])
             optimizer.zero_grad()
             loss.backward()
