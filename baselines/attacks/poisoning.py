@@ -71,7 +71,7 @@ class Poisoning(Attack):
         data, labels = case.data[: self.audited], case.labels[: self.audited]
 
         def suspicions(model: Network) -> Tensor:
-            classes = tuple(range(model(case.data[:1]).shape[1]))
+            classes = case.classes or tuple(range(model(case.data[:1]).shape[1]))
             audit = BackdoorAudit(
                 model=model, explainer=explainer, classes=classes, data=data, labels=labels, seed=seed
             )

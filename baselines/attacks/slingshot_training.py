@@ -95,7 +95,13 @@ class SlingshotTraining(Attack):
 
         def suspicion(model: Network, unit: Unit) -> float:
             audit = VisualizationAudit(
-                model=model, explainer=explainer, units=(unit,), data=data, labels=labels, seed=seed
+                model=model,
+                explainer=explainer,
+                units=(unit,),
+                among=case.among,
+                data=data,
+                labels=labels,
+                seed=seed,
             )
             return float(detector.suspicion(audit)[0])
 

@@ -90,9 +90,10 @@ class Session:
         known = {name for entry in self.registry.entries for name in (entry.name, entry.variant)}
         known |= {top.stem for top in submissions(self.root)}  # which may not have been asked for
         return [
-            f"task {task.id}, field leaves_out: no method {name!r}; {suggestion(name, self.registry.entries)}"
+            f"task {task.id}, field {field}: no method {name!r}; {suggestion(name, self.registry.entries)}"
             for task in self.suite.tasks
-            for name in task.leaves_out
+            for field, names in (("leaves_out", task.leaves_out), ("method_settings", task.method_settings))
+            for name in names
             if name not in known
         ]
 

@@ -27,6 +27,11 @@ STAGES = ("integration", "scaling", "bisection", "projection", "refinement")
 
 _ROWS = {"cpu": 80, "cuda": 4096}
 """Images that go through the network at once."""
+_VALUES = 28 * 28
+"""Values of an input that settings of norms are about where a task scales them."""
+_LEAST = 1.5
+"""Odds of a class with its map, as a multiple of those without: a map of less does nothing."""
+_CERTAIN = 0.99
 _TINY = 1e-12
 _POWER_MOMENTUM = 0.999
 
@@ -70,6 +75,15 @@ class InputAgnosticSaliency(ClassExplainer):
     LUTA scales value by value, r = m / sqrt(v) with v the second moment. That makes every pixel count alike
     and hides where the loss surface is steep; ``elementwise`` does so, for comparison.
 
+    On large inputs draws as wide as the default's leave a network no gradient into any class, and in a ball
+    of the default's radius no value changes visibly: use narrow draws (``spread`` .2) and :meth:`scaled`.
+
+    With ``nudges`` every draw is moved for itself to a minimum of its own, by as many steps of L2 norm
+    ``step``, and g is how far the draws went on average::
+
+        x_i,0 = clip(s_i + p),   x_i,n+1 = clip(x_i,n - step grad J(x_i,n, l) / ||grad J(x_i,n, l)||)
+        g = mean_i (x_i,nudges - x_i,0)
+
     Args:
         size: channels, height and width of an input.
         samples: draws per iteration; all classes share them.
@@ -77,6 +91,10 @@ class InputAgnosticSaliency(ClassExplainer):
         spread: standard deviation of the draws, in units of the network's input deviation.
         step: L2 norm of one iteration's change, input range [0, 1].
         radius: of the L2 ball.
+        nudges: steps of every draw for itself; 0 for the gradient where it lies.
+        rivals: so many other classes, the most probable ones of each draw, are what the class is told from;
+            0 for all.
+        checked: whether a refinement is undone that gives the class less probability on the draws.
         momentum: beta.
         refine_every: iterations between refinements.
         gain: how much a refinement adds where the activations are.
@@ -96,6 +114,9 @@ class InputAgnosticSaliency(ClassExplainer):
     elementwise: bool = False
     without: tuple[str, ...] = ("bisection",)
     name: str = "input_agnostic_saliency"
+    nudges: int = 0
+    rivals: int = 0
+    checked: bool = False
 
     def __post_init__(self) -> None:
         unknown = [stage for stage in self.without if stage not in STAGES]
@@ -103,6 +124,8 @@ class InputAgnosticSaliency(ClassExplainer):
             raise ValueError(f"there is no stage {unknown[0]!r}; the stages are {', '.join(STAGES)}")
         if min(self.samples, self.steps, self.refine_every) < 1:
             raise ValueError("samples, steps and refine_every must be positive")
+        if min(self.nudges, self.rivals) < 0:
+            raise ValueError("nudges and rivals must not be negative")
         if not (0 < self.step < math.inf and 0 < self.radius < math.inf):
             raise ValueError("step and radius must be positive and finite")
         if not (0 <= self.spread < math.inf and 0 <= self.gain < math.inf):
@@ -113,6 +136,14 @@ class InputAgnosticSaliency(ClassExplainer):
     def procedures(self) -> tuple[InputAgnosticSaliency, ...]:
         """The optimization itself."""
         return (self,)
+
+    def scaled(self) -> InputAgnosticSaliency:
+        """The same with ``step`` and ``radius`` as those of an input of 28 x 28 values.
+
+        Both grow with the square root of the number of values, so that a value changes by as much.
+        """
+        factor = math.sqrt(math.prod(self.size) / _VALUES)
+        return replace(self, step=self.step * factor, radius=self.radius * factor)
 
     def dropping(self, stage: str) -> InputAgnosticSaliency:
         """The same without one more stage."""
@@ -144,15 +175,63 @@ class InputAgnosticSaliency(ClassExplainer):
 
         Differentiable in the network's weights where gradients are enabled, for those who adapt to it.
         """
+        parts = self._at_once(draws, len(maps))
+        moved: Tensor = torch.cat([self._moved(model, maps, classes, part) for part in parts], 1).mean(1)
+        return moved
+
+    def reached(self, model: Network, maps: Tensor, classes: Sequence[int], seed: int) -> Tensor:
+        """Mean probability of each class on fresh draws without and with its map, ``[K, 2]``.
+
+        A map that gives its class no more than the draws have without it says nothing: see :func:`idle`.
+        """
+        generator = torch.Generator().manual_seed(seed_of("draws to look at", seed))
+        labels = torch.tensor(list(classes), device=model.mean.device)
+        with torch.no_grad():
+            parts = self._at_once(self.draws(model, generator), len(maps))
+            shown = maps.to(parts[0])
+            found = [
+                [len(part) * self._probability(model, by, labels, part) for by in (shown * 0, shown)]
+                for part in parts
+            ]
+        without, moved = (torch.stack(values).sum(0) / self.samples for values in zip(*found, strict=True))
+        return torch.stack([without, moved], 1)
+
+    def _at_once(self, draws: Tensor, classes: int) -> tuple[Tensor, ...]:
+        """Draws ``[S, C, H, W]`` in parts that go through the network together for so many classes."""
+        rows = at_once(self.size, draws.device, _ROWS.get(draws.device.type, _ROWS["cpu"]))
+        parts: tuple[Tensor, ...] = draws.split(max(1, rows // classes))
+        return parts
+
+    def _moved(self, model: Network, maps: Tensor, classes: Tensor, draws: Tensor) -> Tensor:
+        """Where each draw is to go for each class, ``[K, S, C, H, W]``."""
+        start = (draws[None] + maps[:, None]).clamp(0, 1).flatten(0, 1)
+        labels = classes.repeat_interleave(len(draws))
+        if not self.nudges:
+            return _by_class(-self._slope(model, start, labels), len(maps))
+        inputs = start
+        for _ in range(self.nudges):
+            slope = self._slope(model, inputs, labels).nan_to_num(0.0, 0.0, 0.0)
+            norm = slope.flatten(1).norm(dim=1).clamp_min(_TINY)
+            inputs = (inputs - self.step * slope / _per_map(norm)).clamp(0, 1)
+        return _by_class(inputs - start, len(maps))
+
+    def _slope(self, model: Network, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Gradient of the cross entropy of each image's class, ``[N, C, H, W]``."""
         graph = torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
         found: Tensor
         with torch.enable_grad():
-            inputs = (draws[None] + maps[:, None]).clamp(0, 1).flatten(0, 1).detach().requires_grad_()
-            labels = classes.repeat_interleave(len(draws))
-            loss = functional.cross_entropy(model(inputs), labels, reduction="sum")
+            inputs = inputs.detach().requires_grad_()
+            loss = functional.cross_entropy(self._told_apart(model(inputs), labels), labels, reduction="sum")
             (found,) = torch.autograd.grad(loss, inputs, create_graph=graph)
-        by_class: Tensor = found.unflatten(0, (len(maps), len(draws)))
-        return -by_class.mean(1)
+        return found
+
+    def _told_apart(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits, of other classes than the strongest rivals and the own one minus infinity."""
+        if not 0 < self.rivals < logits.shape[1] - 1:
+            return logits
+        own = functional.one_hot(labels, logits.shape[1]).bool()
+        least = logits.detach().masked_fill(own, -math.inf).topk(self.rivals, 1).values[:, -1:]
+        return logits.masked_fill(~own & (logits < least), -math.inf)
 
     def _maps(self, model: Network, classes: Sequence[int], seed: int) -> Tensor:
         labels = torch.tensor(list(classes), device=model.mean.device)
@@ -171,7 +250,8 @@ class InputAgnosticSaliency(ClassExplainer):
                 direction = self._direction(integrated, power, iteration)
                 maps = self._projected(maps + self._step(model, maps, direction, labels, draws) * direction)
                 if layer and iteration % self.refine_every == 0:
-                    maps = self._projected(maps * (1 + self.gain * _attended(model, maps, layer)))
+                    refined = self._projected(maps * (1 + self.gain * _attended(model, maps, layer)))
+                    maps = self._kept(model, maps, refined, labels, draws)
         return maps
 
     def _direction(self, integrated: Tensor, power: Tensor, iteration: int) -> Tensor:
@@ -195,6 +275,13 @@ class InputAgnosticSaliency(ClassExplainer):
         )
         return _per_map(torch.where(reached[0] >= reached[1], whole, whole / 2))
 
+    def _kept(self, model: Network, maps: Tensor, refined: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
+        """Refined maps, but where it is checked and they give their class less than before."""
+        if not self.checked:
+            return refined
+        before, after = (self._probability(model, by, labels, draws) for by in (maps, refined))
+        return torch.where(_per_map(after >= before), refined, maps)
+
     def _probability(self, model: Network, maps: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
         """Mean probability ``[K]`` of each class over the draws, moved by its projected map."""
         inputs = (draws[None] + self._projected(maps)[:, None]).clamp(0, 1).flatten(0, 1)
@@ -207,6 +294,21 @@ class InputAgnosticSaliency(ClassExplainer):
             return maps
         norm = maps.flatten(1).norm(dim=1).clamp_min(_TINY)
         return maps * _per_map((self.radius / norm).clamp(max=1))
+
+
+def idle(reached: Tensor) -> Tensor:
+    """Whether maps do nothing, ``[K]``: they do not raise the odds of their class by half, nor is it certain.
+
+    Args:
+        reached: the class's probability without and with its map, ``[K, 2]``.
+    """
+    odds = reached.double() / (1 - reached.double()).clamp_min(_TINY)
+    return (odds[:, 1] < _LEAST * odds[:, 0]) & (reached[:, 1] < _CERTAIN)
+
+
+def _by_class(values: Tensor, classes: int) -> Tensor:
+    """Values ``[K S, C, H, W]`` of every class's draws as ``[K, S, C, H, W]``."""
+    return values.view(classes, -1, *values.shape[1:])
 
 
 def _per_map(values: Tensor) -> Tensor:

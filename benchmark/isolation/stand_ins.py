@@ -33,6 +33,7 @@ from benchmark.api import (
 from benchmark.failures import invalid, printable
 from benchmark.isolation import operations
 from benchmark.isolation.host import Guest
+from benchmark.methods.base import ON_TASK
 
 
 @dataclass(frozen=True)
@@ -234,6 +235,8 @@ def stand_in(method: type[StandIn], origin: Origin, guest: Guest | None = None) 
         guest: the process that it lives in; None where it will not be asked.
     """
     made = method.__new__(method)
-    made.settings = json.loads(origin.settings)
+    settings = json.loads(origin.settings)
+    settings.pop(ON_TASK, None)
+    made.settings = settings
     made.origin, made.guest = origin, guest
     return made

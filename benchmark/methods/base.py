@@ -49,6 +49,10 @@ class Forgery:
     trigger: Trigger | None = None
 
 
+ON_TASK = "on_task"
+"""Keyword argument of a method: settings that a task changes."""
+
+
 class Method(ABC):
     """What attacks and defenses share.
 
@@ -71,7 +75,13 @@ class Method(ABC):
     """Where a control must land: lowest and highest mean of a column of the samples, on every task."""
 
     def __init__(self, **settings: Any) -> None:
-        for key, value in settings.items():
+        """A variant; ``on_task`` are a task's own values of settings, which are no part of its name.
+
+        Raises:
+            TypeError: a setting that the method does not have.
+        """
+        of_task = settings.pop(ON_TASK, {})
+        for key, value in [*settings.items(), *of_task.items()]:
             if key not in self.params and not hasattr(type(self), key):
                 raise TypeError(f"{self.name} has no setting {key!r}")
             setattr(self, key, value)

@@ -49,6 +49,7 @@ class BackdoorCase:
         labels: their classes ``[M]``.
         generator: the only source of randomness to use; it lives on the CPU.
         detector: detector to evade, in adaptive mode against one; else None.
+        classes: those that audits look at; None for all.
     """
 
     model: Network
@@ -61,6 +62,7 @@ class BackdoorCase:
     labels: Tensor
     generator: torch.Generator
     detector: Detector | None = None
+    classes: tuple[int, ...] | None = None
 
     @property
     def device(self) -> torch.device:

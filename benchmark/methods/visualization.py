@@ -52,6 +52,7 @@ class VisualizationCase:
         labels: their classes ``[M]``.
         generator: the only source of randomness to use; it lives on the CPU.
         detector: detector to evade, in adaptive mode against one; else None.
+        among: numbers of the layer's units that audits compare the unit with; None for all.
     """
 
     model: Network
@@ -63,6 +64,7 @@ class VisualizationCase:
     labels: Tensor
     generator: torch.Generator
     detector: Detector | None = None
+    among: tuple[int, ...] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -81,10 +83,12 @@ class VisualizationAudit(NetworkAudit):
     Args:
         explainer: the task's visualization.
         units: units under suspicion, N of them.
+        among: numbers of their layer's units that they are compared with; None for all.
     """
 
     explainer: FeatureVisualization
     units: tuple[Unit, ...]
+    among: tuple[int, ...] | None = None
 
     @property
     def samples(self) -> int:
@@ -102,16 +106,22 @@ class VisualizationAudit(NetworkAudit):
         return procedure.optimize(self.model, self.units if units is None else units, drawn)
 
     def siblings(self) -> tuple[Unit, ...]:
-        """All units of the layer of the units under suspicion."""
+        """Units of the layer of those under suspicion: all of them, or those of ``among`` and these."""
         layer = self.units[0].layer
+        if self.among is not None:
+            numbers = {*self.among, *(unit.index for unit in self.units)}
+            return tuple(Unit(layer, index) for index in sorted(numbers))
         with torch.no_grad():
             channels = layer_activations(self.model, self.data[:1], layer).shape[1]
         return tuple(Unit(layer, index) for index in range(channels))
 
     def among_siblings(self, values: Tensor) -> Tensor:
         """Distance ``[N]`` of each suspicious unit's value from the median of all siblings' (``values``)."""
-        distance = (values - values.median()).abs()
-        return distance[[unit.index for unit in self.units]]
+        distance, numbers = (values - values.median()).abs(), [unit.index for unit in self.units]
+        if self.among is not None:
+            order = [unit.index for unit in self.siblings()]
+            numbers = [order.index(number) for number in numbers]
+        return distance[numbers]
 
     def natural_activations(self, layer: str) -> Tensor:
         """Activations ``[M, channels]`` of a layer on the natural images."""

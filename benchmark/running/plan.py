@@ -23,10 +23,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.api import Attack, Detector, Mode, TaskFacts
-from benchmark.errors import PotemkinError
+from benchmark.api import Attack, Detector, Method, Mode, TaskFacts
+from benchmark.errors import PotemkinError, TaskError
 from benchmark.failures import StepFailed, printable
 from benchmark.methods.artefact import content_sha256
+from benchmark.methods.base import ON_TASK
 from benchmark.methods.card import CLOSED
 from benchmark.methods.stored import StoredForgery
 from benchmark.metrics.perceptual import weights_at_hand
@@ -36,7 +37,7 @@ from benchmark.running.registry import Entry
 from benchmark.running.roots import forge_roots, names_asked, scoring_roots, step_roots
 from benchmark.running.store import release
 from benchmark.tasks.data import data_sha256
-from benchmark.tasks.parts import Task
+from benchmark.tasks.parts import Task, identity
 from benchmark.tasks.targets import target_sha256
 from benchmark.tracks import workbench_of
 from benchmark.victims.loading import victim_sha256
@@ -132,7 +133,7 @@ class Planner:
         problem: str,
     ) -> Cell:
         common = self._common(task, seed, assets)
-        against = {"against": defense.variant} if mode == "adaptive" else {}
+        against = _named("against", defense) if mode == "adaptive" else {}
         files = [attack.file, *([defense.file] if against else [])]
         handed_in = {}
         if issubclass(attack.method, StoredForgery):  # of its files there is a hash, and no code
@@ -144,13 +145,13 @@ class Planner:
                 **common,
                 **against,
                 **handed_in,
-                "attack": attack.variant,
+                **_named("attack", attack),
                 **self._forging_code(files, task),
             },
         )
         reference = _step(
             "reference",
-            {**common, "defense": defense.variant, **self._steps_code([defense.file], task)},
+            {**common, **_named("defense", defense), **self._steps_code([defense.file], task)},
         )
         judge = self._judge(task, defense, {**common, "forgery": forge.id}, (forge,))
         score = self._score(task, judge, reference, (forge,))
@@ -181,7 +182,7 @@ class Planner:
     ) -> Step:
         """The step in which a defense sees forgeries."""
         code = self._steps_code([defense.file], task)
-        return _step("judge", {**parts, "defense": defense.variant, **code}, needs, pool)
+        return _step("judge", {**parts, **_named("defense", defense), **code}, needs, pool)
 
     def _score(
         self,
@@ -272,7 +273,7 @@ def _of_track(entries: list[Entry], task: Task) -> list[Entry]:
     Hardenings that are controls are there always: nothing can be compared without.
     """
     return [
-        entry
+        _on_task(entry, task)
         for entry in entries
         if task.track in entry.method.tracks
         and not {entry.name, entry.variant} & set(task.leaves_out)
@@ -281,6 +282,37 @@ def _of_track(entries: list[Entry], task: Task) -> list[Entry]:
             or (entry.kind == "hardening" and entry.method.control)
         )
     ]
+
+
+def _on_task(entry: Entry, task: Task) -> Entry:
+    """The method with the settings that a task gives it.
+
+    Raises:
+        TaskError: the method has no such setting, or it is a submission, whose settings are its own.
+    """
+    changed = task.method_settings.get(entry.name, {})
+    if not changed:
+        return entry
+    own = entry.foreign or issubclass(entry.method, StoredForgery)
+    for name in changed:
+        what = "is a submission's, and its own" if own else ""
+        what = what or ("names its variants" if name in entry.settings else "")
+        what = what or ("" if _is_setting(entry.method, name) else "is none of it")
+        if what:
+            raise TaskError(f"task {task.id}, field method_settings.{entry.name}: setting {name!r} {what}")
+    return replace(entry, settings={**entry.settings, ON_TASK: changed})
+
+
+def _is_setting(method: type[Method], name: str) -> bool:
+    """Whether an attribute of a class is a setting: a plain value, and nothing that all methods have."""
+    of_all = {*Method.__annotations__, *dir(Attack), *dir(Detector)}
+    return name not in of_all and isinstance(getattr(method, name, Method), bool | int | float | str | None)
+
+
+def _named(role: str, entry: Entry) -> dict[str, str]:
+    """What a step depends on of a method beside its code: its name, and what the task changes of it."""
+    changed = entry.settings.get(ON_TASK)
+    return {role: entry.variant} | ({f"{role} on task": identity(changed)} if changed else {})
 
 
 def modes_of(attack: Entry, defense: Entry, task: Task) -> list[Mode]:

@@ -43,6 +43,11 @@ CellMode = Literal["oblivious", "adaptive", "transfer"]
 """How a forgery is made; or ``transfer``, where a hardening is judged on those made against others."""
 
 
+Plain = bool | int | Finite | Annotated[str, Field(max_length=40)] | None
+MethodSettings = Annotated[dict[str, Plain], Field(max_length=16)]
+"""Settings of a method, by name."""
+
+
 class ExplainerSpec(Part):
     """The explanation method under attack and its settings."""
 
@@ -100,6 +105,7 @@ class Task(Part):
         default=["hardening", "detector"], min_length=1
     )
     leaves_out: Distinct[str] = []
+    method_settings: dict[str, MethodSettings] = Field(default={}, max_length=100)
     seeds: Distinct[Seed] = Field(default=[0], min_length=1)
     precision: Literal["float32", "float64"] = "float32"
     limits: LimitSpec = LimitSpec()
@@ -145,13 +151,29 @@ class Task(Part):
             yield from misfits(self.data, [self.victim], root)
 
 
-NOT_RUN = frozenset({"title", "metrics", "constraints", "limits", "seeds", "modes", "defenses", "leaves_out"})
-"""Fields that no forgery and no explanation depends on."""
+NOT_RUN = frozenset(
+    {
+        "title",
+        "metrics",
+        "constraints",
+        "limits",
+        "seeds",
+        "modes",
+        "defenses",
+        "leaves_out",
+        "method_settings",
+    }
+)
+"""Fields that no forgery and no explanation depends on; of settings each depends on those of its methods."""
 
 
 def identity(value: Any) -> str:
     """SHA-256 of plain data."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+CHOICES = ("pictures", "classes", "siblings")
+"""Fields that came later: where there is none, the task is the one that it was without them."""
 
 
 class NetworkTask(Task):
@@ -191,8 +213,9 @@ class NetworkTask(Task):
     def run_identity(self) -> str:
         """Hash of what a forgery or an explanation depends on."""
         kept = self.model_dump(exclude=set(NOT_RUN), mode="json")
-        if kept["pictures"] is None:  # as before there was a choice
-            del kept["pictures"]
+        for name in CHOICES:
+            if kept.get(name, True) is None:  # as before there was a choice
+                del kept[name]
         if kept["pools"]:
             kept["pools"].pop("false_positive_rate")
         return identity(kept)

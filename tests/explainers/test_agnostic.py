@@ -13,10 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional
 
 from benchmark.api import InputAgnosticSaliency, Network
 from benchmark.explainers import agnostic
-from benchmark.explainers.agnostic import STAGES
+from benchmark.explainers.agnostic import STAGES, idle
 from benchmark.files.assets import locate_root
 from benchmark.methods.meter import Meter
 from benchmark.seeds import seed_of
@@ -125,6 +126,101 @@ def by_hand(fv: InputAgnosticSaliency, model: Network, label: int, seed: int) ->
         half = on["bisection"] and reached[1][0] > reached[0][0]
         position = reached[1 if half else 0][1]
     return position
+
+
+def nudged(fv: InputAgnosticSaliency, model: Network, label: int, draw: Tensor, position: Tensor) -> Tensor:
+    """How far one draw goes by itself."""
+    start = (draw + position).clamp(0, 1)
+    point = start
+    for _ in range(fv.nudges):
+        moved = point.detach().requires_grad_()
+        (found,) = torch.autograd.grad(log_probability(model, moved, label), moved)
+        point = (point + fv.step * found / float((found**2).sum()) ** 0.5).clamp(0, 1)
+    return point - start
+
+
+@pytest.mark.parametrize("nudges", [1, 3])
+def test_draws_are_nudged_one_by_one(nudges: int) -> None:
+    fv = replace(PLAIN, steps=4, nudges=nudges, momentum=0.0, without=("bisection", "refinement"))
+    model = network()
+    for label in range(CLASSES):
+        position = torch.zeros(SIZE).double()
+        for samples in drawn(fv, model, 3):
+            gone = torch.stack([nudged(fv, model, label, draw, position) for draw in samples]).mean(0)
+            direction = gone / float((gone**2).sum()) ** 0.5
+            position = ball(position + fv.step * direction, fv.radius, True)
+        found = fv.explain(model, [label], 3)[0]
+        torch.testing.assert_close(found, position, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("rivals", [1, 2, 3, 9])
+def test_a_class_is_told_from_its_strongest_rivals(rivals: int) -> None:
+    """With one, the loss is the softplus of the lead of the strongest other logit; with all, as without."""
+    fv, model = replace(PLAIN, steps=1, rivals=rivals, samples=1), network()
+    (draw,) = drawn(fv, model, 3)[0]
+    for label in range(CLASSES):
+        inputs = draw.clamp(0, 1).requires_grad_()
+        logits = model(inputs[None])[0]
+        others = [k for k in logits.argsort(descending=True).tolist() if k != label][:rivals]
+        lead = logits[others].logsumexp(0) - logits[label]
+        (slope,) = torch.autograd.grad(functional.softplus(lead), inputs)
+        found = fv.gradient(model, torch.zeros(1, *SIZE).double(), torch.tensor([label]), draw[None])[0]
+        torch.testing.assert_close(found, -slope, rtol=0, atol=1e-12)
+
+
+def test_norms_grow_with_the_root_of_the_number_of_values() -> None:
+    small, large = (InputAgnosticSaliency(size).scaled() for size in ((1, 28, 28), (3, 224, 224)))
+    assert (small.step, small.radius) == (0.3, 3.0)
+    assert large.radius == pytest.approx(3 * (192**0.5)) and large.step == pytest.approx(0.3 * 192**0.5)
+
+
+def test_a_refinement_that_is_checked_never_takes_probability_from_the_class() -> None:
+    fv = replace(PLAIN, steps=6, refine_every=6, gain=5.0, radius=1.0, without=("bisection",))
+    model = network()
+    maps, checked, before = (
+        made.explain(model, range(CLASSES), 3)
+        for made in (fv, replace(fv, checked=True), fv.dropping("refinement"))
+    )
+    kept = (norms(checked - before) < 1e-9) | (norms(checked - maps) < 1e-9)
+    assert kept.all() and (norms(maps - before) > 1e-3).all()
+    draws = torch.stack(drawn(fv, model, 3)[-1])
+
+    def probability(shown: Tensor) -> Tensor:
+        moved = (draws + shown[:, None]).clamp(0, 1).flatten(0, 1)
+        return model(moved).softmax(1).unflatten(0, (CLASSES, -1)).mean(1).diagonal()
+
+    lost = probability(maps) < probability(before)
+    torch.testing.assert_close(checked, torch.where(lost[:, None, None, None], before, maps))
+    assert lost.any() and not lost.all(), "a case in which it decides something"
+
+
+@pytest.mark.parametrize("rows", [1, 7, 80])
+def test_what_a_map_reaches_is_the_mean_probability_on_draws(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fv, model = replace(PLAIN, samples=9, radius=2.0), network()
+    maps = fv.explain(model, [1, 3], 3)
+    monkeypatch.setitem(agnostic._ROWS, "cpu", rows)
+    found = fv.reached(model, maps, [1, 3], 5)
+    generator = torch.Generator().manual_seed(seed_of("draws to look at", 5))
+    draws = fv.draws(model, generator)
+    for place, label in enumerate((1, 3)):
+        for column, shown in enumerate((torch.zeros(SIZE).double(), maps[place])):
+            chances = model((draws + shown).clamp(0, 1)).softmax(1)[:, label]
+            assert found[place, column].item() == pytest.approx(chances.mean().item(), abs=1e-12)
+    assert not idle(found).any() and idle(fv.reached(model, maps * 0, [1, 3], 5)).all()
+
+
+def test_a_map_is_idle_that_does_not_raise_the_odds_by_half() -> None:
+    pairs = [[0.00083, 0.00082], [0.00025, 0.00029], [0.0002, 0.65], [0.5, 0.59], [0.5, 0.61], [1.0, 1.0]]
+    assert idle(torch.tensor(pairs)).tolist() == [True, True, False, True, False, False]
+
+
+def test_many_draws_go_through_the_network_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    fv, model = replace(PLAIN, samples=7), network()
+    whole = fv.explain(model, [0, 2], 1)
+    monkeypatch.setitem(agnostic._ROWS, "cpu", 3)
+    torch.testing.assert_close(fv.explain(model, [0, 2], 1), whole, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(("drawn", "step"), [(0, 0.25), (1, 4.0)], ids=["short steps", "long steps"])

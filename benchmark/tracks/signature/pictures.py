@@ -1,8 +1,9 @@
 """Strips of the signature track: all class maps of a network, the trigger's place outlined.
 
 Rows are cases. First what the trigger does to a grey image (of a warp: how far it moves each pixel), then
-every class's map, forged above clean, the target class's in a black frame. Red is where more light means the
-class, blue where less does; colours are scaled per network, so that a strip compares classes.
+every class's map, forged above clean, the target class's in a black frame; of networks of colour pictures
+between them the forged maps in their colours, on grey. Red is where more light means the class, blue where
+less does; colours are scaled per network, so that a strip compares classes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 from benchmark.api import Trigger
 from benchmark.files.names import safe_name
 from benchmark.tracks.drawing import Artefacts, Cell, Pixels, captioned, joined, shown
-from benchmark.tracks.signature.signatures import trigger_mask
+from benchmark.tracks.signature.signatures import signed_picture, trigger_mask
 from benchmark.tracks.signature.task import SignatureTask
 
 _OUTLINE = (0.0, 0.6, 0.0)
@@ -42,12 +43,12 @@ def _strip(cell: Cell, store: Artefacts) -> Pixels:
     forged = store.tensors("judge", cell.judge.id)["maps"]
     clean = store.tensors("reference", cell.reference.id)["clean"]
     forgery = store.tensors("forge", cell.forge.id)
-    rows = []
+    rows, classes = [], cell.task.explained(forged.shape[1])
     for index, case in enumerate(cell.task.cases):
         prefix = f"{index}/trigger/"
         found = {key.removeprefix(prefix): v for key, v in forgery.items() if key.startswith(prefix)}
-        rows += _rows(Trigger.of(found), forged[index], clean[index], case.target_class)
-    return captioned(joined(rows, axis=0), ["trigger", *(f"class {k}" for k in range(forged.shape[1]))])
+        rows += _rows(Trigger.of(found), forged[index], clean[index], classes.index(case.target_class))
+    return captioned(joined(rows, axis=0), ["trigger", *(f"class {label}" for label in classes)])
 
 
 def _rows(trigger: Trigger | None, forged: Tensor, clean: Tensor, target: int) -> list[Pixels]:
@@ -64,7 +65,11 @@ def _rows(trigger: Trigger | None, forged: Tensor, clean: Tensor, target: int) -
         first.append(shown(_framed(picture, marked=label == target)))
     second = [_coloured(values, clean.abs().max()) for values in clean]
     second = [torch.ones_like(second[0]), *second]
-    return [joined(first, axis=1), joined([shown(_framed(p, marked=False)) for p in second], axis=1)]
+    rows = [joined(first, axis=1), joined([shown(_framed(p, marked=False)) for p in second], axis=1)]
+    if len(forged[0]) == 3:
+        inked = [torch.ones_like(forged[0]), *(signed_picture(values) for values in forged)]
+        rows.insert(1, joined([shown(_framed(p, marked=False)) for p in inked], axis=1))
+    return rows
 
 
 def _shown_change(trigger: Trigger | None, like: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from benchmark.api import Network, Trigger
+from benchmark.errors import TaskError
+from benchmark.explainers.agnostic import idle
 from benchmark.metrics.behaviour import accuracy_drop, prediction_kept
 from benchmark.metrics.detection import auroc
 from benchmark.metrics.similarity import l2, pcc, ssim
@@ -87,7 +89,7 @@ class Scorer:
         if "maps" in judged:
             columns |= self._maps(forgery, reference["clean"], judged)
             hidden = [1 - (shown or 0.0) for shown in columns["revealed"]]
-            columns |= self._told(columns, reference)
+            columns |= self._told(columns, reference) | self._reached
         else:
             claims = [
                 any(key.startswith(f"{index}/trigger/") for key in forgery) for index in self._indices()
@@ -183,18 +185,19 @@ class Scorer:
 
         Beside it where those of the clean network look under the same seed.
         """
-        metrics, target = self.bench.task.metrics, self.bench.task.cases[index].target_class
+        metrics, case = self.bench.task.metrics, self.bench.task.cases[index]
+        target = self.bench.row_of(case)
         report = dict.fromkeys(["pcc", *metrics.report])
         names = [*Localization._fields, *(f"{name}_trigger" for name in report)]
         if trigger is None:
             return dict.fromkeys(["top_share_others", "top_share_clean", *names])
         images, labels = self._evaluation()
-        natural = images[labels != target]
+        natural = images[labels != case.target_class]
         changes = trigger.apply(natural) - natural
         change = changes.mean(0)
         mask = trigger_mask(changes.abs().mean(0).sum(0))
         found = [localization(plane, mask, metrics.top) for plane in maps.sum(1)]
-        others = [shown.top_share for label, shown in enumerate(found) if label != target]
+        others = [shown.top_share for place, shown in enumerate(found) if place != target]
         row: Row = dict(found[target]._asdict()) | {"top_share_others": sum(others) / max(1, len(others))}
         row["top_share_clean"] = localization(clean[target].sum(0), mask, metrics.top).top_share
         row["pcc_trigger"] = float(pcc(maps[target][None], change[None]))
@@ -238,10 +241,10 @@ class Scorer:
     def _margins(self, index: int, maps: Tensor, decoys: Tensors) -> Tensor:
         """What the target class's of maps ``[K, C, H, W]`` does to its class beyond decoys."""
         case = self.bench.task.cases[index]
-        model, target, draws = self.bench.clean(case), case.target_class, self._draws
+        model, row, draws = self.bench.clean(case), self.bench.row_of(case), self._draws
         deviation, before = self._clean_logits(index).std(0).clamp(min=1e-6), natural_logits(model, draws)
         shown = Decoys(
-            others=torch.cat([maps[:target], maps[target + 1 :]])[:, None],
+            others=torch.cat([maps[:row], maps[row + 1 :]])[:, None],
             shuffled=decoys["shuffled"][:, None],
             trained=decoys["trained"][:, None],
         )
@@ -250,7 +253,7 @@ class Scorer:
             pushed = (draws + self._scaled(pushes.to(draws))).clamp(0, 1)
             return (natural_logits(model, pushed) - before).mean(0) / deviation
 
-        return driving.margins(maps[target][None], target, shown, levels)
+        return driving.margins(maps[row][None], case.target_class, shown, levels)
 
     @cached_property
     def _draws(self) -> Tensor:
@@ -273,7 +276,7 @@ class Scorer:
         negatives = reference["negative_clean"]
         worst = {role: scores.amax(1) for role, scores in reference.items()}
         found = detector_columns(suspicion.amax(1), worst, pools.false_positive_rate)
-        targets = [case.target_class for case in self.bench.task.cases]
+        targets = [self.bench.row_of(case) for case in self.bench.task.cases]
         found["auroc_classes"], found["target_named"] = [], []
         for scores, target in zip(suspicion, targets, strict=True):
             rest = torch.cat([scores[:target], scores[target + 1 :], negatives.flatten()])
@@ -315,6 +318,30 @@ class Scorer:
             )
             self._undefended[name] = maps
         return self._undefended[name]
+
+    @cached_property
+    def _reached(self) -> Columns:
+        """What the class maps of clean networks do: probability on draws without and with the map.
+
+        Raises:
+            TaskError: a map that does nothing.
+        """
+        columns: Columns = {"class_probability_draws": [], "class_probability_map": []}
+        explainer = replace(self.bench.explainer, samples=_DRAWS)
+        for index, case in enumerate(self.bench.task.cases):
+            model, row = self.bench.clean(case), self.bench.row_of(case)
+            maps = self._undefended_maps(index)[row][None]
+            found = explainer.reached(model, maps, [case.target_class], self.bench.map_seed_of(model))
+            without, moved = found[0].tolist()
+            if bool(idle(found)[0]):
+                raise TaskError(
+                    f"task {self.bench.task.id}: the map of class {case.target_class} of "
+                    f"{self.bench.task.victim_of(case)} does nothing (class probability on draws "
+                    f"{without:.2g} without, {moved:.2g} with it): set a smaller spread, or a larger radius"
+                )
+            columns["class_probability_draws"].append(without)
+            columns["class_probability_map"].append(moved)
+        return columns
 
 
 def make_scorer(bench: Workbench) -> Scorer:

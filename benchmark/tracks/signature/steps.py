@@ -78,6 +78,7 @@ def forge(
             labels=bench.splits.attacker.labels,
             generator=torch.Generator().manual_seed(name),
             detector=detector,
+            classes=None if bench.task.classes is None else bench.classes,
         )
         forgery = call(attack, partial(attack.forge, offered))
         forged |= _admitted(bench, index, forgery, attack)
@@ -156,7 +157,7 @@ def judge(
         clean = [bench.clean(case) for case in bench.task.cases]
         maps = _maps(bench, defense, models, seeds, meter)
         looked_at = [
-            (model, ((case.target_class,), seed), shown[None, case.target_class])
+            (model, ((case.target_class,), seed), shown[None, bench.row_of(case)])
             for model, case, seed, shown in zip(models, bench.task.cases, seeds, maps, strict=True)
         ]
         check_told(defense, bench.explainer, harden(defense, bench.explainer), looked_at)

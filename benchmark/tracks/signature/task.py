@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,10 @@ class MapSettingSpec(Part):
     spread: Finite = Field(default=1.0, ge=0)
     step: Finite = Field(default=0.1, gt=0)
     radius: Finite = Field(default=4.0, gt=0)
+    scaled: bool = False
+    nudges: Annotated[int, Field(ge=0, le=1000)] = 0
+    rivals: Annotated[int, Field(ge=0, le=10**6)] = 0
+    checked: bool = False
 
 
 class BackdoorCaseSpec(Part):
@@ -52,9 +56,14 @@ class SignatureMetricSpec(Part):
 
 
 class SignatureTask(NetworkTask):
-    """Everything that is fixed about a task of backdoors against audits of classes."""
+    """Everything that is fixed about a task of backdoors against audits of classes.
+
+    ``classes`` are those that are explained and audited, where not all are: of a thousand classes all maps
+    take hours.
+    """
 
     track: Literal["signature"]
+    classes: Distinct[Index] | None = Field(default=None, min_length=2)
     cases: Distinct[BackdoorCaseSpec] = Field(min_length=1)
     budget: BackdoorBudgetSpec
     metrics: SignatureMetricSpec = SignatureMetricSpec()
@@ -71,8 +80,24 @@ class SignatureTask(NetworkTask):
         """``field NAME: what is wrong`` for what cannot be."""
         yield from super().problems(root)
         yield from explainer_problems(self.explainer, EXPLAINER, MapSettingSpec)
+        yield from self._unexplained(root)
         for index, case in enumerate(self.cases):
             yield from self._outside(index, case, root)
+
+    def explained(self, known: int) -> tuple[int, ...]:
+        """Classes of a network of so many that are explained, in the order of their numbers."""
+        return tuple(range(known)) if self.classes is None else tuple(sorted(self.classes))
+
+    def _unexplained(self, root: Path) -> Iterator[str]:
+        """Classes that the network does not have, and cases' targets that are not among them."""
+        if self.classes is None:
+            return
+        known = victim_entry(self.victim, root).classes
+        missing = sorted({case.target_class for case in self.cases} - set(self.classes))
+        if max(self.classes) >= known:
+            yield f"field classes: {self.victim} has classes 0 to {known - 1}, not {max(self.classes)}"
+        if missing:
+            yield f"field classes: add the cases' target class {missing[0]}"
 
     def _outside(self, index: int, case: BackdoorCaseSpec, root: Path) -> Iterator[str]:
         """A class or a place that the case's network does not have."""

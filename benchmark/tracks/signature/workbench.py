@@ -32,7 +32,7 @@ class Workbench(workbenches.Workbench):
         device: where tensors live.
         models: clean networks by name, unmetered and frozen.
         explainer: the undefended map.
-        classes: every class of the networks.
+        classes: those that are explained and audited, in the order of their numbers.
         splits: natural images.
     """
 
@@ -55,6 +55,10 @@ class Workbench(workbenches.Workbench):
     def clean(self, case: BackdoorCaseSpec) -> Network:
         """The clean network of a case."""
         return self.models[self.task.victim_of(case)]
+
+    def row_of(self, case: BackdoorCaseSpec) -> int:
+        """Where a case's target class stands among the classes."""
+        return self.classes.index(case.target_class)
 
     def map_seed_of(self, model: Network) -> int:
         """The seed that the maps of a network are judged on; it follows from its weights."""
@@ -108,7 +112,15 @@ def prepare(task: SignatureTask, root: Path, device: torch.device) -> Workbench:
         task=task,
         device=device,
         models=networks.models,
-        explainer=InputAgnosticSaliency(size=networks.size, **task.explainer.settings),
-        classes=tuple(range(classes)),
+        explainer=_explainer(task, networks.size),
+        classes=task.explained(classes),
         splits=splits,
     )
+
+
+def _explainer(task: SignatureTask, size: tuple[int, int, int]) -> InputAgnosticSaliency:
+    """The undefended map, its norms as the task means them."""
+    settings = dict(task.explainer.settings)
+    scaled = settings.pop("scaled", False)
+    explainer = InputAgnosticSaliency(size=size, **settings)
+    return explainer.scaled() if scaled else explainer

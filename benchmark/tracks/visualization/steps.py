@@ -82,6 +82,7 @@ def forge(
             labels=bench.attacker.labels,
             generator=torch.Generator().manual_seed(name),
             detector=detector,
+            among=bench.among(case.unit.layer, bench.models[case.victim]),
         )
         forgery = call(attack, partial(attack.forge, offered))
         forged |= _admitted(bench, index, forgery, attack)
@@ -290,6 +291,7 @@ def _suspicions(
             model=model.observed_by(meter),
             explainer=bench.explainer,
             units=(unit,),
+            among=bench.among(unit.layer, model),
             data=bench.auditor.images,
             labels=bench.auditor.labels,
             seed=seed_of("audit", bench.task.id, bench.task.version, weights_sha256(model), seed),

@@ -57,12 +57,16 @@ class VisualizationMetricSpec(Part):
 
 
 class VisualizationTask(NetworkTask):
-    """Everything that is fixed about a task of model manipulation against feature visualization."""
+    """Everything that is fixed about a task of model manipulation against feature visualization.
+
+    ``siblings`` is how many units of a layer are looked at beside a unit, drawn for the task; None for all.
+    """
 
     track: Literal["visualization"]
     cases: Distinct[UnitCaseSpec] = Field(min_length=1)
     budget: ModelBudgetSpec
     visualization_seeds: Count = 32
+    siblings: Count | None = None
     metrics: VisualizationMetricSpec = VisualizationMetricSpec()
 
     def victim_of(self, case: UnitCaseSpec) -> str:

@@ -95,11 +95,25 @@ class Workbench(workbenches.Workbench):
         return tuple(seed_of("visualization", task.id, task.version, digest, index) for index in draws)
 
     def siblings(self, unit: Unit, victim: str) -> tuple[Unit, ...]:
-        """All units of the unit's layer in one of the networks, which may be of different widths."""
+        """The unit's layer in one of the networks, which may be of different widths: all units, or some."""
+        model = self.models[victim]
+        some = self.among(unit.layer, model)
+        if some is None:
+            return tuple(Unit(unit.layer, index) for index in range(self._channels(unit.layer, model)))
+        return tuple(Unit(unit.layer, index) for index in sorted({*some, unit.index}))
+
+    def among(self, layer: str, model: Network) -> tuple[int, ...] | None:
+        """Numbers of a layer's units that others are compared with; None for all of them."""
+        if self.task.siblings is None:
+            return None
+        channels = self._channels(layer, model)
+        seed = seed_of("siblings", self.task.id, self.task.version, layer)
+        order = torch.randperm(channels, generator=torch.Generator().manual_seed(seed)).tolist()
+        return tuple(sorted(order[: self.task.siblings]))
+
+    def _channels(self, layer: str, model: Network) -> int:
         with torch.no_grad():
-            images = self.auditor.images[:1]
-            channels = layer_activations(self.models[victim], images, unit.layer).shape[1]
-        return tuple(Unit(unit.layer, index) for index in range(channels))
+            return layer_activations(model, self.auditor.images[:1], layer).shape[1]
 
     def shuffled(self, victim: str) -> Network:
         """One of the networks with shuffled weights, the decoy of its line-ups."""
@@ -110,7 +124,8 @@ class Workbench(workbenches.Workbench):
     def others(self, case: UnitCase) -> tuple[Unit, ...]:
         """The two units that follow a case's in its layer, decoys of its line-up; fewer in a narrow layer."""
         siblings = self.siblings(case.unit, case.victim)
-        after = (*siblings[case.unit.index + 1 :], *siblings[: case.unit.index])
+        place = siblings.index(case.unit)
+        after = (*siblings[place + 1 :], *siblings[:place])
         return after[:_OTHERS]
 
     def decoys(self, case: UnitCase, show: Show) -> dict[str, Tensor]:
