@@ -29,7 +29,7 @@ _ROWS = {"cpu": 80, "cuda": 4096}
 """Images that go through the network at once."""
 _VALUES = 28 * 28
 """Values of an input that settings of norms are about where a task scales them."""
-_LEAST = 1.5
+_LEAST = 1.2
 """Odds of a class with its map, as a multiple of those without: a map of less does nothing."""
 _CERTAIN = 0.99
 _TINY = 1e-12
@@ -297,7 +297,7 @@ class InputAgnosticSaliency(ClassExplainer):
 
 
 def idle(reached: Tensor) -> Tensor:
-    """Whether maps do nothing, ``[K]``: they do not raise the odds of their class by half, nor is it certain.
+    """Whether maps do nothing, ``[K]``: they do not raise the odds of their class by a fifth, nor is it certain.
 
     Args:
         reached: the class's probability without and with its map, ``[K, 2]``.

@@ -211,8 +211,8 @@ def test_what_a_map_reaches_is_the_mean_probability_on_draws(
     assert not idle(found).any() and idle(fv.reached(model, maps * 0, [1, 3], 5)).all()
 
 
-def test_a_map_is_idle_that_does_not_raise_the_odds_by_half() -> None:
-    pairs = [[0.00083, 0.00082], [0.00025, 0.00029], [0.0002, 0.65], [0.5, 0.59], [0.5, 0.61], [1.0, 1.0]]
+def test_a_map_is_idle_that_does_not_raise_the_odds_by_a_fifth() -> None:
+    pairs = [[0.00083, 0.00082], [0.00025, 0.00029], [0.0002, 0.65], [0.5, 0.54], [0.5, 0.55], [1.0, 1.0]]
     assert idle(torch.tensor(pairs)).tolist() == [True, True, False, True, False, False]
 
 
