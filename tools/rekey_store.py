@@ -13,6 +13,8 @@ Code that is written anew and computes the same changes those ids too. Then cell
 project's own code, and nothing is copied unless every step of them has the bytes and the counts that it had::
 
     python tools/rekey_store.py quick --before TREE --store .potemkin --out NEW --spot-checks 20
+
+Where scoring itself is another, ``--rescore`` leaves scores out: ``potemkin run`` makes them anew.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +93,16 @@ def moves(
     return found
 
 
-def copied(store: Path, out: Path, found: dict[tuple[str, str], dict[str, Any]]) -> int:
-    """Copies the steps that the store has; returns how many."""
+def copied(
+    store: Path, out: Path, found: dict[tuple[str, str], dict[str, Any]], without: Collection[str] = ()
+) -> int:
+    """Copies the steps that the store has, without those of some kinds; returns how many."""
     from benchmark.running.record import looked_through, sealed
 
     count = 0
     for (kind, old), said in found.items():
+        if kind in without:
+            continue
         home, place = store / kind / old, out / kind / said["id"]
         if not (home / _RECORD).is_file() or place.exists():
             continue
@@ -124,7 +131,13 @@ def drawn(before: dict[str, Any], after: dict[str, Any], store: Path, count: int
     return random.Random(len(known)).sample(known, min(count, len(known)))
 
 
-def differences(cells: list[dict[str, Any]], after: dict[str, Any], store: Path, fresh: Path) -> list[str]:
+def differences(
+    cells: list[dict[str, Any]],
+    after: dict[str, Any],
+    store: Path,
+    fresh: Path,
+    without: Collection[str] = (),
+) -> list[str]:
     """Steps that are not what they were, a sentence each.
 
     Args:
@@ -132,11 +145,14 @@ def differences(cells: list[dict[str, Any]], after: dict[str, Any], store: Path,
         after: cells as they are planned now.
         store: has them as they were.
         fresh: has them as they are now.
+        without: kinds of steps that are not compared.
     """
     found = []
     for cell in cells:
         now = after[json.dumps(cell["cell"], sort_keys=True)]
         for (kind, old, _), (_, new, _) in zip(cell["steps"], now["steps"], strict=True):
+            if kind in without:
+                continue
             place = fresh / kind / new / _RECORD
             if not place.is_file():
                 found.append(f"{kind} {old} was not run anew")
@@ -174,14 +190,16 @@ def main() -> int:
     parser.add_argument("--store", type=Path, required=True, help="the store")
     parser.add_argument("--out", type=Path, required=True, help="folder for the new one")
     parser.add_argument("--spot-checks", type=int, default=0, help="cells that are run anew and compared")
+    parser.add_argument("--rescore", action="store_true", help="leave scores out, to be made anew")
     options = parser.parse_args()
+    without = {"score"} if options.rescore else set()
     sys.path.insert(0, str(ROOT))
     before, after = (planned(tree.resolve(), options.suite) for tree in (options.before, ROOT))
     if options.spot_checks:
         cells = drawn(before, after, options.store, options.spot_checks)
         with tempfile.TemporaryDirectory() as fresh:
             run_anew(options.suite, cells, Path(fresh))
-            told = differences(cells, after, options.store, Path(fresh))
+            told = differences(cells, after, options.store, Path(fresh), without)
         print(f"{len(cells)} cells were run anew: {len(told)} steps differ")
         if told or not cells:
             print("\n".join(told), file=sys.stderr)
@@ -191,7 +209,7 @@ def main() -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{copied(options.store, options.out, found)} of {len(found)} steps copied")
+    print(f"{copied(options.store, options.out, found, without)} of {len(found)} steps copied")
     return 0
 
 

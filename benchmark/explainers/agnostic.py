@@ -297,7 +297,7 @@ class InputAgnosticSaliency(ClassExplainer):
 
 
 def idle(reached: Tensor) -> Tensor:
-    """Whether maps do nothing, ``[K]``: they do not raise the odds of their class by a fifth, nor is it certain.
+    """Whether maps do nothing, ``[K]``: they do not raise the odds of a class by a fifth, nor is it certain.
 
     Args:
         reached: the class's probability without and with its map, ``[K, 2]``.

@@ -48,6 +48,7 @@ def test_a_step_gets_the_id_and_the_parts_that_it_has_now(tmp_path: Path) -> Non
     assert kept == {**record, **now}
     assert (place / "tensors.safetensors").read_bytes() == b"numbers"
     assert rekey_store.copied(tmp_path / "store", tmp_path / "out", found) == 0, "it is there already"
+    assert rekey_store.copied(tmp_path / "store", tmp_path / "other", found, {"judge"}) == 0, "made anew"
 
 
 def test_nothing_is_copied_where_more_than_ids_has_changed() -> None:
@@ -79,6 +80,7 @@ def test_cells_that_are_run_anew_have_to_be_what_they_were(tmp_path: Path) -> No
     chosen = rekey_store.drawn(before, after, store, 5)
     assert len(chosen) == 1
     assert len(rekey_store.differences(chosen, after, store, fresh)) == 3, "nothing was run"
+    assert len(rekey_store.differences(chosen, after, store, fresh, {"judge"})) == 2
     for kind, step, _ in after[name]["steps"]:
         write(fresh, kind, step, seconds=2.0)
     assert not rekey_store.differences(chosen, after, store, fresh)
