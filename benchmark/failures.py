@@ -72,3 +72,7 @@ class StepFailed(Exception):
 def invalid(culprit: str, reason: str) -> StepFailed:
     """What a method returned breaks its contract."""
     return StepFailed("invalid", "method", reason, culprit)
+
+
+class Contradiction(Exception):
+    """What a defense said of a sample in one step is not what it said of the same sample in another."""

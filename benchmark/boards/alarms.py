@@ -111,7 +111,7 @@ def with_alarms(board: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
 
 def with_alarm_ends(board: pd.DataFrame) -> pd.DataFrame:
     """A table of single tasks with the ends of every measured rate of false positives."""
-    if not {"negatives", "false_positive_rate"} <= set(board):
+    if board.empty or not {"negatives", "false_positive_rate"} <= set(board):
         return board
     pairs = [
         (math.nan, math.nan)

@@ -83,17 +83,13 @@ def _unknown(
     names: Sequence[str], values: Floats, case: pd.DataFrame, cells: pd.DataFrame, key: str
 ) -> dict[str, str]:
     """Of variants that have no score, on which of the board's tasks nothing is known of them, and why."""
-    found = {}
-    task = case["task"].to_numpy()
-    for name, row in zip(names, np.isfinite(values), strict=True):
-        missing = sorted(set(task[~row]))
-        has_cells = set(cells.loc[cells[key] == name, "task"])
-        absent, failed = ([t for t in missing if (t in has_cells) == has] for has in (False, True))
-        said = [
-            f"{why} {', '.join(tasks)}"
-            for why, tasks in (("no cells on", absent), ("failed on", failed))
-            if tasks
-        ]
+    found, task = {}, case["task"].to_numpy()
+    bad = ~cells["status"].isin(["ok", "skipped", "missing"])
+    for name, known in zip(names, np.isfinite(values), strict=True):
+        own = cells[key] == name
+        missing, failed = set(task[~known]), set(cells.loc[own & bad, "task"])
+        ways = (("no cells on", missing - set(cells.loc[own, "task"])), ("failed on", missing & failed))
+        said = [f"{why} {', '.join(sorted(tasks))}" for why, tasks in ways if tasks]
         if said:
             found[name] = "; ".join(said)
     return found

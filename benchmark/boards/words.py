@@ -7,6 +7,8 @@ import pandas as pd
 from benchmark.boards.standings import FLOOR
 from benchmark.boards.statistics import FEWEST
 
+_LITTLE = 0.1
+"""Of what undefended explanations tell: what is left of less is next to nothing."""
 _PLACES = {"": "", "placed": "Of triggers with a place: ", "unplaced": "Of those without: "}
 
 
@@ -20,7 +22,8 @@ def answer(noun: str, board: pd.DataFrame) -> str:
     kinds = board["place"].fillna("") if "place" in board else pd.Series("", board.index)
     groups = sorted(set(kinds) - {""}) or [""]
     parts = [_PLACES[kind] + _ranking(noun, board[kinds == kind]) for kind in groups]
-    words = " ".join(parts) + _misleading(board) + _transferring(board) + _unpromised(board)
+    more = (_silenced(noun, board), _misleading(board), _transferring(board), _unpromised(board))
+    words = " ".join(parts) + "".join(more)
     clusters = int(board["clusters"].iloc[0]) if "clusters" in board else FEWEST
     if clusters >= FEWEST or all(part.endswith("is ranked.") for part in parts):
         return words
@@ -102,6 +105,21 @@ def _floor(noun: str, board: pd.DataFrame) -> pd.Series | None:
     """The control that does nothing, where it has a score."""
     rows = board[board.get(noun, pd.Series("", board.index)) == FLOOR.get(noun, "")]
     return rows.iloc[0] if len(rows) and pd.notna(rows.iloc[0]["score"]) else None
+
+
+def _silenced(noun: str, board: pd.DataFrame) -> str:
+    """Where no hardening is worth much once attacked, and the order is that of clean explanations."""
+    if noun != "hardening" or "truth" not in board:
+        return ""
+    none = board["hardening"] == "none"
+    left = board.loc[(none | ~board["control"].astype(bool)) & board["score"].notna(), "truth"].dropna()
+    if len(left) < 2 or left.max() >= _LITTLE:
+        return ""
+    much = f"more than {left.max():.2f}" if left.max() >= 0.005 else "anything"
+    return (
+        f" Under the worst attack none of them tells {much}: the order is mostly that of what they tell "
+        "unattacked."
+    )
 
 
 def _misleading(board: pd.DataFrame) -> str:

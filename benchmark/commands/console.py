@@ -162,11 +162,11 @@ def show_boards(console: Console, boards: dict[str, pd.DataFrame]) -> None:
                 console.print(_ranked(name, own[name], columns))
                 for line in _notes(name, own[name]):
                     console.print(line, markup=False, overflow="fold")
-        if "matrix" in own:
+        if "matrix" in own and (defenses := _mapped(own["matrix"])):
             console.print(
                 f"{RULES['matrix']} Fields: {_modes(own['matrix'])}.", markup=False, overflow="fold"
             )
-            console.print(_matrix(own["matrix"]))
+            console.print(_matrix(own["matrix"], defenses))
 
 
 def _notes(name: str, board: pd.DataFrame) -> list[str]:
@@ -239,9 +239,13 @@ def _number(value: float | str) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3f}"
 
 
-def _matrix(board: pd.DataFrame) -> Grid:
+def _mapped(board: pd.DataFrame) -> list[str]:
+    """Defenses of a matrix that show maps; of detectors alone there is nothing to be seen in it."""
+    return [str(d) for d in board["defense"].unique() if "auroc" not in board or _is_map(board, d)]
+
+
+def _matrix(board: pd.DataFrame, defenses: Sequence[str]) -> Grid:
     """Attacks down, defenses across, the modes in a field; a list per attack if narrow."""
-    defenses = [str(d) for d in board["defense"].unique() if "auroc" not in board or _is_map(board, d)]
     grid = Grid((Column("attack"), *(Column(defense, right=True) for defense in defenses)), drops=False)
     modes = [mode for mode in _MODES if mode in set(board["mode"])]
     for attack, rows in board.groupby("attack"):

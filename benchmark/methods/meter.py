@@ -55,6 +55,12 @@ class Meter:
         if limit is not None and self.explanations > limit * self.samples:
             raise BudgetExhausted(f"asked for more than {limit} explanations per sample")
 
+    def add(self, other: Meter) -> None:
+        """Notes all that another one has counted."""
+        self.forwards += other.forwards
+        self.backwards += other.backwards
+        self.explanations += other.explanations
+
     def counts(self) -> dict[str, int]:
         """The three counters by name."""
         return {

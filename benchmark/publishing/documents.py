@@ -154,10 +154,12 @@ def _source(folder: Path, suite: str, track: str) -> str:
     if cells.empty:
         return f"Suite `{suite}`."
     day = datetime.fromisoformat(str(cells["started"].min()))
-    tasks, seeds = cells["task"].nunique(), cells["seed"].nunique()
+    tasks, by_task = cells["task"].nunique(), cells.groupby("task")["seed"].nunique()
+    few, seeds = int(by_task.min()), int(by_task.max())
+    every = f"{seeds}" if few == seeds else f"{few} to {seeds}"
     return (
         f"Suite `{suite}` at commit `{cells['commit'].iloc[0][:12]}`, {day.day} {day:%B %Y}, "
-        f"{tasks} task{'s' if tasks > 1 else ''}, {seeds} attack seed{'s' if seeds > 1 else ''}."
+        f"{tasks} task{'s' if tasks > 1 else ''}, {every} attack seed{'s' if seeds > 1 else ''}."
     )
 
 

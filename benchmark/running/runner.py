@@ -286,8 +286,8 @@ class Runner:
         if record["blame"] == "method" and not record["culprit"] and job.culprit:
             record["culprit"] = job.culprit
             record["reason"] = f"{record['culprit']}: {record['reason']}"
-        elif record["blame"] == "method" and step.kind == "score":
-            record["blame"] = "infra"  # no method runs in a score step
+        elif record["blame"] == "method" and step.kind == "score" and record["status"] != "invalid":
+            record["blame"] = "infra"  # no method runs in a score step; what one said can be a contradiction
         self.store.commit(job.out, step.kind, step.id, record, anew=bool(step.pool))
         self._statuses[step.key] = record["status"]
         tally.ran.add(step.key)

@@ -26,7 +26,7 @@ import torch
 from benchmark import arithmetic
 from benchmark.api import Attack, Detector, Hardening, Method
 from benchmark.errors import PotemkinError
-from benchmark.failures import StepFailed
+from benchmark.failures import Contradiction, StepFailed, invalid
 from benchmark.files.writing import CannotWrite
 from benchmark.isolation.host import Guest
 from benchmark.methods.calls import is_out_of_memory
@@ -253,7 +253,10 @@ def _score(job: Job, scorer: TrackScorer, store: Store) -> dict[str, list[Any]]:
         made = {name: store.tensors("forge", forge) for name, forge in job.pool.items()}
         return scorer.pooled(made, reference, pooling.unstacked(judged), job.seed)
     forgery = store.tensors("forge", job.needs["forge"])
-    return scorer.score(forgery, reference, judged, job.seed)
+    try:
+        return scorer.score(forgery, reference, judged, job.seed)
+    except Contradiction as found:
+        raise invalid(job.defense.variant, str(found)) from found
 
 
 def _create(ref: MethodRef, guest: Guest | None) -> Method:

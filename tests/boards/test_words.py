@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from benchmark.boards.words import answer, with_interval
 
@@ -85,3 +86,19 @@ def test_how_many_neighbours_are_told_apart_is_said() -> None:
     hard = {"name": "hard", "score": 0.1, "rank": 3, "tie_group": 2, "apart": 0}
     words = answer("hardening", board("hardening", soft, none, hard))
     assert words.endswith(f" Of 2 pairs of neighbours one is {equal}")
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [(0.004, "none of them tells anything:"), (0.06, "tells more than 0.06:"), (0.4, ""), (-0.3, "anything")],
+)
+def test_an_order_of_clean_explanations_is_said_to_be_one(left: float, said: str) -> None:
+    """Controls other than none, and what has no score, count for nothing."""
+    rows = [
+        {"name": "soft", "score": 0.4, "rank": 2, "tie_group": 1, "truth": left, "ci_high": 0.5},
+        {**NONE, "control": True, "truth": min(left, 0.0)},
+        {"name": "card", "score": 0.1, "control": True, "truth": 0.9},
+        {"name": "late", "score": float("nan"), "truth": 0.9},
+    ]
+    words = answer("hardening", board("hardening", *rows))
+    assert ("Under the worst attack" in words) == bool(said) and said in words

@@ -161,9 +161,12 @@ def test_a_width_that_the_environment_names_holds_without_a_terminal(monkeypatch
 
 
 def test_a_mode_that_has_no_cell_keeps_its_place_in_a_field() -> None:
-    from benchmark.commands.console import _matrix
+    from benchmark.commands.console import _mapped, _matrix
 
     keys = ["attack", "defense", "mode", "score"]
     rows = [("a", "none", "oblivious", 0.25), ("a", "none", "transfer", 0.5), ("a", "b", "adaptive", 1.0)]
-    grid = _matrix(pd.DataFrame(rows, columns=keys))
+    board = pd.DataFrame(rows, columns=keys)
+    grid = _matrix(board, _mapped(board))
     assert grid.rows == [(("a", "0.25 / - / 0.50", "- / 1.00 / -"), "")]
+    alone = pd.DataFrame([("a", "d", "oblivious", 0.25, 0.5)], columns=[*keys, "auroc"])
+    assert not _mapped(alone), "a detector shows no map"

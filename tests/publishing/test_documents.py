@@ -35,7 +35,7 @@ WRITTEN = """# Results
 Before.
 
 <!-- board: tiny/saliency/detectors columns=auroc,false_positive_rate -->
-Suite `tiny` at commit `0123456789ab`, 9 March 2026, 2 tasks, 2 attack seeds.
+Suite `tiny` at commit `0123456789ab`, 9 March 2026, 2 tasks, 1 to 2 attack seeds.
 
 | rank | detector | score | tries | auroc | false_positive_rate |
 |---|---|---|---|---|---|
@@ -44,7 +44,7 @@ Suite `tiny` at commit `0123456789ab`, 9 March 2026, 2 tasks, 2 attack seeds.
 <!-- end -->
 
 <!-- board: tiny/saliency/tasks rows=task columns=pcc where=attack:b,defense:none -->
-Suite `tiny` at commit `0123456789ab`, 9 March 2026, 2 tasks, 2 attack seeds.
+Suite `tiny` at commit `0123456789ab`, 9 March 2026, 2 tasks, 1 to 2 attack seeds.
 
 | task | score | pcc |
 |---|---|---|
@@ -54,7 +54,7 @@ Suite `tiny` at commit `0123456789ab`, 9 March 2026, 2 tasks, 2 attack seeds.
 <!-- words: tiny/saliency -->
 * a[x=1] sees most (0.50 [0.40, 0.60]), the best of 2 tries.
 
-Suite `tiny` at commit `0123456789ab`, 9 March 2026, 2 tasks, 2 attack seeds.
+Suite `tiny` at commit `0123456789ab`, 9 March 2026, 2 tasks, 1 to 2 attack seeds.
 <!-- end -->
 
 <!-- words: huge/saliency -->
@@ -71,7 +71,8 @@ def root(tmp_path: Path) -> Path:
     folder = tmp_path / "results/published/tiny"
     (folder / "boards").mkdir(parents=True)
     first = {"task": "one", "seed": 0, "commit": "0123456789abcdef", "started": "2026-03-09T10:00:00+00:00"}
-    rows = [first, first | {"task": "two", "seed": 1, "started": "2026-03-10T10:00:00+00:00"}]
+    later = first | {"seed": 1, "started": "2026-03-10T10:00:00+00:00"}
+    rows = [first, later, later | {"task": "two"}]
     cells = pd.read_csv(ROOT / "results/published/smoke/cells.csv", nrows=2, dtype=str)
     cells.assign(**{name: [row[name] for row in rows] for name in first}).to_csv(
         folder / "cells.csv", index=False

@@ -22,11 +22,12 @@ from benchmark.errors import MethodError
 from benchmark.failures import StepFailed, invalid
 from benchmark.isolation.stand_ins import stand_in_class
 from benchmark.isolation.submitted import Offer
-from benchmark.running.registry import entries_of
+from benchmark.methods.meter import Meter
+from benchmark.running.registry import entries_of, find_methods
 from benchmark.submissions.check import checking, probes
 from benchmark.submissions.check.batches import try_batches, try_steps
 from benchmark.submissions.check.costs import DRAWS, STEPS, Pace, Spent, extrapolate
-from benchmark.submissions.check.defenses import try_procedures, try_stand_in
+from benchmark.submissions.check.defenses import other_than_shown, try_procedures, try_stand_in
 from benchmark.submissions.check.findings import Report, fix_of
 from benchmark.submissions.check.neighbours import other_company, same
 from benchmark.submissions.check.papers import check_names, not_loaded
@@ -34,6 +35,7 @@ from benchmark.submissions.check.tiny import tiny_benches
 from benchmark.submissions.scaffold import KINDS, new_submission
 from benchmark.submissions.templates.saliency.detector import Template as TemplateDetector
 from benchmark.submissions.templates.saliency.hardening import Template as TemplateHardening
+from benchmark.tracks.saliency import steps as saliency_steps
 
 CONTRAST = '''\
 """A hardening with an explainer that the suite does not have."""
@@ -417,7 +419,7 @@ class _FallsThrough(Explainer):
     [
         (lambda inner, smoothing: inner.smoothed(smoothing), True),
         (lambda inner, smoothing: inner.smoothed(Softplus(2.0)), False),
-        (lambda inner, smoothing: inner.smoothed(Softplus(1.7)), False),
+        (lambda inner, smoothing: inner.smoothed(Softplus(1.95)), False),
     ],
 )
 def test_another_explainer_for_attacks_than_is_shown_is_refused(told: Any, refused: bool) -> None:
@@ -427,6 +429,85 @@ def test_another_explainer_for_attacks_than_is_shown_is_refused(told: Any, refus
     try_stand_in(session, bench, Query(bench.cases.inputs, bench.cases.labels, 1))
     findings = [finding.sentence for finding in session.subject.report.findings]
     assert any("hands attacks another explainer than it shows" in line for line in findings) == refused
+
+
+@dataclass(frozen=True)
+class _Otherwise(Explainer):
+    """Shows one explainer, and hands attacks another by one of the ways in which they ask."""
+
+    inner: Explainer
+    way: str
+    name: str = "otherwise"
+
+    @property
+    def other(self) -> Explainer:
+        """Of a much smoother network."""
+        return self.inner.smoothed(Softplus(1.0))
+
+    def relevance(self, model: Any, query: Query) -> Tensor:
+        lies = self.way == "seeds" and query.seed >= 2**31
+        return (self.other if lies else self.inner).relevance(model, query)
+
+    def explain_with_logits(self, model: Any, query: Query) -> tuple[Tensor, Tensor]:
+        shown = (self.other if self.way == "maps" else self).explain(model, query)
+        logits = model(query.inputs)
+        return shown, -logits if self.way == "logits" else logits
+
+    def smoothed(self, smoothing: Any) -> Any:
+        lies = self.way == type(smoothing).__name__.lower()
+        return self.other if lies else replace(self, inner=self.inner.smoothed(smoothing))
+
+    def subsampled(self, samples: int) -> Any:
+        return self.other if self.way == "subsampled" else self
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("", ""),
+        ("softplus", "with a softplus too sharp"),
+        ("gate", "with a gate too sharp"),
+        ("maps", "beside logits"),
+        ("logits", "the logits of explain_with_logits() are not the network's"),
+        ("subsampled", "with fewer draws"),
+        ("seeds", "under seeds as attacks have maps differ"),
+    ],
+)
+def test_another_explainer_by_any_way_of_asking_is_refused(way: str, said: str) -> None:
+    bench = tiny_benches("saliency", ROOT)[0]
+    session: Any = _Here("hardening", SimpleNamespace(harden=lambda inner: _Otherwise(inner, way)))
+    session.seconds = [0.0, 0.0]
+    try_stand_in(session, bench, Query(bench.cases.inputs, bench.cases.labels, 1))
+    findings = [finding.sentence for finding in session.subject.report.findings]
+    assert bool(findings) == bool(way), findings
+    assert all(said in line for line in findings)
+
+
+@pytest.mark.parametrize("name", ["none", "smoothgrad", "uniform_gradient", "beta_smoothing", "aggregation"])
+def test_the_projects_own_hardenings_hand_attacks_what_they_show(name: str) -> None:
+    bench = tiny_benches("saliency", ROOT)[0]
+    entry = find_methods(ROOT).defenses([name])[0]
+    query = Query(bench.cases.inputs, bench.cases.labels, 1)
+    found = probes.stand_in_agreement(entry.create(), bench.explainer, bench.model, query)
+    assert not other_than_shown(found), found
+    assert min(found[way] for way in ("softplus", "gate", "maps")) > 0.999
+    assert bool(found["chance"]) == (name in ("smoothgrad", "uniform_gradient"))
+
+
+def test_logits_that_lead_attacks_astray_are_found_while_they_are_made(monkeypatch: Any) -> None:
+    bench = tiny_benches("saliency", ROOT)[0]
+    query = Query(bench.cases.inputs, bench.cases.labels, 1)
+    monkeypatch.setattr(saliency_steps.secrets, "randbelow", lambda count: 0)
+    liar: Any = SimpleNamespace(variant="liar")
+    wrapped = saliency_steps._Attributed(_Otherwise(bench.explainer, "logits"), liar)
+    with pytest.raises(StepFailed, match="logits that are not the network's"):
+        wrapped.explain_with_logits(bench.model, query)
+    honest = saliency_steps._Attributed(_Otherwise(bench.explainer, ""), liar)
+    meter = Meter()
+    honest.explain_with_logits(bench.model.observed_by(meter), query)
+    alone = Meter()
+    _Otherwise(bench.explainer, "").explain_with_logits(bench.model.observed_by(alone), query)
+    assert meter.counts() == alone.counts(), "a look costs nobody anything"
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,10 @@ from benchmark.tracks.procedures import likeness, made_by_procedures
 
 _BETA = 10.0
 _SHARP = 1e4
+_SEEDS, _FEWER, _RELABELLED = 8, 16, 999
+"""Seeds of maps with chance; draws of an approximation; relabellings of seeds."""
+_JUDGES = 2**40
+"""A seed as judges have: attacks draw smaller ones."""
 _STEP = 1e-5
 """Of the finite difference, in units of the input range: far above the rounding of double precision."""
 
@@ -88,22 +92,62 @@ def map_derivative(
 
 def stand_in_agreement(
     hardening: Hardening, explainer: Explainer, model: Network, query: Query
-) -> dict[str, Any]:
-    """Median correlation of the maps shown with those of a smoothing too sharp to tell from none.
+) -> dict[str, float]:
+    """Whether attacks are handed what is shown, by every way in which they ask.
 
-    Attacks are handed ``smoothed()``, which is to be another view of what is shown and not another explainer.
+    Returns:
+        Median correlation of the maps shown with those of ``smoothed()``, too sharp to tell from none, by the
+        kinds of smoothing that attacks use (``softplus``, ``gate``), and of ``explain_with_logits()``
+        (``maps``); of mean maps over seeds with those of ``subsampled()`` (``subsampled``); the largest error
+        of the logits as a share of their spread (``logits``); whether maps depend on seeds (``chance``); and
+        how probable it is that they differ as much between seeds of attacks and of judges (``seeds``).
     """
     exact = copy.deepcopy(model).double()
     asked = replace(query, inputs=query.inputs.double())
 
-    def agreement() -> Tensor:
+    def found() -> dict[str, float]:
         hardened: Explainer = hardening.harden(explainer)
         with torch.no_grad():
             shown = hardened.explain(exact, asked)
-            sharp = hardened.smoothed(Softplus(_SHARP)).explain(exact, asked)
-        return correlation(shown, sharp)
+            sharp = {
+                "softplus": hardened.smoothed(Softplus(_SHARP)).explain(exact, asked),
+                "gate": hardened.smoothed(Gate(_SHARP)).explain(exact, asked),
+            }
+            sharp["maps"], logits = hardened.explain_with_logits(exact, asked)
+            known = exact(asked.inputs)
+            small, large = (_under_seeds(hardened, exact, asked, first) for first in (1, _JUDGES))
+            fewer = _under_seeds(hardened.subsampled(_FEWER), exact, asked, 1)
+        agreed = {name: float(correlation(shown, maps).median()) for name, maps in sharp.items()}
+        agreed["subsampled"] = float(correlation(small.mean(0), fewer.mean(0)).median())
+        spread = (known - known.mean(1, keepdim=True)).abs().amax().clamp(min=1e-12)
+        agreed["logits"] = float((logits - known).abs().amax() / spread)
+        agreed["chance"] = float(not torch.equal(small, small[:1].expand_as(small)))
+        return agreed | {"seeds": _chance_of(small, large)}
 
-    return {"agreement": float(call(hardening, agreement).median())}
+    return call(hardening, found)
+
+
+def _under_seeds(explainer: Explainer, model: Network, query: Query, first: int) -> Tensor:
+    """Maps ``[S, N, H, W]`` under as many seeds from the first on."""
+    seeds = range(first, first + _SEEDS)
+    return torch.stack([explainer.explain(model, replace(query, seed=seed)) for seed in seeds])
+
+
+def _chance_of(small: Tensor, large: Tensor) -> float:
+    """Of relabelled seeds the share whose groups' means differ at least as much: a permutation test."""
+    maps = torch.cat([small, large])
+    generator = torch.Generator().manual_seed(0)
+
+    def distance(order: Tensor) -> Tensor:
+        first, second = maps[order].split(len(small))
+        apart: Tensor = (first.mean(0) - second.mean(0)).square().sum()
+        return apart
+
+    observed = distance(torch.arange(len(maps)))
+    if not bool(observed > 0):  # maps without chance
+        return 1.0
+    others = [distance(torch.randperm(len(maps), generator=generator)) for _ in range(_RELABELLED)]
+    return (1 + sum(bool(one >= observed) for one in others)) / (1 + _RELABELLED)
 
 
 def suspicion_derivative(detector: Detector, audit: Audit) -> dict[str, Any]:

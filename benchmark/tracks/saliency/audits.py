@@ -1,18 +1,23 @@
 """How a detector is asked about images: forged and natural ones together, in an order that tells nothing.
 
 A suspicion is about one image. Images of all kinds are shuffled and asked about in batches of one size,
-filled up with natural ones; a detector with chance is asked image by image. At the end a few are asked about
-again among others: answers that depend on the neighbors, or on what was asked before, are refused.
+filled up with natural ones; a detector with chance is asked image by image. Whether it has any is found on
+the first of these batches, so that no question is about forgeries alone. At the end a few are asked about
+again among others: answers that depend on the neighbors, or on what was asked before, are refused. So is a
+detector that says of natural images something else beside forgeries than without any.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from benchmark.failures import StepFailed, invalid
+from benchmark.failures import Contradiction, StepFailed, invalid
 from benchmark.seeds import seed_of
-from benchmark.tracks.saliency.chance import Ask, has_chance
+from benchmark.tracks.saliency.chance import Ask
 from benchmark.tracks.saliency.workbench import Images
 
 BATCH = 32
@@ -20,18 +25,73 @@ _AGAIN = 8
 """Images that are asked about twice."""
 _SHARE = 0.01
 """Of the spread of all suspicions: further away an answer counts as another one."""
+_ALONE = ("negative_clean", "calibration_clean")
+"""Of these the first that there are any of are the company of forgeries."""
 _TOLERATED = 2
 """Images whose answer may be another one: what counts flips of a sign can jump with the last bit."""
 
 
+@dataclass(frozen=True)
+class Asks:
+    """Ways to ask a detector for suspicions of images under a seed.
+
+    Args:
+        ask: metered.
+        probe: unmetered: what the harness asks for its own sake is nobody's cost.
+        first: metered apart, until it is known whether the answer is of use.
+        keep: counts what was asked by ``first``.
+    """
+
+    ask: Ask
+    probe: Ask
+    first: Ask
+    keep: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """Images of all roles, shuffled, in batches of one size that are filled up with natural ones.
+
+    Args:
+        whole: the images, filled up.
+        order: which image of those that are asked about each is, before it was filled up and mixed.
+        mixed: places among ``order`` and the fill after it.
+    """
+
+    whole: Images
+    order: Tensor
+    mixed: Tensor
+
+    @staticmethod
+    def of(images: Images, fill: Images, seed: int) -> _Batches:
+        """In an order that follows from the seed."""
+        order = torch.tensor(_shuffled(len(images), seed))
+        extra = torch.arange(-len(order) % BATCH) % len(fill)
+        inputs = torch.cat([images.inputs[order], fill.inputs[extra]])
+        labels = torch.cat([images.labels[order], fill.labels[extra]])
+        mixed = torch.tensor(_shuffled(len(inputs), seed_of("filled", seed)))
+        return _Batches(Images(inputs[mixed], labels[mixed]), order, mixed)
+
+    def part(self, at: int) -> Images:
+        """The batch that begins at a place."""
+        return self.whole.part(slice(at, at + BATCH))
+
+    def answers(self, shuffled: Tensor) -> Tensor:
+        """Answers in the order of the images, from those in the order of the batches."""
+        placed = torch.empty_like(shuffled)
+        placed[self.mixed] = shuffled  # in the order of `order`, the fill last
+        answers = torch.empty(len(self.order), dtype=torch.double)
+        answers[self.order] = placed[: len(self.order)].double()
+        return answers
+
+
 def suspicions(
-    ask: Ask, probe: Ask, pools: dict[str, Images], fill: Images, seeds: dict[str, list[int]], variant: str
+    asks: Asks, pools: dict[str, Images], fill: Images, seeds: dict[str, list[int]], variant: str
 ) -> dict[str, Tensor]:
     """Suspicions of every pool of images, in its order.
 
     Args:
-        ask: the detector, metered.
-        probe: the same, unmetered: what the harness asks for its own sake is nobody's cost.
+        asks: the detector.
         pools: images by role.
         fill: natural images that fill up the last batch, at least one.
         seeds: one for each image of every pool.
@@ -45,22 +105,25 @@ def suspicions(
     inputs = torch.cat([pools[role].inputs for role in roles])
     labels = torch.cat([pools[role].labels for role in roles])
     together = Images(inputs, labels)
-    if has_chance(probe, together, own):
-        answers = _alone(ask, probe, together, own, variant)
+    batches = _Batches.of(together, fill, own[0])
+    first = asks.first(batches.part(0), own[0])
+    if torch.equal(first, asks.probe(batches.part(0), seed_of("another", own[0]))):
+        asks.keep()
+        answers = _among_others(asks, together, fill, batches, first, own[0], variant)
     else:
-        answers = _among_others(ask, probe, together, fill, own[0], variant)
+        answers = _alone(asks, together, own, variant)
     found = {role: torch.zeros(0, dtype=torch.double) for role in pools}
     sizes = [len(pools[role]) for role in roles]
     return found | dict(zip(roles, answers.split(sizes), strict=True))
 
 
-def _alone(ask: Ask, probe: Ask, images: Images, seeds: list[int], variant: str) -> Tensor:
+def _alone(asks: Asks, images: Images, seeds: list[int], variant: str) -> Tensor:
     """Each image by itself under its own seed, in a shuffled order."""
     order = _shuffled(len(images), seeds[0])
     answers = torch.zeros(len(images), dtype=torch.double)
     for index in order:
-        answers[index] = _one(ask, images, seeds, index)
-    again = torch.stack([_one(probe, images, seeds, index) for index in order[:_AGAIN]])
+        answers[index] = _one(asks.ask, images, seeds, index)
+    again = torch.stack([_one(asks.probe, images, seeds, index) for index in order[:_AGAIN]])
     _compare(answers, torch.tensor(order[:_AGAIN]), again, variant)
     return answers
 
@@ -69,38 +132,58 @@ def _one(ask: Ask, images: Images, seeds: list[int], index: int) -> Tensor:
     return ask(images.part(slice(index, index + 1)), seeds[index])[0].cpu()
 
 
-def _among_others(ask: Ask, probe: Ask, images: Images, fill: Images, seed: int, variant: str) -> Tensor:
-    """In batches of one size, in a shuffled order."""
-    order = torch.tensor(_shuffled(len(images), seed))
-    lacking = -len(order) % BATCH
-    extra = torch.arange(lacking) % len(fill)
-    inputs = torch.cat([images.inputs[order], fill.inputs[extra]])
-    labels = torch.cat([images.labels[order], fill.labels[extra]])
-    mixed = torch.tensor(_shuffled(len(inputs), seed_of("filled", seed)))
-    whole = Images(inputs[mixed], labels[mixed])
-    parts = [ask(whole.part(slice(at, at + BATCH)), seed).cpu() for at in range(0, len(mixed), BATCH)]
-    shuffled = torch.cat(parts)
-    placed = torch.empty_like(shuffled)
-    placed[mixed] = shuffled  # in the order of `order`, the fill last
-    answers = torch.empty(len(order), dtype=torch.double)
-    answers[order] = placed[: len(order)].double()
-    few = order[:_AGAIN]
+def _among_others(
+    asks: Asks, images: Images, fill: Images, batches: _Batches, first: Tensor, seed: int, variant: str
+) -> Tensor:
+    """In batches of one size, in a shuffled order, the first of which has been asked about."""
+    places = range(BATCH, len(batches.whole), BATCH)
+    answers = batches.answers(
+        torch.cat([first.cpu(), *(asks.ask(batches.part(p), seed).cpu() for p in places)])
+    )
+    few = batches.order[:_AGAIN]
     others = torch.arange(BATCH - len(few)) % len(fill)
     second = Images(
         torch.cat([fill.inputs[others], images.inputs[few]]),
         torch.cat([fill.labels[others], images.labels[few]]),
     )
-    _compare(answers, few, probe(second, seed).cpu().double()[len(others) :], variant)
+    _compare(answers, few, asks.probe(second, seed).cpu().double()[len(others) :], variant)
     return answers
+
+
+def check_company(reference: Mapping[str, Tensor], judged: Mapping[str, Tensor]) -> None:
+    """Whether natural images got the suspicions beside forgeries that they have without any.
+
+    Args:
+        reference: what a detector said of natural images.
+        judged: what it said of forgeries, and of some of those images between them, ``company``.
+
+    Raises:
+        Contradiction: it said something else.
+    """
+    company = judged.get("company", torch.zeros(0)).double().cpu()
+    before = next((reference[name] for name in _ALONE if len(reference.get(name, ()))), company)
+    before = before.double().cpu()[: len(company)]
+    said = torch.cat([scores.double().cpu().flatten() for scores in (*reference.values(), *judged.values())])
+    moved = _moved(company, before, said)
+    if moved > min(_TOLERATED, len(company) // 2):
+        raise Contradiction(
+            f"gave {moved} of {len(company)} natural images another suspicion beside forgeries than without "
+            "any: a suspicion must depend on its image, its class and audit.seed alone"
+        )
+
+
+def _moved(now: Tensor, before: Tensor, said: Tensor) -> int:
+    """How many answers are others, by the spread of all that was said."""
+    spread = float(said.max() - said.min()) if len(said) else 0.0
+    return int(((now - before).abs() > _SHARE * spread + 1e-12).sum())
 
 
 def _compare(answers: Tensor, few: Tensor, again: Tensor, variant: str) -> None:
     """Refuses answers that were others the second time."""
-    spread = float(answers.max() - answers.min())
-    moved = (answers[few] - again).abs() > _SHARE * spread + 1e-12
-    if int(moved.sum()) > min(_TOLERATED, len(few) // 2):
+    moved = _moved(again, answers[few], answers)
+    if moved > min(_TOLERATED, len(few) // 2):
         reason = (
-            f"gave {int(moved.sum())} of {len(few)} images another suspicion when asked again among others: "
+            f"gave {moved} of {len(few)} images another suspicion when asked again among others: "
             "a suspicion must depend on its image, its class and audit.seed alone"
         )
         failure: StepFailed = invalid(variant, reason)

@@ -20,7 +20,7 @@ from benchmark.metrics.perceptual import maps_as_pictures
 from benchmark.metrics.similarity import l2, linf, mse, pcc, ssim, top_k_intersection
 from benchmark.network import Network
 from benchmark.tracks.pooling import worst
-from benchmark.tracks.saliency import chance
+from benchmark.tracks.saliency import audits, chance
 from benchmark.tracks.saliency.lineup import LineUp, Maps, line_up
 from benchmark.tracks.saliency.occlusion import occlusion_maps, seen_coarsely
 from benchmark.tracks.saliency.steps import TOLERANCE, judge_seeds
@@ -156,6 +156,7 @@ class Scorer:
         undefended = self._remembered(f"maps {seed}", forged, lambda inputs: self._exact_maps(inputs, seed))
         columns = self._judged(undefended | self._remembered("inputs", forged, self._inputs))
         rate = self.bench.task.calibration.false_positive_rate
+        audits.check_company(reference, judged)
         return columns | detector_columns(judged["suspicion"], reference, rate)
 
     def _remembered(self, what: str, forged: Tensor, compute: Callable[[Tensor], Columns]) -> Columns:

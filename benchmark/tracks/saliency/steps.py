@@ -10,6 +10,7 @@ Each returns named tensors, which are stored as they are; scoring recomputes eve
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Self
@@ -45,6 +46,8 @@ from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
 
 Tensors = dict[str, Tensor]
 
+_LOOKED_AT, _SAME = 8, 1e-2
+"""One in so many answers to attacks is looked at; how far logits may be off, as a share of their spread."""
 TOLERANCE = 1e-6
 """Rounding that a budget or a range forgives, in units of the input range."""
 
@@ -180,7 +183,19 @@ class _Attributed(Explainer):
 
     def explain_with_logits(self, model: Network, query: Query) -> tuple[Tensor, Tensor]:
         maps, logits = call(self.defense, lambda: self.explainer.explain_with_logits(model, query))
+        if secrets.randbelow(_LOOKED_AT) == 0:  # none can know which calls are looked at
+            self._check_logits(model, query, logits)
         return self._on_graph(maps, query), logits
+
+    def _check_logits(self, model: Network, query: Query, logits: Tensor) -> None:
+        """Attacks keep a prediction by these logits: other ones would lead them astray."""
+        with torch.no_grad():
+            known = model.observed_by(Meter())(query.inputs)
+            spread = (known - known.mean(1, keepdim=True)).abs().amax().clamp(min=1e-12)
+            if not logits.shape == known.shape or not (logits - known).abs().amax() <= _SAME * spread:
+                raise invalid(
+                    self.defense.variant, "explain_with_logits() returned logits that are not the network's"
+                )
 
     def _on_graph(self, maps: Tensor, query: Query) -> Tensor:
         wanted = self.smooth and query.inputs.requires_grad and torch.is_grad_enabled()
@@ -284,8 +299,10 @@ def _suspicions(
         role: chance.image_seeds(images.inputs, "audit", bench.task.id, bench.task.version, seed)
         for role, images in pools.items()
     }
-    ask, probe = (_audited(bench, detector, counted) for counted in (meter, Meter()))
-    return audits.suspicions(ask, probe, pools, bench.calibration, seeds, detector.variant)
+    apart = Meter()
+    ask, probe, first = (_audited(bench, detector, counted) for counted in (meter, Meter(), apart))
+    asks = audits.Asks(ask, probe, first, lambda: meter.add(apart))
+    return audits.suspicions(asks, pools, bench.calibration, seeds, detector.variant)
 
 
 def suspect(bench: Workbench, detector: Detector, images: Images, seed: int) -> Tensor:

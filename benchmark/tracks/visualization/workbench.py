@@ -124,9 +124,9 @@ class Workbench(workbenches.Workbench):
     def others(self, case: UnitCase) -> tuple[Unit, ...]:
         """The two units that follow a case's in its layer, decoys of its line-up; fewer in a narrow layer."""
         siblings = self.siblings(case.unit, case.victim)
-        place = siblings.index(case.unit)
-        after = (*siblings[place + 1 :], *siblings[:place])
-        return after[:_OTHERS]
+        after = [unit for unit in siblings if unit.index > case.unit.index]
+        before = [unit for unit in siblings if unit.index < case.unit.index]
+        return tuple((after + before)[:_OTHERS])
 
     def decoys(self, case: UnitCase, show: Show) -> dict[str, Tensor]:
         """What is shown instead of a case's unit, from the first P seeds (``metrics.perceptual_seeds``).

@@ -1,0 +1,129 @@
+"""How detectors of images are asked: no question tells what it is about, and no answer may depend on it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from harness import ROOT, Project
+from torch import Tensor
+
+from benchmark.api import Audit, Detector
+from benchmark.failures import Contradiction
+from benchmark.methods.meter import Meter
+from benchmark.tasks.task import load_task
+from benchmark.tracks.saliency import steps
+from benchmark.tracks.saliency.audits import BATCH, check_company
+from benchmark.tracks.saliency.workbench import Workbench, prepare
+
+
+class Notes(Detector):
+    """The mean of an image; keeps what it was asked."""
+
+    name = "notes"
+    paper = "test"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Tensor] = []
+
+    def suspicion(self, audit: Audit) -> Tensor:
+        self.asked.append(audit.inputs.clone())
+        return audit.model(audit.inputs).sum(1)
+
+
+class Draws(Notes):
+    """The same with a draw."""
+
+    def suspicion(self, audit: Audit) -> Tensor:
+        generator = torch.Generator().manual_seed(audit.seed)
+        return super().suspicion(audit) + torch.rand(1, generator=generator)
+
+
+class Turns(Detector):
+    """Suspects everything once it has been asked about an image of full pixels."""
+
+    name = "turns"
+    paper = "test"
+    turned = False
+
+    def suspicion(self, audit: Audit) -> Tensor:
+        self.turned = self.turned or bool((audit.inputs.flatten(1).mean(1) == 1).any())
+        return audit.inputs.flatten(1).mean(1) / 100 + float(self.turned)
+
+
+@cache
+def bench() -> Workbench:
+    return prepare(load_task("saliency/smoke-gradient", ROOT), Path(ROOT), torch.device("cpu"))
+
+
+def full() -> dict[str, Tensor]:
+    """Forgeries that nobody takes for natural."""
+    return {"inputs": torch.ones_like(bench().cases.inputs)}
+
+
+def forged(batch: Tensor) -> Tensor:
+    """Which images of a batch are."""
+    return batch.flatten(1).mean(1) == 1
+
+
+@pytest.mark.parametrize("kind", [Notes, Draws])
+def test_no_question_of_many_is_about_forgeries_alone(kind: type[Notes]) -> None:
+    detector = kind()
+    steps.judge(bench(), detector, full(), 0, Meter())
+    several = [batch for batch in detector.asked if len(batch) > 1]
+    assert several and all(len(batch) == BATCH for batch in several)
+    assert all(forged(batch).double().mean() <= 0.5 for batch in several)
+    assert forged(several[0]).any(), "the first question is like any other"
+
+
+@pytest.mark.parametrize(("kind", "chance"), [(Notes, False), (Draws, True)])
+def test_what_the_harness_asks_for_its_own_sake_is_nobodys_cost(kind: type[Notes], chance: bool) -> None:
+    detector, meter = kind(), Meter()
+    judged = steps.judge(bench(), detector, full(), 0, meter)
+    count = sum(len(scores) for scores in judged.values())
+    assert meter.forwards == (count if chance else -(-count // BATCH) * BATCH)
+
+
+def test_a_detector_that_turns_with_what_it_has_seen_contradicts_itself() -> None:
+    reference = steps.reference(bench(), Turns(), 0, Meter())
+    judged = steps.judge(bench(), Turns(), full(), 0, Meter())
+    assert (judged["company"] > 0.5).all()
+    with pytest.raises(Contradiction, match=r"natural images another suspicion beside forgeries"):
+        check_company(reference, judged)
+    honest = steps.reference(bench(), Notes(), 0, Meter()), steps.judge(bench(), Notes(), full(), 0, Meter())
+    check_company(*honest)
+
+
+def test_its_cells_fail_by_its_own_fault_and_take_its_rank(fresh: Project) -> None:
+    code = '''"""A detector of another mind in every step."""
+
+from random import SystemRandom
+
+from benchmark.api import Audit, Detector
+
+
+class Fickle(Detector):
+    """The mean of an image, from where a step begins."""
+
+    name = "fickle"
+    paper = "made for a test"
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.start = SystemRandom().random()
+
+    def suspicion(self, audit: Audit):
+        """The same twice within a step."""
+        return audit.inputs.flatten(1).mean(1) / 1000 + self.start
+'''
+    fresh.write("baselines/defenses/fickle.py", code)
+    result = fresh.run("run", "--attack", "pull", "--defense", "fickle", "--defense", "none")
+    assert "Traceback" not in result.err
+    cells = fresh.cells
+    own = cells[(cells["defense"] == "fickle") & (cells["status"] != "skipped")]
+    assert len(own) and set(own["status"]) == {"invalid"} and set(own["blame"]) == {"method"}
+    assert (own["culprit"] == "fickle").all() and own["reason"].str.contains("beside forgeries").all()
+    assert set(cells.loc[cells["defense"] == "none", "status"]) <= {"ok", "skipped"}
