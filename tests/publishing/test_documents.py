@@ -73,7 +73,7 @@ def root(tmp_path: Path) -> Path:
     first = {"task": "one", "seed": 0, "commit": "0123456789abcdef", "started": "2026-03-09T10:00:00+00:00"}
     later = first | {"seed": 1, "started": "2026-03-10T10:00:00+00:00"}
     rows = [first, later, later | {"task": "two"}]
-    cells = pd.read_csv(ROOT / "results/published/smoke/cells.csv", nrows=2, dtype=str)
+    cells = pd.read_csv(ROOT / "results/published/smoke/cells.csv", nrows=3, dtype=str)
     cells.assign(**{name: [row[name] for row in rows] for name in first}).to_csv(
         folder / "cells.csv", index=False
     )
