@@ -216,13 +216,13 @@ def _show_place(session: Session, place: Place, tables: Tables) -> None:
     )
     above = [n for n in place.neighbours if n.role in ("leader", "above") and _is_above(n, place)]
     for neighbour in above:
-        table.add(*_fields(neighbour))
+        table.add(*_fields(neighbour, few))
     table.add("submission", _rank(place.row), place.variant, _score(place.row), "", "", style="bold")
     for neighbour in place.neighbours:
         if neighbour not in above:
-            table.add(*_fields(neighbour), style="dim" if neighbour.role == "control" else "")
+            table.add(*_fields(neighbour, few), style="dim" if neighbour.role == "control" else "")
     session.out.print(table)
-    if any(_is_corrected(neighbour.difference) for neighbour in place.neighbours):
+    if not few and any(_is_corrected(neighbour.difference) for neighbour in place.neighbours):
         session.out.print(
             "An interval is of one pair; whether two can be told apart is asked of all pairs at once "
             "(Holm, 5 %): an interval may leave out 0, and the pair still not be told apart."
@@ -238,8 +238,9 @@ def _is_above(neighbour: Neighbour, place: Place) -> bool:
     return place.row is not None and bool(neighbour.row["rank"] <= place.row["rank"])
 
 
-def _fields(neighbour: Neighbour) -> tuple[str, ...]:
+def _fields(neighbour: Neighbour, few: bool) -> tuple[str, ...]:
     difference = neighbour.difference
+    verdict = "too few cases to tell" if few and difference.verdict == TIED else difference.verdict
     paired = f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
     return (
         neighbour.role,
@@ -247,7 +248,7 @@ def _fields(neighbour: Neighbour) -> tuple[str, ...]:
         neighbour.name,
         _score(neighbour.row),
         paired,
-        difference.verdict,
+        verdict,
     )
 
 
