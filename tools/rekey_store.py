@@ -14,6 +14,9 @@ project's own code, and nothing is copied unless every step of them has the byte
 
     python tools/rekey_store.py quick --before TREE --store .potemkin --out NEW --spot-checks 20
 
+A store that was made on another machine has other bits than either code makes here: with ``--anew`` cells are
+run with both, and compared with each other.
+
 Where scoring itself is another, ``--rescore`` leaves scores out: ``potemkin run`` makes them anew.
 """
 
@@ -164,9 +167,9 @@ def differences(
     return found
 
 
-def run_anew(suite: str, cells: list[dict[str, Any]], fresh: Path) -> None:
-    """Runs cells with the project's own code; what they need besides is run too."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "POTEMKIN_ROOT": str(ROOT)}
+def run_anew(suite: str, cells: list[dict[str, Any]], fresh: Path, tree: Path = ROOT) -> None:
+    """Runs cells with a tree's code, by default the project's own; what they need besides is run too."""
+    environment = {**os.environ, "PYTHONPATH": str(tree), "POTEMKIN_ROOT": str(tree)}
     for cell in cells:
         place = cell["cell"]
         named = [("--task", place["task"]), ("--attack", place["attack"]), ("--defense", place["defense"])]
@@ -179,7 +182,7 @@ def run_anew(suite: str, cells: list[dict[str, Any]], fresh: Path) -> None:
             *(word for pair in named for word in pair),
         ]
         command += ["--store", str(fresh), "--out", str(fresh / "results"), "--workers", "2"]
-        subprocess.run(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
+        subprocess.run(command, env=environment, cwd=tree, stdout=subprocess.DEVNULL, check=False)
 
 
 def main() -> int:
@@ -190,6 +193,7 @@ def main() -> int:
     parser.add_argument("--store", type=Path, required=True, help="the store")
     parser.add_argument("--out", type=Path, required=True, help="folder for the new one")
     parser.add_argument("--spot-checks", type=int, default=0, help="cells that are run anew and compared")
+    parser.add_argument("--anew", action="store_true", help="run the cells with the code before, too")
     parser.add_argument("--rescore", action="store_true", help="leave scores out, to be made anew")
     options = parser.parse_args()
     without = {"score"} if options.rescore else set()
@@ -198,8 +202,11 @@ def main() -> int:
     if options.spot_checks:
         cells = drawn(before, after, options.store, options.spot_checks)
         with tempfile.TemporaryDirectory() as fresh:
-            run_anew(options.suite, cells, Path(fresh))
-            told = differences(cells, after, options.store, Path(fresh), without)
+            was, now = Path(fresh) / "before", Path(fresh) / "after"
+            run_anew(options.suite, cells, now)
+            if options.anew:
+                run_anew(options.suite, cells, was, options.before.resolve())
+            told = differences(cells, after, was if options.anew else options.store, now, without)
         print(f"{len(cells)} cells were run anew: {len(told)} steps differ")
         if told or not cells:
             print("\n".join(told), file=sys.stderr)

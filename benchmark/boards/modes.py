@@ -27,6 +27,7 @@ def by_mode(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.DataFram
     common = set.intersection(*places) if places else set()
     tasks = {attack: [task for other, task in common if other == attack] for attack, _ in sorted(common)}
     cases = {a: case[case["task"].isin(own)].reset_index(drop=True) for a, own in tasks.items()}
+    cases = {a: own for a, own in cases.items() if len(own)}  # some have cells elsewhere alone
     found = pd.DataFrame(index=pd.Index(names), dtype=float)
     for mode in modes:
         means = {name: _mean(tables, cases, name, mode) for name in names}

@@ -129,3 +129,18 @@ def test_a_row_without_a_score_says_where_nothing_is_known_of_it() -> None:
     )
     failed = build_boards(Tables(cells, without(whole.samples), METHODS))["hardenings"].set_index("hardening")
     assert failed.loc["soft", "note"] and pd.isna(failed.loc["soft", "rank"])
+
+
+def test_an_attack_with_cells_on_other_tasks_alone_is_no_error() -> None:
+    """As a store has them that only parts of a suite were run in."""
+    hard = {("strong", "hard", mode): [0.2] * 4 for mode in MODES}
+    made = tables(BASE | hard)
+
+    def moved(frame: pd.DataFrame) -> pd.DataFrame:
+        kept = frame[(frame["attack"] == "strong") | frame["defense"].isin(["none"])]
+        elsewhere = (kept["attack"] == "weak") & (kept["defense"] == "none")
+        return kept.assign(task=kept["task"].where(~elsewhere, "saliency/other"))
+
+    boards = build_boards(Tables(moved(made.cells), moved(made.samples), METHODS))
+    board = boards["hardenings"].set_index("hardening")
+    assert board.loc["hard", "manipulation_oblivious"] == pytest.approx(0.2)
