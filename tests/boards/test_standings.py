@@ -138,6 +138,7 @@ def test_an_attack_with_cells_on_other_tasks_alone_is_no_error() -> None:
 
     def moved(frame: pd.DataFrame) -> pd.DataFrame:
         kept = frame[(frame["attack"] == "strong") | frame["defense"].isin(["none"])]
+        kept = kept[kept["mode"] == "oblivious"]
         elsewhere = (kept["attack"] == "weak") & (kept["defense"] == "none")
         return kept.assign(task=kept["task"].where(~elsewhere, "saliency/other"))
 
