@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from benchmark.errors import TaskError
 from benchmark.network.activations import Prelu, hard_activation
 from benchmark.network.attention import open_attention
+from benchmark.network.calls import KINDS, NO_VALUE, SAME, SHAPES_ALONE, SUMS, mark_non_negative
 from benchmark.network.captured import (
     Call,
     Captured,
@@ -26,67 +27,23 @@ from benchmark.network.captured import (
     Norm,
     Place,
     Product,
-    Rearrange,
     Slot,
     Softmax,
     Stored,
     Weight,
 )
 from benchmark.network.nodes import call_name, length_of
-from benchmark.network.normalizations import Normalize
 from benchmark.network.operations import (
     Activation,
     Add,
-    AveragePool,
-    Concatenation,
-    MaxPool,
     Operation,
     Other,
-    SmoothActivation,
     Wrapped,
 )
 from benchmark.network.tracing import modules_of
 
 _ATEN = torch.ops.aten
 _LARGEST_BATCH = 4096
-_SAME = frozenset((
-    "alias", "clone", "contiguous", "lift_fresh_copy", "detach", "dropout", "feature_dropout", "type_as",
-    "alpha_dropout", "_to_copy", "to",
-))  # fmt: skip
-"""Calls that give their first argument back, in evaluation mode and whatever the type."""
-_NO_VALUE = frozenset((
-    "new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like",
-    "eq", "ne", "lt", "gt", "le", "ge",
-))  # fmt: skip
-"""Calls that read a tensor's shape or order, through which no gradient goes."""
-_SHAPES_ALONE = frozenset((
-    "new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like",
-))  # fmt: skip
-"""Those of them whose values follow from the shape."""
-_SUMS = {"add": (1, 1), "sub": (1, -1), "rsub": (-1, 1)}
-"""Signs of both terms; the second argument's is multiplied by ``alpha``, of ``rsub`` the first one's."""
-_FILLS = frozenset(("pad", "constant_pad_nd", "masked_fill", "slice_scatter", "select_scatter"))
-"""Rearrangements that bring in numbers of their own, which may be negative."""
-_REARRANGE = frozenset((
-    "view", "_unsafe_view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "expand",
-    "select", "slice", "split", "split_with_sizes", "chunk", "unbind", "squeeze", "unsqueeze", "pad",
-    "constant_pad_nd", "roll", "index", "flip", "repeat", "pixel_shuffle", "channel_shuffle",
-    "pixel_unshuffle", "upsample_nearest2d", "index_select", "masked_fill", "native_channel_shuffle",
-    "movedim", "tile", "slice_scatter", "select_scatter", "narrow", "unfold", "im2col", "as_strided",
-))  # fmt: skip
-_KINDS: dict[str, type[Wrapped]] = {
-    **dict.fromkeys(_REARRANGE, Rearrange),
-    **dict.fromkeys(("mean", "avg_pool2d", "adaptive_avg_pool2d", "avg_pool1d", "sum"), AveragePool),
-    **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices", "adaptive_max_pool2d", "amax"), MaxPool),
-    **dict.fromkeys(("cat", "stack", "concat"), Concatenation),
-    **dict.fromkeys(
-        ("gelu", "silu", "sigmoid", "tanh", "elu", "celu", "selu", "softplus", "mish", "log_sigmoid"),
-        SmoothActivation,
-    ),
-    **dict.fromkeys(("layer_norm", "group_norm", "rms_norm"), Normalize),
-    **dict.fromkeys(("softmax", "_softmax"), Softmax),
-    **dict.fromkeys(("matmul", "bmm", "einsum", "mm"), MatMul),
-}
 
 
 def capture(module: nn.Module, size: tuple[int, ...]) -> list[Operation]:
@@ -135,7 +92,7 @@ class _Compilation:
         graph.eliminate_dead_code()
         for node in graph.nodes:
             self._take(node)
-        _mark_non_negative(self.operations)
+        mark_non_negative(self.operations)
         self._name_all()
 
     def _take(self, node: fx.Node) -> None:
@@ -159,7 +116,7 @@ class _Compilation:
     def _is_active(self, node: fx.Node) -> bool:
         """Whether a node's value depends on the inputs, and can be differentiated."""
         value = node.meta.get("val")
-        if call_name(node) in _NO_VALUE or not any(source in self._place for source in node.all_input_nodes):
+        if call_name(node) in NO_VALUE or not any(source in self._place for source in node.all_input_nodes):
             return False
         parts = value if isinstance(value, tuple | list) else (value,)
         return any(isinstance(part, Tensor) and part.is_floating_point() for part in parts)
@@ -168,7 +125,7 @@ class _Compilation:
         """Position of the value of a node that is active."""
         name = call_name(node)
         first = node.args[0] if node.args else None
-        if name in _SAME and isinstance(first, fx.Node):
+        if name in SAME and isinstance(first, fx.Node):
             return self._place[first]
         if name == "getitem" and isinstance(first, fx.Node):
             return self._item(node, first)
@@ -176,7 +133,7 @@ class _Compilation:
             return -1  # several results, each an operation of its own where it is taken
         if name.endswith("batch_norm_legit_no_training"):
             return self._norm(node)
-        if name in _SUMS and self._are_two(node):
+        if name in SUMS and self._are_two(node):
             return self._sum(node, name)
         return self._append(self._operation(node, name))
 
@@ -189,7 +146,7 @@ class _Compilation:
     def _sum(self, node: fx.Node, name: str) -> int:
         """A sum of two branches, each multiplied by its factor before."""
         alpha: Any = node.kwargs.get("alpha", 1)
-        first, second = _SUMS[name]
+        first, second = SUMS[name]
         factors = (first * alpha, second) if name == "rsub" else (first, second * alpha)
         places = []
         for index, (part, factor) in enumerate(zip(node.args[:2], factors, strict=True)):
@@ -211,7 +168,7 @@ class _Compilation:
             value = node.meta.get("val")
             if node.op == "placeholder":
                 found = node.name not in self._weights and node.name not in self._constants
-            elif isinstance(value, torch.SymInt | int) or call_name(node) in _SHAPES_ALONE:
+            elif isinstance(value, torch.SymInt | int) or call_name(node) in SHAPES_ALONE:
                 found = False
             else:
                 found = any(self._depends(part) for part in node.all_input_nodes)
@@ -223,7 +180,7 @@ class _Compilation:
             return self._norm(several, node)
         sources: list[fx.Node] = []
         template = self._call(several, sources, int(node.args[1]))  # type: ignore[arg-type]
-        kind = _KINDS.get(call_name(several), Other)
+        kind = KINDS.get(call_name(several), Other)
         return self._append(self._wrapped(kind, node, several, sources, template))
 
     def _append(self, step: Operation) -> int:
@@ -241,7 +198,7 @@ class _Compilation:
 
     def _kind(self, node: fx.Node, name: str) -> type[Wrapped]:
         """What a call is to explainers; nothing in particular where no rule of theirs would hold."""
-        kind = _KINDS.get(name, Other)
+        kind = KINDS.get(name, Other)
         terms = [part for part in node.all_input_nodes if self._place.get(part, -1) >= 0]
         if kind is Softmax and node.args[1] not in (-1, len(node.meta["val"].shape) - 1):
             return Other  # of another side, which no rule here goes along
@@ -398,14 +355,3 @@ class _Compilation:
 def _two(value: Any) -> tuple[int, int]:
     sides = value if isinstance(value, tuple | list) else (value,)
     return int(sides[0]), int(sides[-1])
-
-
-def _mark_non_negative(operations: list[Operation]) -> None:
-    """Notes which operations get inputs that a ReLU has made non-negative."""
-    known = [False]
-    for step in operations:
-        given = [known[source] for source in step.sources]
-        step.non_negative_input = all(given)
-        keeps = isinstance(step, AveragePool | MaxPool | Rearrange | Concatenation | Add)
-        keeps = keeps and step.kind not in _FILLS
-        known.append(type(step) is Activation or (keeps and all(given)))

@@ -6,6 +6,7 @@ differentiated, to any order, in the operation's inputs and in its weights.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
@@ -18,7 +19,7 @@ from benchmark.network.smoothing import EXACT, Smoothing
 from benchmark.network.timm_layers import is_activated_norm, is_same_convolution, pad_same
 
 
-class Operation:
+class Operation(ABC):
     """One node of the graph.
 
     Args:
@@ -39,9 +40,9 @@ class Operation:
         """What the operation is called in messages."""
         return type(self).__name__
 
+    @abstractmethod
     def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
         """Output of the operation."""
-        raise NotImplementedError
 
     def pullback(
         self, inputs: Sequence[Tensor], signal: Tensor, smoothing: Smoothing = EXACT

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from torch.nn.utils.prune import l1_unstructured
 
 import benchmark
-from benchmark.auditing.audit import _targets, _usual, audit
+from benchmark.auditing.audit import audit
+from benchmark.auditing.bench import targets_among
 from benchmark.auditing.report import Attacked, Report
+from benchmark.auditing.resemblance import usual
 from benchmark.auditing.subject import from_library, prepared
 from benchmark.errors import AssetError, PotemkinError, TaskError
 from benchmark.tasks.data import load_data
@@ -242,8 +244,8 @@ def test_a_map_is_faked_if_it_resembles_the_target_more_than_any_others_does() -
     assert one.faked == 0 and replace(one, usual=(0.05,)).faked == 1
     assert replace(one, usual=(0.05,), kept=(False,)).faked == 0
     maps = torch.rand(4, 6, 6, generator=torch.Generator().manual_seed(0))
-    usual = _usual(maps, maps[[1, 2, 3, 0]], torch.tensor([1, 2, 3, 0]))
-    assert max(usual) < 0.9, "neither the target's own picture nor the one under attack counts"
+    found = usual(maps, maps[[1, 2, 3, 0]], torch.tensor([1, 2, 3, 0]))
+    assert max(found) < 0.9, "neither the target's own picture nor the one under attack counts"
 
 
 def test_weights_that_are_made_of_others_are_told() -> None:
@@ -254,8 +256,8 @@ def test_weights_that_are_made_of_others_are_told() -> None:
 
 
 def test_targets_are_of_another_class_where_there_is_one() -> None:
-    assert _targets(torch.tensor([0, 0, 1, 1])).tolist() == [2, 2, 0, 0]
-    assert _targets(torch.tensor([5, 5, 5])).tolist() == [1, 2, 0]
+    assert targets_among(torch.tensor([0, 0, 1, 1])).tolist() == [2, 2, 0, 0]
+    assert targets_among(torch.tensor([5, 5, 5])).tolist() == [1, 2, 0]
 
 
 def test_a_file_of_weights_and_a_folder_of_pictures(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def assert_separable(
             batch.snapshots[2][row, column], alone.snapshots[2][0, 0], rtol=0, atol=tolerance
         )
     for one, other in itertools.combinations(batch.images.flatten(0, 1), 2):
-        assert (one - other).abs().max() > 0.01
+        assert (one - other).abs().max() > 1e-3
     if fv.transformations is None:
         assert (batch.activations[..., -1] > batch.activations[..., 0]).all()
 
@@ -66,7 +66,8 @@ def test_a_batch_is_what_each_is_alone_over_200_steps(double: Network, spectrum:
 def test_a_batch_is_what_each_is_alone_in_single_precision(
     single: Network, spectrum: Tensor, name: str
 ) -> None:
-    assert_separable(single, procedure(name, spectrum, 20), PAIRS, 1e-5)
+    """Few steps: on some processors a later one takes one of the two runs over a kink of a ReLU."""
+    assert_separable(single, procedure(name, spectrum, 5), PAIRS, 1e-6)
 
 
 @pytest.mark.parametrize("name", PROCEDURES)

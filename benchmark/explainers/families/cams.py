@@ -10,6 +10,7 @@ the image alike, which resembles no target; :func:`dead` tells which maps are.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -46,16 +47,9 @@ class ClassActivation(Backpropagation):
     layer: str = ""
     may_be_dead: ClassVar[bool] = True
 
+    @abstractmethod
     def combined(self, model: Network, values: list[Tensor], query: Query, position: int) -> Tensor:
         """The map ``[N, H, W]`` at the layer's resolution, not rectified."""
-        signal = self.signal(values[-1], query)
-        (gradient,) = signals_at(model, values, signal, GradientRule(), [position], self.smoothing)
-        last = channels_last(model, values, position)
-        return self.weighted(_positions(values[position], last), _positions(gradient, last))
-
-    def weighted(self, held: Tensor, gradient: Tensor) -> Tensor:
-        """The map of activations ``[N, K, H, W]`` and the gradient of the class there."""
-        raise NotImplementedError
 
     def walk_back(self, model: Network, values: list[Tensor], query: Query) -> Tensor:
         """The rectified and enlarged map as a single channel, ``[N, 1, H, W]``."""
@@ -63,6 +57,22 @@ class ClassActivation(Backpropagation):
         found = _rectified(self.combined(model, values, query, position), self.smoothing)
         found = torch.where(dead(found)[:, None, None], torch.ones_like(found), found)
         return _enlarged(found.unsqueeze(1), values[0])
+
+
+@dataclass(frozen=True)
+class GradientActivation(ClassActivation):
+    """A map of one layer, its channels weighted by the gradient of the class there."""
+
+    def combined(self, model: Network, values: list[Tensor], query: Query, position: int) -> Tensor:
+        """The weighted channels, added."""
+        signal = self.signal(values[-1], query)
+        (gradient,) = signals_at(model, values, signal, GradientRule(), [position], self.smoothing)
+        last = channels_last(model, values, position)
+        return self.weighted(_positions(values[position], last), _positions(gradient, last))
+
+    @abstractmethod
+    def weighted(self, held: Tensor, gradient: Tensor) -> Tensor:
+        """The map of activations ``[N, K, H, W]`` and the gradient of the class there."""
 
 
 def dead(maps: Tensor) -> Tensor:
@@ -96,7 +106,7 @@ def _enlarged(maps: Tensor, like: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class GradCam(ClassActivation):
+class GradCam(GradientActivation):
     """Grad-CAM (Selvaraju et al. 2017, equations 1 and 2)."""
 
     name = "grad_cam"
@@ -107,7 +117,7 @@ class GradCam(ClassActivation):
 
 
 @dataclass(frozen=True)
-class GradCamPlusPlus(ClassActivation):
+class GradCamPlusPlus(GradientActivation):
     """Grad-CAM++ (Chattopadhay et al. 2018, equations 10 and 19, of the exponential of the logit)."""
 
     name = "grad_cam_plus_plus"
@@ -122,7 +132,7 @@ class GradCamPlusPlus(ClassActivation):
 
 
 @dataclass(frozen=True)
-class HiResCam(ClassActivation):
+class HiResCam(GradientActivation):
     """HiResCAM (Draelos and Carin 2020): position by position."""
 
     name = "hires_cam"
@@ -133,7 +143,7 @@ class HiResCam(ClassActivation):
 
 
 @dataclass(frozen=True)
-class LayerCam(ClassActivation):
+class LayerCam(GradientActivation):
     """LayerCAM (Jiang et al. 2021, equation 7): positive gradients, position by position."""
 
     name = "layer_cam"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Self
 
@@ -174,10 +175,11 @@ class Surrogate(Perturbation):
         coefficients = self.fitted(present.to(outputs), outputs[:, 2:], outputs[:, 0], outputs[:, 1])
         return coefficients[:, parts.to(coefficients.device)]
 
+    @abstractmethod
     def drawn(self, parts: int, generator: torch.Generator) -> Tensor:
         """Which parts are there in each sample, ``[samples, parts]`` of 0 and 1."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fitted(self, present: Tensor, outputs: Tensor, whole: Tensor, empty: Tensor) -> Tensor:
         """Coefficients ``[N, parts]``.
 
@@ -187,7 +189,6 @@ class Surrogate(Perturbation):
             whole: of the images as they are, ``[N]``.
             empty: of images without any part, ``[N]``.
         """
-        raise NotImplementedError
 
     def subsampled(self, samples: int) -> Self:
         """With at most sixteen samples of parts for each of ``samples`` draws."""

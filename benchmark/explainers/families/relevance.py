@@ -6,6 +6,7 @@ keeps 5 % of a logit under z+ and zB. Maps are normalized, and tell shares of wh
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -35,9 +36,9 @@ class CompositeRelevance(Backpropagation):
         if self.epsilon <= 0:
             raise TaskError(f"explainer {self.name!r}: epsilon must be above 0, not {self.epsilon!r}")
 
+    @abstractmethod
     def rule(self, model: Network) -> BackwardRule:
         """The composite."""
-        raise NotImplementedError
 
     def signal(self, logits: Tensor, query: Query) -> Tensor:
         """The explained logit itself."""

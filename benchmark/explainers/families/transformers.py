@@ -6,6 +6,7 @@ refused.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -47,9 +48,9 @@ def attention_positions(model: Network, values: list[Tensor]) -> list[int]:
 class AttentionExplainer(Backpropagation):
     """A map made of attention."""
 
+    @abstractmethod
     def mixed(self, model: Network, values: list[Tensor], query: Query) -> Tensor:
         """What each token has of each at the end, ``[N, T, T]``."""
-        raise NotImplementedError
 
     def walk_back(self, model: Network, values: list[Tensor], query: Query) -> Tensor:
         """The first token's row, without tokens that are no place, enlarged: ``[N, 1, H, W]``."""

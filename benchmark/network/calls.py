@@ -1,0 +1,66 @@
+"""What every ATen call of a captured graph is to a walk: nothing, a rearrangement, a pool, a product."""
+
+from __future__ import annotations
+
+from benchmark.network.captured import MatMul, Rearrange, Softmax
+from benchmark.network.normalizations import Normalize
+from benchmark.network.operations import (
+    Activation,
+    Add,
+    AveragePool,
+    Concatenation,
+    MaxPool,
+    Operation,
+    SmoothActivation,
+    Wrapped,
+)
+
+SAME = frozenset((
+    "alias", "clone", "contiguous", "lift_fresh_copy", "detach", "dropout", "feature_dropout", "type_as",
+    "alpha_dropout", "_to_copy", "to",
+))  # fmt: skip
+"""Calls that give their first argument back, in evaluation mode and whatever the type."""
+NO_VALUE = frozenset((
+    "new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like",
+    "eq", "ne", "lt", "gt", "le", "ge",
+))  # fmt: skip
+"""Calls that read a tensor's shape or order, through which no gradient goes."""
+SHAPES_ALONE = frozenset((
+    "new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like",
+))  # fmt: skip
+"""Those of them whose values follow from the shape."""
+SUMS = {"add": (1, 1), "sub": (1, -1), "rsub": (-1, 1)}
+"""Signs of both terms; the second argument's is multiplied by ``alpha``, of ``rsub`` the first one's."""
+FILLS = frozenset(("pad", "constant_pad_nd", "masked_fill", "slice_scatter", "select_scatter"))
+"""Rearrangements that bring in numbers of their own, which may be negative."""
+_REARRANGE = frozenset((
+    "view", "_unsafe_view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "expand",
+    "select", "slice", "split", "split_with_sizes", "chunk", "unbind", "squeeze", "unsqueeze", "pad",
+    "constant_pad_nd", "roll", "index", "flip", "repeat", "pixel_shuffle", "channel_shuffle",
+    "pixel_unshuffle", "upsample_nearest2d", "index_select", "masked_fill", "native_channel_shuffle",
+    "movedim", "tile", "slice_scatter", "select_scatter", "narrow", "unfold", "im2col", "as_strided",
+))  # fmt: skip
+KINDS: dict[str, type[Wrapped]] = {
+    **dict.fromkeys(_REARRANGE, Rearrange),
+    **dict.fromkeys(("mean", "avg_pool2d", "adaptive_avg_pool2d", "avg_pool1d", "sum"), AveragePool),
+    **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices", "adaptive_max_pool2d", "amax"), MaxPool),
+    **dict.fromkeys(("cat", "stack", "concat"), Concatenation),
+    **dict.fromkeys(
+        ("gelu", "silu", "sigmoid", "tanh", "elu", "celu", "selu", "softplus", "mish", "log_sigmoid"),
+        SmoothActivation,
+    ),
+    **dict.fromkeys(("layer_norm", "group_norm", "rms_norm"), Normalize),
+    **dict.fromkeys(("softmax", "_softmax"), Softmax),
+    **dict.fromkeys(("matmul", "bmm", "einsum", "mm"), MatMul),
+}
+
+
+def mark_non_negative(operations: list[Operation]) -> None:
+    """Notes which operations get inputs that a ReLU has made non-negative."""
+    known = [False]
+    for step in operations:
+        given = [known[source] for source in step.sources]
+        step.non_negative_input = all(given)
+        keeps = isinstance(step, AveragePool | MaxPool | Rearrange | Concatenation | Add)
+        keeps = keeps and step.kind not in FILLS
+        known.append(type(step) is Activation or (keeps and all(given)))
