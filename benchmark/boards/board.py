@@ -139,7 +139,9 @@ def hardening_board(tables: Tables) -> pd.DataFrame:
         left = Tables(tables.cells, lost, tables.methods)
         truths = [1 - worst_values(left, attacks, name, case) for name in board["defense"]]
         board["truth"] = [_score(row, case) for row in truths]
-    board = with_means(board, "defense", alike(samples, "defense"), single.cells, ("manipulation",))
+    # The score is what is told in the worst case; its mean under oblivious forgeries has the same name.
+    unlike = ("manipulation", "told")
+    board = with_means(board, "defense", alike(samples, "defense"), single.cells, unlike)
     return board.rename(columns={"defense": "hardening"})
 
 

@@ -24,6 +24,8 @@ _NOT_AVERAGED = (
     "target_class",
     *CASE,
 )
+NEVER_ATTACKED = "no attack has adapted to it"
+"""Why a defense has no rank that was judged on what was made against the undefended explanation alone."""
 
 
 def reached(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.DataFrame:
@@ -114,16 +116,21 @@ def trigger_places(tables: Tables, names: Iterable[str]) -> list[str] | None:
 
 
 def not_attacked(tables: Tables, names: Iterable[str]) -> dict[str, str]:
-    """Of defenses that an attack of the project's own has adapted to in vain, by whose fault ever: why.
+    """Of defenses that no attack of the project's own has adapted to, or one in vain: why.
 
-    What was not attacked has no rank. A submitted attack that fails takes nobody's rank. A pool that could
-    not be made is no fault of the hardening that it was to be tried on; failing to answer for one is.
+    What was not attacked has no rank, by whose fault ever. A submitted attack that fails takes nobody's rank.
+    A pool that could not be made is no fault of the hardening that it was to be tried on; failing to answer
+    for one is.
     """
     cells = tables.cells
     own = np.array([not tables.methods[name].foreign for name in cells["attack"]], bool)
     failed = cells[own & ~cells["status"].isin(["ok", "skipped", "missing"])]
     found = {}
+    adaptive = set(cells.loc[own & (cells["mode"] == "adaptive"), "defense"])
     for name in names:
+        if name not in adaptive and not tables.methods[name].method.control:
+            found[name] = NEVER_ATTACKED
+            continue
         rows = failed[failed["defense"] == name]
         at_fault = (rows["mode"] == "transfer") & (rows["culprit"] == name)
         rows = rows[(rows["mode"] == "adaptive") | at_fault]

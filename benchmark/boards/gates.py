@@ -88,7 +88,7 @@ def _contents(tables: Tables) -> list[str]:
     names = [n for n, entry in sorted(tables.methods.items()) if getattr(entry.method, "content_free", False)]
     if not names or "told" not in tables.samples:
         return found
-    told = with_clusters(tables.samples[tables.samples["mode"] == "oblivious"])
+    told = with_clusters(tables.samples[tables.samples["mode"] == "oblivious"], units=True)
     least = told.groupby(["task", "defense", "seed", "sample_id", CLUSTER])["told"].min()
     known = set(zip(told["task"], told["defense"], strict=True))
     for name in names:

@@ -16,9 +16,10 @@ MODES = ("oblivious", "adaptive", "transfer")
 def by_mode(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.DataFrame:
     """Mean manipulation of hardenings in each mode: ``manipulation_oblivious`` and so on, a row per name.
 
-    Means over attacks of means over tasks of means over cases. All of them are of the same attacks, tasks and
-    cases, those that have every mode that any has; empty where a value cannot be told, as on the board. In
-    mode ``transfer`` a case's value is the worst of its pool.
+    ``manipulation_cases`` is the number of cases that these are about, fewer than the board's. Means over
+    attacks of means over tasks of means over cases. All of them are of the same attacks, tasks and cases,
+    those that have every mode that any has; empty where a value cannot be told, as on the board. In mode
+    ``transfer`` a case's value is the worst of its pool.
     """
     ranked = tables.cells[tables.cells["attack"].isin(ranked_attacks(tables))]
     ranked = ranked[ranked["defense"].isin(names)]
@@ -32,6 +33,9 @@ def by_mode(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.DataFram
     for mode in modes:
         means = {name: _mean(tables, cases, name, mode) for name in names}
         found[f"manipulation_{mode}"] = pd.Series(means, dtype=float)
+    if modes:
+        about = pd.concat([own[["task", "sample_id"]] for own in cases.values()]) if cases else case[:0]
+        found["manipulation_cases"] = len(about.drop_duplicates())
     return found
 
 
@@ -54,8 +58,9 @@ def transferred(tables: Tables, names: list[str], case: pd.DataFrame) -> pd.Data
 
     Where gradients say what they seem to, the forgery that was made for an explainer beats those that were
     not. Where those do better, attacks could not follow this one's gradient (Athalye et al. 2018, section
-    3.1). It is the *average* forgery of the pool that is compared, attack by attack: the best of several
-    tries beats a single one by luck. Attacks of the project's own count, as for ``misleads``.
+    3.1). It is the *average* forgery of the pool that is compared, of the attack that reaches most by it with
+    the attack that reaches most by adapting: the best of several tries beats a single one by luck. Attacks of
+    the project's own count, as for ``misleads``.
     """
     own = [name for name in ranked_attacks(tables) if not tables.methods[name].foreign]
     found = pd.DataFrame(index=pd.Index(names), columns=["transfers"])

@@ -75,6 +75,7 @@ def _cell_row(suite: str, cell: Cell, outcome: Outcome) -> dict[str, Any]:
         "stlpips_weights": weights.get("stlpips", ""),
         "lpips_weights": weights.get("lpips", ""),
         **{name: judged.get(name, "") for name in _PROVENANCE},
+        **_dirty(outcome.records.values(), judged),
         **{f"forge_{name}": made.get(name, "") for name in _FORGED},
         "containment": outcome.containment,
         "forge_id": "" if cell.forge is None else cell.forge.id,
@@ -84,6 +85,11 @@ def _cell_row(suite: str, cell: Cell, outcome: Outcome) -> dict[str, Any]:
         **code,
         **_pool(cell, judged.get("pool", ())),
     }
+
+
+def _dirty(records: Iterable[Record], judged: Record) -> dict[str, Any]:
+    """Whether any of a cell's steps ran in a tree with changes, not its judgement alone."""
+    return {"dirty": any(record.get("dirty") for record in records)} if "dirty" in judged else {}
 
 
 def _pool(cell: Cell, judged: Collection[str]) -> dict[str, str]:

@@ -75,7 +75,7 @@ def cases_of(tables: Tables, kind: str = "attack") -> pd.DataFrame:
     For a kind of defense, those of the tasks that are for this kind: where others than controls have cells,
     if any have.
     """
-    samples = with_clusters(tables.samples)
+    samples = with_clusters(tables.samples, units=kind == "hardening")
     if kind != "attack":
         of_kind = tables.cells[tables.cells["defense_kind"] == kind]
         ranked = of_kind[~tables.controls(of_kind["defense"])]
@@ -84,17 +84,28 @@ def cases_of(tables: Tables, kind: str = "attack") -> pd.DataFrame:
     return samples[[*CASE, CLUSTER]].drop_duplicates(CASE).sort_values(CASE).reset_index(drop=True)
 
 
-def with_clusters(samples: pd.DataFrame) -> pd.DataFrame:
+def with_clusters(samples: pd.DataFrame, units: bool = False) -> pd.DataFrame:
     """The samples with the column `CLUSTER`, whose values tell clusters of one task apart.
 
     Seeds of one case are about the same image or unit, and cases of one network share what it is like. Where
-    all cases of a task are of one network it is fixed, as the task's explainer is, and they stand alone.
+    all cases of a task are of one network it is fixed, as the task's explainer is, and they stand alone; but
+    with ``units`` those of one unit are drawn together: what a hardening tells of it is the same whatever
+    picture it should show. What a case is about is read from any of its rows: those of a pool do not say.
     """
     cluster = samples["sample_id"].astype(str)
-    if "victim" in samples:
-        several = samples.groupby("task")["victim"].transform("nunique") > 1
-        cluster = cluster.where(~several, samples["victim"].astype(str))
+    about = {name: _of_case(samples, name) for name in ("victim", "unit") if name in samples}
+    if units and "unit" in about:
+        cluster = about["unit"].fillna(cluster)
+    if "victim" in about:
+        networks = about["victim"].groupby(samples["task"]).transform("nunique")
+        cluster = cluster.where(networks <= 1, about["victim"].fillna(cluster))
     return pd.concat([samples, cluster.rename(CLUSTER)], axis=1)
+
+
+def _of_case(samples: pd.DataFrame, name: str) -> pd.Series:
+    """What any row of each row's case says in a column."""
+    found: pd.Series = samples.groupby(["task", "sample_id"])[name].transform("first")
+    return found
 
 
 def attack_values(tables: Tables, attack: str, hardening: str, case: pd.DataFrame) -> Floats:

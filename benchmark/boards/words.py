@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from benchmark.boards.columns import NEVER_ATTACKED
 from benchmark.boards.standings import FLOOR
 from benchmark.boards.statistics import FEWEST
 
@@ -27,7 +28,7 @@ def answer(noun: str, board: pd.DataFrame) -> str:
     clusters = int(board["clusters"].iloc[0]) if "clusters" in board else FEWEST
     if clusters >= FEWEST or all(part.endswith("is ranked.") for part in parts):
         return words
-    few = _few(clusters, int(board["cases"].iloc[0]))
+    few = _few(noun, clusters, int(board["cases"].iloc[0]))
     return f"{words} {few} too few to rank: the order is no more than one."
 
 
@@ -35,10 +36,14 @@ def _ranking(noun: str, board: pd.DataFrame) -> str:
     """Who leads among rows that are ranked together, and who cannot be told from it."""
     closed = board[board["division"] == "closed"]
     ranked = closed[closed["rank"].notna()]
-    if "clusters" in board and int(board["clusters"].iloc[0]) < FEWEST:
-        note = closed.get("note", pd.Series("", closed.index))  # an empty column may have been left out
-        sound = ~closed["control"].astype(bool) & (note.fillna("") == "")
-        ranked = closed[sound & closed["score"].notna()]
+    note = closed.get("note", pd.Series("", closed.index)).fillna(
+        ""
+    )  # an empty column may have been left out
+    sound = ~closed["control"].astype(bool) & note.isin(["", NEVER_ATTACKED]) & closed["score"].notna()
+    few = "clusters" in board and int(board["clusters"].iloc[0]) < FEWEST
+    unattacked = ranked.empty and bool((note[sound] == NEVER_ATTACKED).any())
+    if few or unattacked:
+        ranked = closed[sound]
     if ranked.empty:
         return f"No {noun} is ranked."
     leader = ranked.iloc[0]
@@ -46,14 +51,17 @@ def _ranking(noun: str, board: pd.DataFrame) -> str:
     words = _of_hardenings(floor, leader) if noun == "hardening" else _leads(noun, leader, floor)
     if noun == "attack" or floor is None:
         words += _shared(ranked, noun)
+    if unattacked:
+        return f"{words} No attack was asked to adapt to any: none has a rank."
     return words + _neighbours(board)
 
 
-def _few(clusters: int, cases: int) -> str:
+def _few(noun: str, clusters: int, cases: int) -> str:
     """What there are too few of."""
     if clusters == cases:
         return f"{cases} case{'s are' if cases > 1 else ' is'}"
-    return f"{cases} cases of {clusters} network{'s are' if clusters > 1 else ' is'}"
+    what = "unit" if noun == "hardening" else "network"  # of hardenings, cases of one unit are one
+    return f"{cases} cases of {clusters} {what}{'s are' if clusters > 1 else ' is'}"
 
 
 def _unpromised(board: pd.DataFrame) -> str:

@@ -185,19 +185,21 @@ def _place(tables: Tables, track: str, kind: str, variant: str) -> Place:
     by_name = pd.DataFrame(values, index=names)
     place = own.index(variant)
     shown = [name for name in own if name == own[0] or abs(own.index(name) - place) <= _REACH]
-    found = _differences(by_name.loc[own].to_numpy(), case, place, [int(rows[name]["tries"]) for name in own])
-    apart = [variant, *foreign, *controls]
-    found_apart = _against(by_name.loc[apart].to_numpy(), case)
+    floor = [name for name in controls if name == FLOOR.get(kind)]
+    tries = [*(int(rows[name]["tries"]) for name in own), *(1 for _ in floor)]
+    found = _differences(by_name.loc[[*own, *floor]].to_numpy(), case, place, tries)
+    apart = [variant, *foreign, *(name for name in controls if name not in floor)]
+    found_apart = _against(by_name.loc[apart].to_numpy(), case, tries[place])
     neighbours = [
         Neighbour(name, _role(own.index(name), place), rows[name], found[own.index(name)])
         for name in shown
         if name != variant
     ]
-    for name, difference in zip(apart[1:], found_apart, strict=True):
+    verdicts = [*zip(floor, found[len(own) :], strict=True), *zip(apart[1:], found_apart, strict=True)]
+    for name, difference in verdicts:
         role = "control" if name in controls else f"leader of {tables.methods[name].division}"
         neighbours.append(Neighbour(name, role, rows[name], difference))
-    count = len(own) + (FLOOR.get(kind) in controls)
-    return Place(track, kind, variant, rows[variant], count, tuple(neighbours))
+    return Place(track, kind, variant, rows[variant], len(own) + len(floor), tuple(neighbours))
 
 
 def _board(tables: Tables, kind: str) -> pd.DataFrame:
@@ -218,15 +220,17 @@ def _role(at: int, place: int) -> str:
 
 
 def _differences(values: Floats, case: pd.DataFrame, place: int, tries: list[int]) -> list[Difference]:
-    """One method against all ranked ones; corrected over all their pairs and for tries, as ranks are."""
+    """One method against all that take a rank; corrected over all their pairs and for tries, as ranks are."""
     p_values = corrected_p_values(values, case["task"].to_numpy(), case[CLUSTER].to_numpy(), tries)
     return [_difference(values[place] - other, case, p_values[place, at]) for at, other in enumerate(values)]
 
 
-def _against(values: Floats, case: pd.DataFrame) -> list[Difference]:
-    """The first method against each other one; corrected over these comparisons."""
+def _against(values: Floats, case: pd.DataFrame, tries: int) -> list[Difference]:
+    """The first method against each other one; corrected over these comparisons, and for its own tries."""
     task, cluster = case["task"].to_numpy(), case[CLUSTER].to_numpy()
     raw = [pairwise_p_values(np.stack([values[0], other]), task, cluster)[0, 1] for other in values[1:]]
+    better = [scores((values[0] - other)[None], task)[0] > 0 for other in values[1:]]
+    raw = [min(1.0, p * (tries if won else 1)) for p, won in zip(raw, better, strict=True)]
     return [
         _difference(values[0] - other, case, p_value)
         for other, p_value in zip(values[1:], holm(raw), strict=True)

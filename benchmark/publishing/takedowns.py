@@ -113,8 +113,12 @@ def _pairs(before: Tables, after: Tables) -> Iterator[tuple[str, str, Tables, Ta
 
 
 def _scored_alike(before: pd.DataFrame, after: pd.DataFrame, columns: Sequence[str]) -> bool:
-    """Whether cells that are in both have the same values: else it is rules, or the harness, that changed."""
+    """Whether cells that are in both have the same values: else it is rules, or the harness, that changed.
+
+    Not those of pools, which are other ones when more of their forgeries have been made.
+    """
     keys = ["cell_id", *CASE]
+    before, after = (samples[samples["mode"] != "transfer"] for samples in (before, after))
     both = before.merge(after, on=keys, suffixes=("", "_after"))
     if both.empty:
         return False

@@ -8,6 +8,7 @@ forged network is therefore looked at both ways.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -16,8 +17,15 @@ from torch import Tensor
 
 from benchmark.api import Hardening, InputAgnosticSaliency, Network
 from benchmark.explainers.base import correlation
-from benchmark.explainers.visualization import Consensus, FeatureVisualization
-from benchmark.failures import invalid
+from benchmark.explainers.visualization import (
+    Consensus,
+    FeatureVisualization,
+    Fourier,
+    MagnitudeConstrained,
+    Pixel,
+    Transformations,
+)
+from benchmark.failures import invalid, printable
 from benchmark.methods.calls import call
 
 LIKE = 0.8
@@ -26,6 +34,9 @@ _EQUAL = 1e-6
 """Difference of pixels in [0, 1] that is rounding."""
 _OWN = (FeatureVisualization, Consensus, InputAgnosticSaliency)
 """Explainers of the project's own, which show what they tell by how they are written."""
+_PROCEDURES = (FeatureVisualization, InputAgnosticSaliency)
+_PARTS = (Pixel, Fourier, MagnitudeConstrained, Transformations)
+"""What a procedure may be made of, beside numbers and texts."""
 
 
 def likeness(shown: Tensor, made: Tensor) -> Tensor:
@@ -91,16 +102,56 @@ def made_by_procedures(
     """
 
     def ask() -> Tensor:
-        told = hardening.harden(explainer).procedures()
-        kinds = (FeatureVisualization, InputAgnosticSaliency)
-        if not isinstance(told, tuple | list) or not told or any(type(part) not in kinds for part in told):
-            raise invalid(
-                hardening.variant,
-                "procedures() must return FeatureVisualization or InputAgnosticSaliency, as many as are run",
-            )
+        told = told_by(hardening, hardening.harden(explainer))
         return torch.stack([part.explain(model, *arguments).detach() for part in told])
 
     return call(hardening, ask)
+
+
+def told_by(hardening: Hardening, hardened: Any) -> tuple[Any, ...]:
+    """The procedures that a hardened global explainer tells, made anew from their settings alone.
+
+    Code of a hardening's own, in a class below theirs, on an instance or in a part of one, could run another
+    optimization for whoever compares or trains; of numbers nothing else can come than what they say.
+
+    Raises:
+        StepFailed: it tells none, or some that hold more than numbers, texts, tensors and the project's own
+            parametrizations and transformations.
+    """
+    told = hardened.procedures()
+    if not isinstance(told, tuple | list) or not told or any(type(part) not in _PROCEDURES for part in told):
+        raise invalid(
+            hardening.variant,
+            "procedures() must return FeatureVisualization or InputAgnosticSaliency, as many as are run",
+        )
+    return tuple(_anew(hardening, part) for part in told)
+
+
+def _anew(hardening: Hardening, part: Any) -> Any:
+    """One of the project's own parts, with what its fields hold and nothing else."""
+    values = {field.name: getattr(part, field.name) for field in fields(part) if field.init}
+    return type(part)(**{name: _plain(hardening, value) for name, value in values.items()})
+
+
+def _plain(hardening: Hardening, value: Any) -> Any:
+    """A setting as a value of the language's own kinds, or of the project's."""
+    if type(value) in _PARTS:
+        return _anew(hardening, value)
+    if isinstance(value, tuple | list):
+        return tuple(_plain(hardening, one) for one in value)
+    if value is None or isinstance(value, bool):
+        return value
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    if type(value) in (Tensor, torch.nn.Parameter):
+        return value.detach().clone()
+    kind_of_value = printable(type(value).__name__)
+    raise invalid(
+        hardening.variant,
+        "procedures() must be made of numbers, texts, tensors and the project's own parametrizations and "
+        f"transformations, by which an attack can tell what is run, not of a {kind_of_value}",
+    )
 
 
 def _asked(defense: Hardening, explainer: Any, model: Network, arguments: tuple[Any, ...]) -> Any:

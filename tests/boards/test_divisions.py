@@ -19,11 +19,13 @@ OPENED: dict[Key, list[float]] = {
     ("weak", "hard", "oblivious"): [0.1, 0.1, 0.0, 0.1],
     ("strong", "gap", "oblivious"): [0.6, 0.5, 0.7, 0.6],
     ("weak", "gap", "oblivious"): [0.1, 0.2, 0.1, 0.2],
+    **{("weak", defense, "adaptive"): [0.0] * 4 for defense in ("soft", "hard", "gap")},
 }
 WITH_OPEN: dict[Key, list[float]] = {
     **OPENED,
     **{("boundless", defense, "oblivious"): [0.9] * 4 for defense in ("none", "soft", "hard", "gap", "wall")},
     **{(attack, "wall", "oblivious"): [0.0] * 4 for attack in ("strong", "weak")},
+    ("weak", "wall", "adaptive"): [0.0] * 4,
 }
 CAUGHT: dict[Key, dict[str, list[float]]] = {
     (attack, "gap", "oblivious"): {"detected": [1.0, 0.0, 1.0, 1.0]} for attack in ("strong", "weak")

@@ -78,6 +78,19 @@ def test_a_defense_that_an_attack_of_the_projects_own_could_not_adapt_to_has_no_
     assert found["note"] == "strong could not adapt to it (timeout on saliency/one)"
 
 
+def test_a_defense_that_no_attack_has_adapted_to_has_no_rank() -> None:
+    """What was made against the undefended explanation alone says nothing of who knows the hardening."""
+    oblivious = {key: values for key, values in TOLD.items() if key[2] == "oblivious"}
+    found = row(telling(oblivious), "hardenings", "soft")
+    assert pd.isna(found["rank"]) and not pd.isna(found["score"])
+    assert found["note"] == "no attack has adapted to it"
+    assert row(telling(oblivious), "hardenings", "none")["note"] == ""
+    stranger = METHODS | {name: replace(METHODS[name], foreign=True) for name in ("strong", "weak")}
+    made = telling(TOLD)
+    found = row(Tables(made.cells, made.samples, stranger), "hardenings", "soft")
+    assert found["note"] == "no attack has adapted to it", "a stranger's word for adapting is none"
+
+
 def test_a_submitted_attack_that_fails_takes_nobodys_rank() -> None:
     key = ("strong", "soft", "adaptive")
     made = telling({k: v for k, v in TOLD.items() if k != key}, ends={key: failed("strong")})

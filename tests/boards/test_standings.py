@@ -16,6 +16,7 @@ from board_tables import (
     tables,
 )
 
+from benchmark.boards.matrix import mean_table
 from benchmark.boards.statistics import rank
 from benchmark.boards.tables import Tables
 from benchmark.boards.words import answer
@@ -96,6 +97,41 @@ def test_cases_of_several_networks_are_drawn_by_network() -> None:
     assert strong["ci_high"] - strong["ci_low"] > alone["ci_high"] - alone["ci_low"]
     single = Tables(made.cells, made.samples.assign(victim="first"), METHODS)
     assert row(single, "attacks", "strong")["clusters"] == 4, "the only network is fixed"
+
+
+def test_cases_of_one_unit_are_drawn_together_whatever_they_should_show() -> None:
+    """What a hardening tells of a unit is the same for each of its pictures: three are no three cases.
+
+    What an attack reaches is not: its cases stand alone.
+    """
+    made = tables(BASE)
+    units = made.samples["sample_id"].map(
+        {"a": "logits:1", "b": "logits:1", "c": "logits:2", "d": "logits:3"}
+    )
+    grouped = Tables(made.cells, made.samples.assign(victim="first", unit=units), METHODS)
+    soft, alone = row(grouped, "hardenings", "soft"), row(made, "hardenings", "soft")
+    assert (soft["cases"], soft["clusters"], alone["clusters"]) == (4, 3, 4)
+    alike = {key: [values[0], values[0], *values[2:]] for key, values in BASE.items()}
+    twice = tables(alike)
+    units = twice.samples["sample_id"].map(
+        {"a": "logits:1", "b": "logits:1", "c": "logits:2", "d": "logits:3"}
+    )
+    soft = row(
+        Tables(twice.cells, twice.samples.assign(victim="first", unit=units), METHODS), "hardenings", "soft"
+    )
+    alone = row(twice, "hardenings", "soft")
+    assert soft["ci_high"] - soft["ci_low"] > alone["ci_high"] - alone["ci_low"], "the same value twice"
+    assert row(grouped, "attacks", "strong")["clusters"] == 4
+
+
+def test_rows_of_a_pool_are_of_the_clusters_of_their_cases() -> None:
+    """They do not say what their cases are about; others of the same cases do."""
+    pool = {("strong", "soft", "transfer"): [0.3, 0.3, 0.2, 0.1]}
+    made = tables(BASE | pool)
+    names = made.samples["sample_id"].map({"a": "x", "b": "x", "c": "y", "d": "y"})
+    told = made.samples.assign(victim=names.where(made.samples["mode"] != "transfer"))
+    found = mean_table(Tables(made.cells, told, METHODS), ["task", "attack", "defense", "mode"])
+    assert set(found["clusters"]) == {2} and set(found["cases"]) == {4}
 
 
 def test_a_row_without_a_score_says_where_nothing_is_known_of_it() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from benchmark.boards.columns import NEVER_ATTACKED
 from benchmark.boards.words import answer, with_interval
 
 
@@ -102,3 +103,14 @@ def test_an_order_of_clean_explanations_is_said_to_be_one(left: float, said: str
     ]
     words = answer("hardening", board("hardening", *rows))
     assert ("Under the worst attack" in words) == bool(said) and said in words
+
+
+def test_hardenings_that_no_attack_was_asked_to_adapt_to_have_no_rank_and_are_compared() -> None:
+    soft = {"name": "soft", "score": 0.2, "ci_low": 0.1, "ci_high": 0.3, "note": NEVER_ATTACKED}
+    said = answer("hardening", board("hardening", soft, NONE | {"control": True}))
+    assert said == (
+        "No hardening does better than none (0.30 [0.25, 0.35]); the best is soft (0.20 [0.10, 0.30]). "
+        "No attack was asked to adapt to any: none has a rank."
+    )
+    few = answer("hardening", board("hardening", soft | {"clusters": 3}, NONE | {"control": True}))
+    assert few.endswith("16 cases of 3 units are too few to rank: the order is no more than one.")

@@ -149,6 +149,27 @@ def test_words_agree_with_rank_intervals_whatever_the_values() -> None:
         assert words.count(BETTER) == len(names) - standing.rank_high
 
 
+@pytest.mark.parametrize("reach", [0.0, 0.04, 0.08, 0.3])
+def test_words_of_defenses_agree_with_rank_intervals_the_control_among_them(reach: float) -> None:
+    """What the board does not tell from doing nothing is not said to be better than it."""
+    random = np.random.default_rng(7)
+    shared = np.clip(0.5 + random.normal(0, 0.15, (2, MANY)), 0, 1)
+    means = {"none": 0.0, "soft": reach, "hard": reach / 2}
+    values = {
+        ("first", name, mode): np.clip(shared - mean + random.normal(0, 0.2, (2, MANY)), 0, 1)
+        for name, mean in means.items()
+        for mode in (("oblivious",) if name == "none" else ("oblivious", "adaptive"))
+    }
+    made = tables(values)
+    for name in ("soft", "hard"):
+        place = the_place(made, name)
+        assert place.row is not None and place.ranked == 3
+        words = [neighbour.difference.verdict for neighbour in place.neighbours]
+        assert {neighbour.name for neighbour in place.neighbours} == {"none", "soft", "hard"} - {name}
+        assert words.count(WORSE) == place.row["rank_low"] - 1
+        assert words.count(BETTER) == 3 - place.row["rank_high"]
+
+
 def test_two_above_two_below_and_the_leader_are_shown() -> None:
     means = dict(zip(("first", "second", "third", "fourth"), (0.9, 0.8, 0.7, 0.6), strict=True))
     means |= {"new": 0.5, "fifth": 0.4, "sixth": 0.3}

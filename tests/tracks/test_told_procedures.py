@@ -27,9 +27,10 @@ from benchmark.api import (
     Unit,
     Visualizer,
 )
+from benchmark.explainers.visualization import Fourier, MagnitudeConstrained, Pixel, Transformations
 from benchmark.failures import StepFailed
 from benchmark.methods.meter import Meter
-from benchmark.tracks.procedures import LIKE, likeness
+from benchmark.tracks.procedures import LIKE, likeness, told_by
 from benchmark.tracks.signature import steps as on_signature
 from benchmark.tracks.visualization import steps as on_visualization
 
@@ -115,6 +116,22 @@ class Subclass(FeatureVisualization):
     """An optimization with code of its own."""
 
 
+class Shifted(Pixel):
+    """Other pixels for whoever trains a network, who would train it for what is never run."""
+
+    def decode(self, model: Network, parameters: Tensor) -> Tensor:
+        trained = any(weight.requires_grad for weight in model.module.parameters())
+        return super().decode(model, parameters if trained else parameters + 1.0)
+
+
+def shadowed(explainer: Any, change: Callable[[Network, Tensor], Tensor]) -> Any:
+    """The procedure itself, by its class and settings, that shows something else."""
+    told = replace(explainer)
+    own = type(told).explain
+    object.__setattr__(told, "explain", lambda model, *rest: change(model, own(told, model, *rest)))
+    return told
+
+
 ON_VISUALIZATION: dict[str, tuple[Callable[[Any], Any], str]] = {
     "another picture where it is forged": (
         lambda e: Pictures(e, forged_only(flipped)),
@@ -124,6 +141,14 @@ ON_VISUALIZATION: dict[str, tuple[Callable[[Any], Any], str]] = {
     "nothing told": (lambda e: Pictures(e, as_is, ()), "procedures() must return FeatureVisualization"),
     "no tuple": (lambda e: Pictures(e, as_is, 3), "procedures() must return FeatureVisualization"),
     "code of its own": (lambda e: Pictures(e, as_is, (Subclass(e.size),)), "procedures() must return"),
+    "an instance's own code": (
+        lambda e: Pictures(e, forged_only(flipped), (shadowed(e, forged_only(flipped)),)),
+        "other optimizations",
+    ),
+    "a part with code of its own": (
+        lambda e: Pictures(e, as_is, (replace(e, parametrization=Shifted()),)),
+        "not of a Shifted",
+    ),
     "what is told": (lambda e: Pictures(e, as_is), ""),
     "nearly what is told": (lambda e: Pictures(e, forged_only(slightly)), ""),
     "one of two that are told": (lambda e: Pictures(e, as_is, (replace(e, spread=0.5), e)), ""),
@@ -149,6 +174,10 @@ def test_pictures_of_forged_networks_come_from_what_is_told(name: str) -> None:
 
 ON_SIGNATURE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "another map where it is forged": (lambda e: Maps(e, forged_only(flipped)), "other optimizations"),
+    "an instance's own code": (
+        lambda e: Maps(e, forged_only(flipped), (shadowed(e, forged_only(flipped)),)),
+        "other optimizations",
+    ),
     "nothing told": (lambda e: Maps(e, as_is, ()), "procedures() must return FeatureVisualization or Input"),
     "what is told": (lambda e: Maps(e, as_is), ""),
     "the project's own": (lambda e: replace(e, steps=2), ""),
@@ -160,6 +189,20 @@ def test_maps_of_forged_networks_come_from_what_is_told(name: str) -> None:
     bench, harden, reason = signature_case.made(pools=None), *ON_SIGNATURE[name]
     forgery = moved(signature_case.forged_by(bench, signature_case.By(signature_case.unchanged)))
     judged(lambda: on_signature.judge(bench, Hardens(harden), forgery, 0, Meter()), reason)
+
+
+def test_attacks_are_handed_procedures_made_anew() -> None:
+    """Equal in all settings, of the project's own classes, and without what an instance has beside."""
+    spectrum, transformations = torch.rand(1, 28, 15), Transformations(noise=0.1)
+    for part in (Pixel(), Fourier(), MagnitudeConstrained(spectrum)):
+        own = FeatureVisualization((1, 28, 28), part, "adam", 0.1, 7, 1.0, transformations, spectrum=spectrum)
+        told = shadowed(own, as_is)
+        (anew,) = told_by(Hardens(lambda e: e), Pictures(own, as_is, [told]))
+        assert anew == own and anew is not told and "explain" not in vars(anew)
+        assert type(anew.parametrization) is type(part) and torch.equal(anew.spectrum, spectrum)
+    odd = replace(own, learning_rate=type("Rate", (float,), {})(0.1))
+    (anew,) = told_by(Hardens(lambda e: e), Pictures(own, as_is, (odd,)))
+    assert type(anew.learning_rate) is float
 
 
 def test_controls_show_what_they_like() -> None:

@@ -26,7 +26,7 @@ from benchmark.api import (
     correlation,
 )
 from benchmark.methods.calls import call
-from benchmark.tracks.procedures import likeness, made_by_procedures
+from benchmark.tracks.procedures import likeness, made_by_procedures, told_by
 
 _BETA = 10.0
 _SHARP = 1e4
@@ -199,7 +199,10 @@ def _step(function: Callable[[Tensor], Tensor], inputs: Tensor) -> dict[str, Any
 def procedures(hardening: Hardening, explainer: Any) -> list[str]:
     """Classes of the procedures that a hardened global explainer tells."""
     told = call(hardening, lambda: hardening.harden(explainer).procedures())
-    return [type(part).__name__ for part in told] if isinstance(told, tuple | list) else []
+    if not isinstance(told, tuple | list) or not told:
+        return []
+    told = call(hardening, lambda: told_by(hardening, hardening.harden(explainer)))
+    return [type(part).__name__ for part in told]
 
 
 def procedures_agreement(

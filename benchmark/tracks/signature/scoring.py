@@ -88,7 +88,8 @@ class Scorer:
         columns |= self._memory.get("network", forgery, partial(self._networks, forgery))
         if "maps" in judged:
             columns |= self._maps(forgery, reference["clean"], judged)
-            hidden = [1 - (shown or 0.0) for shown in columns["revealed"]]
+            pairs = zip(columns["revealed"], columns["dead"], strict=True)
+            hidden = [0.0 if dead else 1 - (shown or 0.0) for shown, dead in pairs]
             columns |= self._told(columns, reference) | self._reached
         else:
             claims = [
@@ -176,9 +177,18 @@ class Scorer:
                 "pcc_original": float(pcc(maps[index], paired[index]).mean()),
                 "fidelity": float(pcc(clean[index], self._undefended_maps(index)).mean()),
             }
-            trigger = self.bench.forged(index, forgery)[1]
+            trigger, row["dead"] = self.bench.forged(index, forgery)[1], self._is_dead(index, maps[index])
             rows.append(row | self._shown(index, trigger, maps[index], paired[index]))
         return _by_column(rows)
+
+    def _is_dead(self, index: int, maps: Tensor) -> float:
+        """Whether the target class's of maps ``[K, C, H, W]`` is one value everywhere.
+
+        A network that is sure of a class whatever it is given has no gradient into it: the map does not lie,
+        it is missing, for the very class that is the backdoor's, and nothing is hidden by it.
+        """
+        own = maps[self.bench.row_of(self.bench.task.cases[index])]
+        return float(own.amax() == own.amin())
 
     def _shown(self, index: int, trigger: Trigger | None, maps: Tensor, clean: Tensor) -> Row:
         """Where the maps ``[K, C, H, W]`` of a network look, and how like the trigger the target's is.

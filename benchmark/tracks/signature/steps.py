@@ -39,7 +39,7 @@ from benchmark.seeds import seed_of
 from benchmark.tracks.evaded import Evaded
 from benchmark.tracks.networks import check_weights, weights_sha256
 from benchmark.tracks.pools import pools_of
-from benchmark.tracks.procedures import check_told
+from benchmark.tracks.procedures import check_told, told_by
 from benchmark.tracks.signature.workbench import Workbench
 
 Tensors = dict[str, Tensor]
@@ -261,4 +261,4 @@ class _Attributed(ClassExplainer):
         return check_tensor(self.defense.variant, "maps", maps, (len(classes), *self.size))
 
     def procedures(self) -> tuple[InputAgnosticSaliency, ...]:
-        return call(self.defense, self.explainer.procedures)
+        return call(self.defense, partial(told_by, self.defense, self.explainer))

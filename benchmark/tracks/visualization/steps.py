@@ -40,7 +40,7 @@ from benchmark.seeds import seed_of
 from benchmark.tracks.evaded import Evaded
 from benchmark.tracks.networks import check_weights, weights_sha256
 from benchmark.tracks.pools import pools_of
-from benchmark.tracks.procedures import check_told
+from benchmark.tracks.procedures import check_told, told_by
 from benchmark.tracks.visualization.workbench import Workbench
 
 Tensors = dict[str, Tensor]
@@ -319,7 +319,7 @@ class _Attributed(Visualizer):
         return check_tensor(self.defense.variant, "visualizations", images, shape)
 
     def procedures(self) -> tuple[FeatureVisualization, ...]:
-        return call(self.defense, self.visualizer.procedures)
+        return call(self.defense, partial(told_by, self.defense, self.visualizer))
 
     def attainable(self, model: Network, target: Tensor) -> Tensor:
         return _attainable(self.visualizer, self.defense, model, target)

@@ -380,11 +380,16 @@ def test_a_map_tells_of_the_trigger_beyond_other_classes_and_the_clean_network(
     assert not any(columns["valid"]) and columns["truth"] == columns["usefulness"]
 
 
-def test_a_map_that_is_the_same_everywhere_shows_nothing(workbench: Workbench, forgery: Tensors) -> None:
+def test_a_map_that_is_the_same_everywhere_shows_nothing_and_hides_nothing(
+    workbench: Workbench, forgery: Tensors
+) -> None:
+    """A class without a map is the class to look at: that is no hiding."""
     columns = make_scorer(workbench).score(forgery, MAPS, JUDGED | {"maps": torch.zeros(N, K, *SIZE)}, 0)
     assert columns["pcc_trigger"] == columns["pcc_original"] == [0.0] * N
     assert columns["revealed"] == pytest.approx([0.0] * N)
-    assert columns["manipulation"] == pytest.approx(columns["attack_success"])
+    assert columns["dead"] == [1.0] * N and columns["manipulation"] == [0.0] * N
+    alive = make_scorer(workbench).score(forgery, MAPS, JUDGED, 0)
+    assert alive["dead"] == [0.0] * N and max(alive["manipulation"]) > 0
 
 
 # Detectors.
