@@ -27,6 +27,7 @@ class Slingshot(SlingshotTraining):
     paper = "Bareeva et al., Manipulating feature visualizations with gradient slingshots, NeurIPS 2025"
     adaptive = False
 
+    rounds: int = 3
     gamma: float = 10.0
     half_width: float = 0.1
     manipulated: int = 32

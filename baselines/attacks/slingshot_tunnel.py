@@ -35,5 +35,5 @@ class Tunnel:
         transformations = self.procedure.transformations
         if transformations is None:
             return images
-        uniform, noise = transformations.draw(len(images), self.procedure.size, generator)
-        return transformations.apply(images, uniform, noise)
+        uniform, noise = transformations.draw(len(images), self.procedure.seen, generator)
+        return transformations.apply(images, uniform, noise, self.procedure.window)

@@ -138,3 +138,30 @@ def test_transformations_are_derived_twice() -> None:
     uniform, _ = settings.draw(2, (1, 6, 5), generator)
     assert torch.autograd.gradcheck(lambda rows: settings.apply(rows, uniform), (images,))
     assert torch.autograd.gradgradcheck(lambda rows: settings.apply(rows, uniform), (images,))
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 6), (5, 3), (8, 9)])
+def test_a_window_is_a_crop_from_anywhere_in_the_image(height: int, width: int) -> None:
+    """Every place that it may have is met, as it is in the image, and nothing beyond it."""
+    images = torch.rand(1, 2, 8, 9, dtype=torch.double)
+    rows, columns = 8 - height, 9 - width
+    crops = {
+        (top, left): images[:, :, top : top + height, left : left + width]
+        for top, left in itertools.product(range(rows + 1), range(columns + 1))
+    }
+    seen = set()
+    for u, v in itertools.product(torch.linspace(0, 0.999, 12).tolist(), repeat=2):
+        found = STILL.apply(images, numbers(0.3, u, v), window=(height, width))
+        (place,) = (place for place, crop in crops.items() if torch.allclose(found, crop, atol=1e-9))
+        seen.add(place)
+    assert seen == crops.keys()
+
+
+def test_a_window_turns_and_scales_as_the_image_around_it_does() -> None:
+    """The middle of what the whole image gives, where there is no shift to speak of."""
+    images = torch.rand(1, 1, 12, 12, dtype=torch.double)
+    settings = replace(STILL, rotations=(40.0,), scale=(0.7, 1.2))
+    middle = numbers(0.8, 0.6, 0.5, 0.5)
+    whole = settings.apply(images, middle)
+    found = settings.apply(images, middle, window=(6, 8))
+    torch.testing.assert_close(found, whole[:, :, 3:9, 2:10], rtol=0, atol=1e-9)

@@ -18,6 +18,7 @@ from benchmark.explainers.visualization import (
     Fourier,
     MagnitudeConstrained,
     Pixel,
+    Transformations,
     Unit,
 )
 from benchmark.methods.meter import Meter
@@ -147,3 +148,36 @@ def test_consensus_can_show_the_median_of_what_its_members_can(single: Network, 
     torch.testing.assert_close(
         members[1].attainable(single, target), target.clamp(0.005, 0.995), rtol=0, atol=1e-5
     )
+
+
+# Pictures larger than what the network takes.
+
+
+def test_a_picture_larger_than_the_input_is_shown_in_crops(single: Network) -> None:
+    """All of it is asked for, corners too; the network sees images of its own size alone."""
+    large = FeatureVisualization(
+        (1, 44, 36), Fourier(), "adam", 0.05, steps=60, transformations=Transformations(), window=(28, 28)
+    )
+    assert large.seen == SIZE
+    found = large.optimize(single, UNITS[:1], [0, 1])
+    assert found.images.shape == (1, 2, 1, 44, 36) and bool(found.images.isfinite().all())
+    start = large.parametrization.decode(single, large.start(single, [0, 1]))
+    moved = (found.images[0] - start).abs()
+    for corner in (moved[..., :8, :8], moved[..., :8, -8:], moved[..., -8:, :8], moved[..., -8:, -8:]):
+        assert float(corner.mean()) > 0.01
+    assert (found.activations[..., -10:].mean(2) > found.activations[..., :10].mean(2)).all()
+
+
+@pytest.mark.parametrize(
+    ("window", "transformations", "said"),
+    [
+        ((28, 28), None, "crops are drawn"),
+        ((29, 28), Transformations(), "no part"),
+        ((0, 28), Transformations(), "no part"),
+    ],
+)
+def test_a_window_that_cannot_be_is_refused(
+    window: tuple[int, int], transformations: Transformations | None, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        FeatureVisualization(SIZE, transformations=transformations, window=window)

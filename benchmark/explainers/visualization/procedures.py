@@ -88,6 +88,8 @@ class FeatureVisualization(Visualizer):
         transformations: random transformations of the image, or None.
         spread: standard deviation of the starting parameters.
         spectrum: magnitudes of natural images, for who wants to constrain them, ``[C, H, W // 2 + 1]``.
+        window: height and width of what the network is shown, where it takes less than the image: a random
+            crop at every step, which needs transformations. The default is the image.
     """
 
     size: tuple[int, int, int]
@@ -99,6 +101,7 @@ class FeatureVisualization(Visualizer):
     transformations: Transformations | None = None
     spread: float = 0.01
     spectrum: Tensor | None = field(default=None, compare=False, repr=False)
+    window: tuple[int, int] | None = None
     name: str = "feature_visualization"
 
     def __post_init__(self) -> None:
@@ -108,6 +111,16 @@ class FeatureVisualization(Visualizer):
             raise ValueError("steps and learning_rate must be positive, spread must not be negative")
         if self.clip is not None and self.clip <= 0:
             raise ValueError("clip must be positive, or null for none")
+        if self.window is not None:
+            if self.transformations is None:
+                raise ValueError("crops are drawn by transformations: give some with a window")
+            if not all(0 < part <= side for part, side in zip(self.window, self.size[1:], strict=True)):
+                raise ValueError(f"a window {self.window} is no part of an image of {self.size[1:]}")
+
+    @property
+    def seen(self) -> tuple[int, int, int]:
+        """Channels, height and width of what the network is shown."""
+        return (self.size[0], *(self.window or self.size[1:]))
 
     def explain(self, model: Network, units: Sequence[Unit], seeds: Sequence[int]) -> Tensor:
         """Final images ``[U, S, C, H, W]`` in [0, 1]."""
@@ -242,7 +255,7 @@ class FeatureVisualization(Visualizer):
         if self.transformations is None:
             return None
         drawn = [
-            self.transformations.draw(self.steps, self.size, _generator("transformations", seed))
+            self.transformations.draw(self.steps, self.seen, _generator("transformations", seed))
             for seed in seeds
         ]
         noise = [n for _, n in drawn if n is not None]
@@ -252,7 +265,8 @@ class FeatureVisualization(Visualizer):
         if self.transformations is None or draws is None:
             return images
         uniform, noise = draws
-        return self.transformations.apply(images, uniform[:, step], None if noise is None else noise[:, step])
+        noise_now = None if noise is None else noise[:, step]
+        return self.transformations.apply(images, uniform[:, step], noise_now, self.window)
 
 
 @dataclass(frozen=True)

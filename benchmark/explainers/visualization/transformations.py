@@ -38,15 +38,24 @@ class Transformations:
         """Random numbers that one transformation takes."""
         return len(self.rotations) + 3
 
-    def apply(self, images: Tensor, uniform: Tensor, noise: Tensor | None = None) -> Tensor:
+    def apply(
+        self,
+        images: Tensor,
+        uniform: Tensor,
+        noise: Tensor | None = None,
+        window: tuple[int, int] | None = None,
+    ) -> Tensor:
         """Transformed images, one transformation per image, differentiable.
 
         Args:
             images: ``[B, C, H, W]``.
             uniform: numbers in [0, 1), ``[B, numbers]``.
-            noise: standard normal, of the images' shape; needed where the noise is not 0.
+            noise: standard normal, of the result's shape; needed where the noise is not 0.
+            window: height and width of the result, at most the images': a crop of that size, from anywhere in
+                the image and ``shift`` beyond; the whole image by default.
         """
         height, width = images.shape[2:]
+        rows, columns = window or (height, width)
         uniform = uniform.to(images)
         count = len(self.rotations)
         signed = 2 * uniform - 1
@@ -54,19 +63,24 @@ class Transformations:
         angle = (signed[:, :count] * limits).sum(1) * (math.pi / 180)
         low, high = self.scale
         zoom = 1 / (low + (high - low) * uniform[:, count])
-        steps = 2 * self.shift + 1
-        shifts = (uniform[:, count + 1 :] * steps).floor() - self.shift
+        room = torch.tensor([width - columns, height - rows], device=images.device)
+        places = (uniform[:, count + 1 :] * (room + 2 * self.shift + 1)).floor() - self.shift
+        shifts = places - room / 2
         cosine, sine = zoom * angle.cos(), zoom * angle.sin()
-        # affine_grid works in [-1, 1] on both axes, so rotating needs the aspect ratio.
-        aspect = height / width
-        rows = torch.stack(
+        # affine_grid works in [-1, 1] on both axes, of what is read and of what results.
+        matrices = torch.stack(
             [
-                torch.stack([cosine, -sine * aspect, 2 * shifts[:, 0] / width], 1),
-                torch.stack([sine / aspect, cosine, 2 * shifts[:, 1] / height], 1),
+                torch.stack(
+                    [cosine * (columns / width), -sine * (rows / width), 2 * shifts[:, 0] / width], 1
+                ),
+                torch.stack(
+                    [sine * (columns / height), cosine * (rows / height), 2 * shifts[:, 1] / height], 1
+                ),
             ],
             1,
         )
-        grid = functional.affine_grid(rows, list(images.shape), align_corners=False)
+        shape = [*images.shape[:2], rows, columns]
+        grid = functional.affine_grid(matrices, shape, align_corners=False)
         moved = _sampled(images - self.fill, grid) + self.fill
         return moved if noise is None else moved + self.noise * noise.to(images)
 

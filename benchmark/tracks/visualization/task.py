@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from benchmark.errors import unknown
 from benchmark.tasks.kinds import Distinct, Part
@@ -17,9 +17,26 @@ from benchmark.victims.manifest import victim_entry
 EXPLAINER = "feature_visualization"
 
 
+class TransformationSpec(Part):
+    """Random transformations of the picture that is optimized; see :class:`Transformations`."""
+
+    rotations: list[Annotated[Finite, Field(ge=0, le=180)]] = Field(default=[20.0, 20.0], max_length=8)
+    scale: list[Annotated[Finite, Field(gt=0)]] = Field(default=[0.75, 1.025], min_length=2, max_length=2)
+    shift: Index = 3
+    noise: Finite = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError("scale is the smallest and then the largest")
+        return self
+
+
 class SettingSpec(Part):
     """Settings of the visualization that a task may change; everything else is a defense's business."""
 
+    parametrization: Literal["pixel", "fourier", "maco"] = "pixel"
+    transformations: TransformationSpec | None = None
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: Finite = Field(default=1.0, gt=0)
     steps: Count = 200

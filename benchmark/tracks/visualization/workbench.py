@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from benchmark.api import ModelBudget, TaskFacts
+from benchmark.errors import TaskError
 from benchmark.explainers.visualization import (
     FeatureVisualization,
+    Fourier,
+    MagnitudeConstrained,
+    Parametrization,
+    Pixel,
+    Transformations,
     Unit,
     check_unit,
     layer_activations,
@@ -24,6 +31,7 @@ from benchmark.tasks.data import Split
 from benchmark.tasks.targets import load_target
 from benchmark.tracks import driving, workbenches
 from benchmark.tracks.networks import load_networks, load_splits, weights_sha256
+from benchmark.tracks.visualization.task import TransformationSpec
 
 if TYPE_CHECKING:
     from benchmark.tracks.visualization.task import VisualizationTask
@@ -160,6 +168,39 @@ def task_facts(task: VisualizationTask) -> TaskFacts:
     return TaskFacts(task.id, task.track, task.explainer.name, task.victim, budget)
 
 
+def procedure_of(
+    settings: Mapping[str, Any], size: tuple[int, int, int], spectrum: Tensor
+) -> FeatureVisualization:
+    """The undefended visualization of a task.
+
+    Args:
+        settings: of the task's explainer.
+        size: channels, height and width of a picture.
+        spectrum: magnitudes of natural images, for MACO.
+
+    Raises:
+        TaskError: a parametrization that images of this size do not have.
+    """
+    given = dict(settings)
+    kinds: dict[str, Callable[[], Parametrization]] = {
+        "pixel": Pixel,
+        "fourier": Fourier,
+        "maco": partial(MagnitudeConstrained, spectrum),
+    }
+    parametrization = kinds[given.pop("parametrization", "pixel")]()
+    if not isinstance(parametrization, Pixel) and size[2] % 2:
+        raise TaskError(
+            f"parametrization {parametrization.name} needs pictures of even width, not {size[2]}: use pixel"
+        )
+    moved = given.pop("transformations", None)
+    if moved is not None:
+        wanted = TransformationSpec.model_validate(moved)
+        moved = Transformations(
+            tuple(wanted.rotations), (wanted.scale[0], wanted.scale[1]), wanted.shift, wanted.noise
+        )
+    return FeatureVisualization(size, parametrization, transformations=moved, spectrum=spectrum, **given)
+
+
 def prepare(task: VisualizationTask, root: Path, device: torch.device) -> Workbench:
     """Loads everything.
 
@@ -178,11 +219,8 @@ def prepare(task: VisualizationTask, root: Path, device: torch.device) -> Workbe
         target = load_target(case.target, root, size).to(device, networks.dtype)
         cases.append(UnitCase(name, unit, case.target, target))
     splits = load_splits(task, root, device, networks.dtype)
-    explainer = FeatureVisualization(
-        size=size,
-        spectrum=magnitude_spectrum(splits.auditor.images[:_SPECTRUM_IMAGES]),
-        **task.explainer.settings,
-    )
+    spectrum = magnitude_spectrum(splits.auditor.images[:_SPECTRUM_IMAGES])
+    explainer = procedure_of(task.explainer.settings, size, spectrum)
     return Workbench(
         task,
         device,

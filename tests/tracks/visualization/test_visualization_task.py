@@ -7,12 +7,23 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from harness import ROOT, Project, write_suite
 from visualization_project import FIELDS, SALIENCY, TASK, write_task
 
 from benchmark.errors import TaskError
+from benchmark.explainers.visualization import (
+    FeatureVisualization,
+    Fourier,
+    MagnitudeConstrained,
+    Transformations,
+)
 from benchmark.tasks.task import load_task
+from benchmark.tracks.visualization.workbench import procedure_of
+
+SIZE = (1, 28, 28)
+SPECTRUM = torch.ones(1, 28, 15)
 
 
 @pytest.mark.parametrize(
@@ -35,9 +46,9 @@ from benchmark.tasks.task import load_task
             "unknown setting 'step': did you mean 'steps'?",
         ),
         (
-            {"explainer": {"name": "feature_visualization", "settings": {"transformations": None}}},
+            {"explainer": {"name": "feature_visualization", "settings": {"crops": None}}},
             "explainer.settings",
-            "unknown setting 'transformations'",
+            "unknown setting 'crops'",
         ),
         ({"budget": {"linf": 0.1}}, "budget.accuracy_drop", "missing; add it"),
         ({"budget": {"accuracy_drop": 1.5}}, "budget.accuracy_drop", "at most 1"),
@@ -79,6 +90,26 @@ from benchmark.tasks.task import load_task
             "explainer.settings",
             "learning_rate",
         ),
+        (
+            {"explainer": {"name": "feature_visualization", "settings": {"parametrization": "wavelet"}}},
+            "explainer.settings.parametrization",
+            "fourier",
+        ),
+        (
+            {"explainer": {"name": "feature_visualization", "settings": {"transformations": {"shft": 2}}}},
+            "explainer.settings.transformations",
+            "",
+        ),
+        (
+            {
+                "explainer": {
+                    "name": "feature_visualization",
+                    "settings": {"transformations": {"scale": [1.2, 0.8]}},
+                }
+            },
+            "explainer.settings.transformations",
+            "smallest",
+        ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )
@@ -95,6 +126,32 @@ def test_a_wrong_field_is_told_in_one_line_by_file_field_and_fix(
     assert message.startswith(f"tasks/{TASK}.yaml: "), message
     assert f"field {field}" in message and hint in message, message
     assert "\n" not in message and "pydantic" not in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, FeatureVisualization(SIZE)),
+        ({"parametrization": "fourier", "optimizer": "adam"}, FeatureVisualization(SIZE, Fourier(), "adam")),
+        (
+            {"transformations": {"rotations": [5], "scale": [0.9, 1], "shift": 0, "noise": 0.1}},
+            FeatureVisualization(SIZE, transformations=Transformations((5.0,), (0.9, 1.0), 0, 0.1)),
+        ),
+        ({"transformations": {}}, FeatureVisualization(SIZE, transformations=Transformations())),
+        ({"parametrization": "maco"}, FeatureVisualization(SIZE, MagnitudeConstrained(SPECTRUM))),
+    ],
+    ids=["pixel", "fourier", "given", "usual", "maco"],
+)
+def test_a_task_says_what_is_optimized_and_behind_what(
+    settings: dict[str, Any], expected: FeatureVisualization
+) -> None:
+    found = procedure_of(settings, SIZE, SPECTRUM)
+    assert found == expected and type(found.parametrization) is type(expected.parametrization)
+
+
+def test_a_parametrization_that_needs_even_pictures_is_refused_for_others() -> None:
+    with pytest.raises(TaskError, match="even width"):
+        procedure_of({"parametrization": "fourier"}, (3, 27, 27), SPECTRUM)
 
 
 # The plan.
