@@ -6,6 +6,7 @@ PyTorch pickle, by the restricted unpickler that builds tensors and nothing else
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from benchmark.victims.manifest import (
     victim_entry,
 )
 from benchmark.victims.pickled import pickled_state
+from benchmark.victims.zero_shot import ZeroShot, embeddings_of, head_file
 
 __all__ = ["Victim", "load_victim", "victim_sha256"]
 
@@ -48,7 +50,7 @@ class Victim:
         deviation: one value per channel, by which the difference is divided.
         size: channels, height and width of an input.
         classes: number of logits.
-        sha256: hash of the weights file.
+        sha256: hash of the weights file, of both files where there is a zero-shot head.
         walk: how it is taken apart, see :mod:`benchmark.network.walks`.
     """
 
@@ -78,7 +80,15 @@ def victim_sha256(name: str, root: Path, *, download: bool = True) -> str:
     entry = victim_entry(name, root)
     if isinstance(entry, CheckpointEntry) and entry.sha256 != PENDING:
         return entry.sha256
-    return sha256_of(weights_file(entry, root, download))
+    return _sha256(entry, weights_file(entry, root, download), root)
+
+
+def _sha256(entry: AnyEntry, weights: Path, root: Path) -> str:
+    """Of the weights file, or of both files where there is a zero-shot head."""
+    if not isinstance(entry, TimmEntry) or entry.head is None:
+        return sha256_of(weights)
+    both = sha256_of(weights) + sha256_of(head_file(entry.head, entry.head_sha256, root))
+    return hashlib.sha256(both.encode()).hexdigest()
 
 
 def load_victim(name: str, root: Path) -> Victim:
@@ -99,6 +109,9 @@ def victim_of(name: str, entry: AnyEntry, root: Path) -> Victim:
     fill(module, _weights(entry, path, module), path)
     if isinstance(entry, TorchvisionEntry):
         published.trim(module)
+    if isinstance(entry, TimmEntry) and entry.head is not None:
+        head = embeddings_of(head_file(entry.head, entry.head_sha256, root))
+        module = ZeroShot(module, head, entry.head_scale)
     module.float().eval().requires_grad_(False)
     without_in_place(module, entry.size)
     _check_fit(name, entry, module)
@@ -109,7 +122,7 @@ def victim_of(name: str, entry: AnyEntry, root: Path) -> Victim:
         deviation=entry.deviation,
         size=entry.size,
         classes=entry.classes,
-        sha256=sha256_of(path),
+        sha256=_sha256(entry, path, root),
         walk=entry.walk,
     )
 

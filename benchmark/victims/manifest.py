@@ -127,6 +127,9 @@ class TimmEntry(VictimEntry):
     name: HubName
     revision: HubName = "main"
     sha256: Sha256 | None = None
+    head: RelativePath | None = None
+    head_sha256: Sha256 | None = None
+    head_scale: PositiveFloat = 100.0
 
 
 AnyEntry = CheckpointEntry | PackageEntry | TorchvisionEntry | TimmEntry

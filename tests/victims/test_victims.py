@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
 import runpy
 from collections.abc import Callable
@@ -19,15 +20,20 @@ import torchvision
 import yaml
 from huggingface_hub import constants as hub_constants
 from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
 
 from benchmark.errors import AssetError, PotemkinError, TaskError
+from benchmark.explainers import Query, build_explainer
 from benchmark.files.assets import PENDING, locate_root, sha256_of
+from benchmark.network.states import without_in_place
 from benchmark.tasks.data import Split, load_data
 from benchmark.victims.architectures import build
 from benchmark.victims.files import weights_file
-from benchmark.victims.loading import load_victim, victim_sha256
+from benchmark.victims.loading import Victim, load_victim, victim_sha256
 from benchmark.victims.manifest import CheckpointEntry, victim_entries, victim_entry, victim_names
 from benchmark.victims.networks import network_of
+from benchmark.victims.zero_shot import ZeroShot
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = [name for name, entry in victim_entries(ROOT).items() if isinstance(entry, CheckpointEntry)]
@@ -106,6 +112,8 @@ def test_the_shipped_manifest_lists_every_victim() -> None:
         *(f"fashion-mini-{seed}" for seed in range(1, 49)),
     }
     assert {"imagenet-efficientnet-lite0", "imagenet-vgg16", "imagenet-resnet18"} <= set(names)
+    assert {"imagenet-resnet50", "imagenet-convnext-tiny", "imagenet-vit-b16"} <= set(names)
+    assert "imagenet-clip-vit-b16" in names
     assert "imagenet-timm-resnet18" in names
 
 
@@ -467,21 +475,97 @@ def hugging_face_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return cache
 
 
-def test_timm_weights_come_from_the_cache(tmp_path: Path, hugging_face_cache: Path) -> None:
+@pytest.fixture
+def cached_resnet(hugging_face_cache: Path) -> nn.Module:
+    """A small network of timm whose weights lie in the cache."""
     network = timm.create_model("test_resnet")
-    repository = hugging_face_cache / "models--timm--test_resnet.r160_in1k"
-    snapshot = repository / "snapshots" / REVISION
+    snapshot = hugging_face_cache / "models--timm--test_resnet.r160_in1k" / "snapshots" / REVISION
     snapshot.mkdir(parents=True)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(REVISION)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text(REVISION)
     save_file(network.state_dict(), snapshot / "model.safetensors")
+    return network.eval()
+
+
+def test_timm_weights_come_from_the_cache(tmp_path: Path, cached_resnet: nn.Module) -> None:
     root = write_manifest(tmp_path, **TIMM)
     victim = load_victim("tiny", root)
     inputs = torch.rand(1, 3, 64, 64)
-    torch.testing.assert_close(victim.module(inputs), network.eval()(inputs), rtol=0, atol=0)
+    torch.testing.assert_close(victim.module(inputs), cached_resnet(inputs), rtol=0, atol=0)
     assert victim.sha256 == victim_sha256("tiny", root)
     with pytest.raises(AssetError, match="not the promised file"):
         load_victim("tiny", write_manifest(tmp_path, **TIMM, sha256="0" * 64))
+
+
+def test_a_zero_shot_head_compares_features_with_texts(tmp_path: Path, cached_resnet: nn.Module) -> None:
+    """Logits are cosines times the scale, of three classes here; the hash is that of both files."""
+    embeddings = torch.rand(3, 1000) - 0.5
+    (tmp_path / "data").mkdir()
+    fields = {**TIMM, "classes": 3, "head": "data/head.safetensors"}
+    save_file({"embeddings": embeddings}, tmp_path / "data" / "head.safetensors")
+    root = write_manifest(tmp_path, **fields)
+    victim = load_victim("tiny", root)
+    inputs = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        features = cached_resnet(inputs)
+        cosine = functional.cosine_similarity(features[:, None], embeddings[None], dim=2)
+        torch.testing.assert_close(victim.module(inputs), 100 * cosine, rtol=0, atol=1e-4)
+    assert victim.sha256 == victim_sha256("tiny", root)
+    save_file({"embeddings": -embeddings}, tmp_path / "data" / "head.safetensors")
+    assert victim.sha256 != victim_sha256("tiny", root)
+    with pytest.raises(AssetError, match="not the promised file"):
+        load_victim("tiny", write_manifest(tmp_path, **fields, head_sha256="0" * 64))
+
+
+def test_a_zero_shot_classifier_is_walked_and_explained(tmp_path: Path, cached_resnet: nn.Module) -> None:
+    """Its logits' gradients are the module's, through features, norm and cosines."""
+    module = ZeroShot(cached_resnet, torch.rand(3, 1000) - 0.5, 100.0).eval().requires_grad_(False)
+    without_in_place(module, (3, 64, 64))
+    victim = Victim("own", module, (0.5,) * 3, (0.25,) * 3, (3, 64, 64), 3, "", "any")
+    network = network_of(victim)
+    query = Query(torch.rand(2, 3, 64, 64), torch.tensor([0, 2]))
+    found = build_explainer("gradient", {}, network, lambda count: query.inputs).relevance(network, query)
+    inputs = network.normalize(query.inputs).requires_grad_()
+    (expected,) = torch.autograd.grad(module(inputs).gather(1, query.labels[:, None]).sum(), inputs)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        (None, "zero_shot_head.py"),
+        ({"other": torch.ones(3, 1000)}, "holds no embeddings"),
+        ({"embeddings": torch.ones(1000)}, "holds no embeddings"),
+        ({"embeddings": torch.zeros(3, 1000)}, "holds no embeddings"),
+        ({"embeddings": torch.full((3, 1000), math.nan)}, "holds no embeddings"),
+        ({"embeddings": torch.ones(3, 1000, dtype=torch.long)}, "holds no embeddings"),
+        ({"embeddings": torch.ones(4, 1000)}, "tells 4 classes, not 3"),
+        ({"embeddings": torch.ones(3, 512)}, "takes no images"),
+    ],
+)
+def test_a_wrong_zero_shot_head_is_told(
+    tensors: dict[str, Tensor] | None, said: str, tmp_path: Path, cached_resnet: nn.Module
+) -> None:
+    (tmp_path / "data").mkdir()
+    if tensors is not None:
+        save_file(tensors, tmp_path / "data" / "head.safetensors")
+    fields = {**TIMM, "classes": 3, "head": "data/head.safetensors"}
+    with pytest.raises(PotemkinError, match=said):
+        load_victim("tiny", write_manifest(tmp_path, **fields))
+
+
+def test_texts_are_embedded_as_means_over_templates() -> None:
+    """Each template's a unit vector first; the head's rows are unit vectors."""
+    tool = runpy.run_path(str(ROOT / "tools" / "zero_shot_head.py"))
+
+    def tokenize(texts: list[str]) -> Tensor:
+        return torch.tensor([[float(len(text)), float(text.count("a"))] for text in texts])
+
+    found = tool["embedded"](["fox", "barge"], lambda tokens: 3 * tokens, tokenize)
+    for row, name in zip(found, ("fox", "barge"), strict=True):
+        units = functional.normalize(tokenize([one.format(name) for one in tool["TEMPLATES"]]), dim=1)
+        expected = units.mean(0) / units.mean(0).norm()
+        torch.testing.assert_close(row, expected)
 
 
 def test_absent_timm_weights_name_repository_and_folder(
