@@ -129,6 +129,9 @@ def test_a_wrong_value_is_told_by_field_on_every_track(
         ("saliency", "budget.explanations", 0),
         ("saliency", "constraints.prediction_kept", 1),
         ("saliency", "calibration.images", 6001),
+        ("saliency", "calibration.images", 0),  # of a task with detectors
+        ("saliency", "calibration.negatives", 0),
+        ("saliency", "calibration.negatives", -1),
         ("saliency", "calibration.images", "32"),
         ("saliency", "calibration.false_positive_rate", True),
         ("visualization", "cases.0.unit", 10),
@@ -236,3 +239,21 @@ def test_an_id_that_is_none_is_an_unknown_task(task_id: str, root: Path) -> None
 @pytest.mark.parametrize("track", [["saliency"], {"a": 1}, None, 3, True, "", "x" * 9000])
 def test_a_track_that_is_none_is_told(track: Any, root: Path) -> None:
     assert "field track: unknown track" in refusal(root, "saliency", {"track": track})
+
+
+def test_a_task_without_detectors_needs_no_calibration(root: Path) -> None:
+    changes = {
+        "calibration": {"images": 0, "negatives": 0},
+        "defenses": ["hardening"],
+        "modes": ["oblivious"],
+    }
+    assert load_task(written(root, "saliency", changes), root).defense_kinds() == ["hardening"]
+
+
+def test_the_suite_from_packages_is_sound() -> None:
+    """Its tasks can be read without the packages; what a step of its methods costs is set in the tasks."""
+    suite = load_suite("imagenet-offline", ROOT)
+    assert not suite.problems and len(suite.tasks) == 3
+    for task in suite.tasks:
+        assert task.data == "imagenet-samples-package" and task.defense_kinds() == ["hardening"]
+        assert task.method_settings["dombrowski"]["iterations"] <= 60

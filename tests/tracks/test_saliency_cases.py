@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -12,8 +14,10 @@ from torch import nn
 from benchmark.errors import TaskError
 from benchmark.explainers import Gradient, GradientTimesInput
 from benchmark.network import Network
+from benchmark.tasks.data import load_data
 from benchmark.tasks.task import load_task
-from benchmark.tracks.saliency.task import SaliencyTask
+from benchmark.tracks.saliency import workbench
+from benchmark.tracks.saliency.task import CalibrationSpec, SaliencyTask
 from benchmark.tracks.saliency.workbench import Images, Workbench, _check_gradient, prepare
 
 
@@ -34,6 +38,23 @@ def test_cases_are_of_all_classes_in_turn_and_targets_of_drawn_other_classes() -
     assert not torch.equal(made(version=2).targets.labels, bench.targets.labels)
     several = torch.cat([bench.cases.inputs, bench.targets.inputs, bench.negatives.inputs]).flatten(1)
     assert len(several.unique(dim=0)) == len(several), "no image has two roles"
+
+
+def test_methods_are_handed_what_natural_images_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a small data set fewer than of a large one; none at all is refused."""
+    task = cast("SaliencyTask", load_task("saliency/smoke-gradient", ROOT))
+    task = task.model_copy(update={"calibration": CalibrationSpec(images=0, negatives=0)})
+    whole = load_data(task.data, ROOT)
+    for count in (5, 0):
+        few = {"attacker": count, "evaluation": 300}
+        split = partial(lambda few, name, limit=None: whole.split(name, min(few[name], limit or 300)), few)
+        monkeypatch.setattr(workbench, "load_data", lambda *_, split=split: SimpleNamespace(split=split))
+        if count:
+            bench = prepare(task, ROOT, torch.device("cpu"))
+            assert 3 <= len(bench.natural) <= 5 and not len(bench.calibration) and not len(bench.negatives)
+        else:
+            with pytest.raises(TaskError, match="1 correctly classified images of split attacker"):
+                prepare(task, ROOT, torch.device("cpu"))
 
 
 def test_maps_that_attacks_have_no_gradient_of_are_refused_and_no_others() -> None:

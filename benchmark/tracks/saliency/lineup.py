@@ -89,7 +89,8 @@ def line_up(
         decoys: maps of other networks, that with shuffled weights first.
     """
     inputs, labels = cases
-    maps, pool = own(inputs, labels), torch.cat([own(inputs, labels), own(*others)])
+    maps = own(inputs, labels)
+    pool = torch.cat([maps, own(*others)]) if len(others[0]) else maps
     classes = torch.cat([labels, others[1]])
     mates = []
     for index, label in enumerate(labels):

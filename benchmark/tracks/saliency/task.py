@@ -17,6 +17,7 @@ from benchmark.tasks.parts import (
     NOT_RUN,
     CellMode,
     Count,
+    Index,
     Share,
     Task,
     identity,
@@ -56,10 +57,13 @@ class MetricSpec(Part):
 
 
 class CalibrationSpec(Part):
-    """Natural images that a detector's threshold is set on, and others that it is tested on."""
+    """Natural images that a detector's threshold is set on, and others that it is tested on.
 
-    images: Count = 128
-    negatives: Count = 64
+    Both may be 0 on a task without detectors.
+    """
+
+    images: Index = 128
+    negatives: Index = 64
     false_positive_rate: float = Field(default=0.05, gt=0, lt=1)
 
 
@@ -108,6 +112,10 @@ class SaliencyTask(Task):
         primary = self.metrics.primary.removesuffix("_target")
         if primary not in self.metrics.report:
             yield f"field metrics.report: add {primary}, the primary metric"
+        if "detector" in self.defenses:
+            for field in ("images", "negatives"):
+                if not getattr(self.calibration, field):
+                    yield f"field calibration.{field}: must be at least 1, or leave detectors out of defenses"
         yield from _too_few_images(self, root)
 
 

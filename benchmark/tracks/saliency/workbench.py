@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _POOL_PER_IMAGE = 8
 """Candidates looked at for every image that a task needs."""
 _FEWEST = 16
-"""Attacker-split images that methods are handed, at least; usually they are a thousand."""
+"""Attacker-split images that methods are handed where there are so many; usually they are a thousand."""
 _BETA = 10.0
 _PREDICTION_BATCH = 250
 
@@ -154,13 +154,12 @@ def prepare(task: SaliencyTask, root: Path, device: torch.device) -> Workbench:
     model = network_of(victim).to(device, dtype)
     if device.type == "cpu":  # convolutions in this layout take about a third less time there
         model = model.to(memory_format=torch.channels_last)
-    learning = task.calibration.images + _FEWEST
-    attacker = _correct(model, data, "attacker", learning, task, device, dtype)
+    learnt = task.calibration.images
+    attacker = _correct(model, data, "attacker", learnt + 1, task, device, dtype, learnt + _FEWEST)
     wanted = 2 * task.cases + task.calibration.negatives
-    evaluation = _correct(model, data, "evaluation", wanted, task, device, dtype)
+    evaluation = _correct(model, data, "evaluation", wanted, task, device, dtype, wanted)
     cases, targets, negatives = _choose(evaluation, task)
-    learnt = slice(task.calibration.images, None)  # no image that a threshold is set on
-    natural = attacker.inputs[learnt]
+    natural = attacker.inputs[learnt:]  # no image that a threshold is set on
     explainer = _explainer(task, model, data)
     _check_gradient(task, model, explainer, cases)
     calibration = Images(*(t[: task.calibration.images] for t in (attacker.inputs, attacker.labels)))
@@ -199,9 +198,13 @@ def _correct(
     task: SaliencyTask,
     device: torch.device,
     dtype: torch.dtype,
+    usual: int,
 ) -> Images:
-    """Correctly classified images of a split, in an order drawn from the task's name."""
-    images = data.split(split, wanted * _POOL_PER_IMAGE)
+    """Correctly classified images of a split, ``wanted`` or more, in an order drawn from the task's name.
+
+    Among as many images as ``usual`` of them need.
+    """
+    images = data.split(split, usual * _POOL_PER_IMAGE)
     generator = torch.Generator().manual_seed(seed_of("order", split, task.id, task.version))
     order = torch.randperm(len(images.images), generator=generator)
     inputs = eight_bits(images.images[order]).to(device, dtype)
@@ -233,7 +236,8 @@ def _choose(images: Images, task: SaliencyTask) -> tuple[Images, Images, Images]
     paired = [_target(images, take, own, case) for own, case in zip(starts, chosen, strict=True)]
     rest = sorted(index for queue in waiting.values() for index in queue)
     others = rest[: task.calibration.negatives]
-    picked = [torch.tensor(part, device=images.labels.device) for part in (chosen, paired, others)]
+    device = images.labels.device
+    picked = [torch.tensor(part, dtype=torch.long, device=device) for part in (chosen, paired, others)]
     first, second, third = (Images(images.inputs[part], images.labels[part]) for part in picked)
     return first, second, third
 
