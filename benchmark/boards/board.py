@@ -166,7 +166,7 @@ def detector_board(tables: Tables) -> pd.DataFrame:
     if not names:
         return pd.DataFrame()
     found = with_detected(tables.samples)
-    notes = broken_promises(found, names) | not_attacked(tables, names)
+    notes = not_attacked(tables, names) | broken_promises(found, names)
     board = with_alarms(standings(names, values, case, tables, "detector", notes), found)
     rows = _of(found[found["attack"].isin(ranked_attacks(tables))], names, case)
     rows = rows.assign(detection_rate=rows["detected"], evasion=1 - rows["detected"])

@@ -141,6 +141,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--workers", type=_positive, help="cells at once (default: one per core, two on a GPU)")
     run.add_argument(
+        "--threads",
+        type=_positive,
+        help="threads of each worker (default: one; more serve large networks, and round otherwise)",
+    )
+    run.add_argument(
         "--confine",
         default="submissions",
         choices=["submissions", "all"],

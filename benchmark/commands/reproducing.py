@@ -12,6 +12,7 @@ import torch
 
 from benchmark.commands.cli import cores
 from benchmark.commands.console import make_console, progress_bar
+from benchmark.commands.running import threads_of
 from benchmark.commands.session import check_harness
 from benchmark.errors import PotemkinError
 from benchmark.files.assets import locate_root
@@ -98,7 +99,7 @@ def _settings(options: argparse.Namespace, root: Path) -> Settings:
     if device == "cuda" and not torch.cuda.is_available():
         raise PotemkinError("--device cuda: torch finds no GPU here; use --device cpu")
     workers = options.workers or (cores() if device == "cpu" else 2)
-    return Settings(root, device, workers, max(1, cores() // workers))
+    return Settings(root, device, workers, threads_of(options, device, workers))
 
 
 def _floor_line(floor: NoiseFloor | None, lacking: str, before: Recorded, now: Recorded) -> str:

@@ -124,7 +124,7 @@ def execute(session: Session, cells: list[Cell], kinds: frozenset[str], title: s
         root=session.root,
         device=device,
         workers=workers,
-        threads=max(1, cores() // workers),
+        threads=threads_of(options, device, workers),
         retry=getattr(options, "retry_failed", False),
         confine_all=getattr(options, "confine", "submissions") == "all",
     )
@@ -135,6 +135,18 @@ def execute(session: Session, cells: list[Cell], kinds: frozenset[str], title: s
     runner = Runner(session.store, settings, complain, _published_times(session))
     with progress_bar(session.err, title) as progress:
         return runner.run(cells, progress, kinds)
+
+
+def threads_of(options: argparse.Namespace, device: str, workers: int) -> int:
+    """Threads of a worker: one on a CPU unless told otherwise.
+
+    Sums of several threads are rounded otherwise on some processors, and no number may depend on how many
+    workers there are.
+    """
+    given: int | None = getattr(options, "threads", None)
+    if given is not None:
+        return given
+    return max(1, cores() // workers) if device == "cuda" else 1
 
 
 def _published_times(session: Session) -> list[Seen]:

@@ -140,8 +140,14 @@ class Watched(Transformations):
     uniform: list[Tensor] = field(default_factory=list)
     results: list[Tensor] = field(default_factory=list)
 
-    def apply(self, images: Tensor, uniform: Tensor, noise: Tensor | None = None) -> Tensor:
-        result = super().apply(images, uniform, noise)
+    def apply(
+        self,
+        images: Tensor,
+        uniform: Tensor,
+        noise: Tensor | None = None,
+        window: tuple[int, int] | None = None,
+    ) -> Tensor:
+        result = super().apply(images, uniform, noise, window)
         self.uniform.append(uniform)
         self.results.append(result.detach())
         return result

@@ -16,6 +16,8 @@ from harness import ROOT, STEPS, SUITE, Project, Result, only, write_suite
 from PIL import Image
 from visualization_project import SALIENCY, SEEDS, TASK, write_task
 
+from benchmark.boards.columns import NEVER_ATTACKED
+
 UNITS = ["logits:4", "features.3:3"]
 
 _ATTACK = '''\
@@ -395,7 +397,8 @@ def test_boards_rank_the_tracks_apart(done: tuple[Project, Result]) -> None:
         board = pd.read_csv(done[0].boards_folder / f"{name}.csv")
         assert board.columns[0] == "track"
         for track, expected in ranked.items():
-            rows = board[(board["track"] == track) & ~board["control"] & board["note"].isna()]
+            sound = board["note"].fillna("").isin(["", NEVER_ATTACKED])
+            rows = board[(board["track"] == track) & ~board["control"] & sound]
             assert list(rows.iloc[:, 1]) == expected and rows["rank"].isna().all(), (name, track)
     attacks = pd.read_csv(done[0].boards_folder / "attacks.csv")
     assert sorted(attacks.loc[attacks["attack"] == "identity", "track"]) == ["saliency", "visualization"]
