@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import csv
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -202,8 +201,8 @@ def _written(out: Path, row: dict[str, Any]) -> None:
         if fresh:
             writer.writeheader()
         writer.writerow(row)
-    shown: Callable[[str], str] = lambda key: str(row.get(key, ""))  # noqa: E731
-    print(" ".join(shown(key) for key in ("procedure", "class", "own", "rank", "seconds")), flush=True)
+    shown = ("procedure", "class", "own", "rank", "seconds")
+    print(" ".join(str(row.get(key, "")) for key in shown), flush=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ those that the authors of CLIP found to be nearly as good as their eighty.
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def main() -> int:
         print(f"victim {given.victim} has no zero-shot head", file=sys.stderr)
         return 2
     try:
-        import open_clip  # type: ignore[import-not-found]
+        open_clip: Any = importlib.import_module("open_clip")
     except ImportError:
         print("the package open_clip_torch is missing: pip install open_clip_torch", file=sys.stderr)
         return 2

@@ -63,9 +63,8 @@ def embeddings_of(path: Path) -> Tensor:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise AssetError(f"cannot read the embeddings {path}: {error}") from error
-    found = tensors.get(EMBEDDINGS)
-    good = found is not None and found.ndim == 2 and found.is_floating_point()
-    if not good or not bool((found.norm(dim=1) > 0).all() and found.isfinite().all()):  # type: ignore[union-attr]
+    found = tensors.get(EMBEDDINGS, torch.zeros(0))
+    shaped = found.ndim == 2 and found.is_floating_point()
+    if not shaped or not bool((found.norm(dim=1) > 0).all() and found.isfinite().all()):
         raise AssetError(f"{path} holds no {EMBEDDINGS} of classes, a vector each that is not zero")
-    assert isinstance(found, torch.Tensor)
     return found
