@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmark.api import Attack, Detector, Forgery, Hardening, Method, TaskFacts
 from benchmark.failures import invalid
+from benchmark.methods.answers import Answers, tensors_of
 from benchmark.methods.calls import call, kind_of
 from benchmark.methods.variants import kind_of_method, variants_of
 
@@ -72,7 +73,8 @@ def skip(method: Method, facts: TaskFacts) -> str | None:
 def forge(attack: Attack, case: Any) -> dict[str, Any]:
     """The forgery's tensors: ``inputs``, or ``weights`` by name, and ``trigger`` by name.
 
-    Of what is no forgery there is the ``kind`` alone.
+    Beside them, what a hardened explainer has answered (:mod:`benchmark.methods.answers`). Of what is no
+    forgery there is the ``kind`` alone.
     """
     forgery = call(attack, lambda: attack.forge(case))
     if not isinstance(forgery, Forgery):  # the track says what it should have been
@@ -85,7 +87,14 @@ def forge(attack: Attack, case: Any) -> dict[str, Any]:
         "inputs": forgery.inputs,
         "weights": dict(weights) if isinstance(weights, Mapping) else weights,
         "trigger": None if trigger is None else trigger.tensors(),
+        "answers": tensors_of(answers.kept) if (answers := answers_of(case)) is not None else None,
     }
+
+
+def answers_of(case: Any) -> Answers | None:
+    """What keeps a hardened explainer's answers, if anything does."""
+    found = getattr(getattr(case, "explainer", None), "answers", None)
+    return found if isinstance(found, Answers) else None
 
 
 def suspicion(detector: Detector, audit: Any) -> Any:
@@ -100,10 +109,13 @@ def harden(hardening: Hardening, explainer: Any) -> list[str]:
     return [kind_of(hardened), *bases]
 
 
-def invoke(hardening: Hardening, explainer: Any, name: str, arguments: tuple[Any, ...]) -> Any:
-    """Hardens, and calls a method of the hardened explainer."""
+def invoke(
+    hardening: Hardening, explainer: Any, name: str, arguments: tuple[Any, ...], draws: int = 0
+) -> Any:
+    """Hardens, and calls a method of the hardened explainer, or of its approximation by a few draws."""
 
     def ask() -> Any:
-        return getattr(hardening.harden(explainer), name)(*arguments)
+        hardened = hardening.harden(explainer)
+        return getattr(hardened.subsampled(draws) if draws else hardened, name)(*arguments)
 
     return call(hardening, ask)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
@@ -84,6 +84,8 @@ class AttackStandIn(StandIn, Attack):
         if "kind" in found:
             nothing: Forgery = _named(found["kind"])
             return nothing
+        if (answers := operations.answers_of(case)) is not None:
+            answers.take(found.get("answers"))
         trigger, weights = found.get("trigger"), found.get("weights")
         if trigger is not None and not _are_tensors(trigger):
             raise invalid(self.variant, "the trigger cannot be used: it holds what is no tensor")
@@ -131,13 +133,31 @@ class _Hardened:
         return self.hardening.ask(operations.invoke, self.explainer, name, arguments)
 
 
-def _harden(hardening: Hardening, explainer: Any) -> Any:
-    return hardening.harden(explainer)
+def _harden(hardening: Hardening, explainer: Any, draws: int = 0) -> Any:
+    hardened = hardening.harden(explainer)
+    return hardened.subsampled(draws) if draws else hardened
 
 
 @dataclass(frozen=True)
 class ExplainerStandIn(_Hardened, Explainer):
-    """A hardened explainer of track ``saliency``; its maps are on no graph."""
+    """A hardened explainer of track ``saliency``; its maps are on no graph.
+
+    Args:
+        draws: as of ``subsampled``; 0 before it.
+    """
+
+    draws: int = 0
+
+    def __reduce__(self) -> Any:
+        """The hardened explainer itself, where the hardening's code may run."""
+        return _harden, (self.hardening, self.explainer, self.draws)
+
+    def _invoke(self, name: str, *arguments: Any) -> Any:
+        return self.hardening.ask(operations.invoke, self.explainer, name, arguments, self.draws)
+
+    def subsampled(self, samples: int) -> Self:
+        """The approximation by a few draws."""
+        return replace(self, draws=samples)
 
     def relevance(self, model: Network, query: Query) -> Tensor:
         """Its relevance."""

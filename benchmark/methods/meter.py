@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmark.explainers.base import Explainer, Query
+from benchmark.methods.answers import Answers
 from benchmark.network import Network, Smoothing
 
 
@@ -72,10 +73,19 @@ class Meter:
 
 @dataclass(frozen=True)
 class MeteredExplainer(Explainer):
-    """An explainer that notes in a meter what is asked of it, and of whatever is derived from it."""
+    """An explainer that notes in a meter what is asked of it, and of whatever is derived from it.
+
+    Args:
+        explainer: what is asked.
+        meter: what counts.
+        answers: what keeps some of the answers about the exact network, or None.
+        draws: as of ``subsampled``; 0 before it.
+    """
 
     explainer: Explainer
     meter: Meter = field(compare=False)
+    answers: Answers | None = field(default=None, compare=False)
+    draws: int = 0
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,12 +97,17 @@ class MeteredExplainer(Explainer):
 
     def explain(self, model: Network, query: Query) -> Tensor:
         """The explainer's maps, noted."""
-        return self._noted(self.explainer.explain(model, query))
+        return self._kept(query, self._noted(self.explainer.explain(model, query)))
 
     def explain_with_logits(self, model: Network, query: Query) -> tuple[Tensor, Tensor]:
         """The explainer's maps, noted, and the logits."""
         maps, logits = self.explainer.explain_with_logits(model, query)
-        return self._noted(maps), logits
+        return self._kept(query, self._noted(maps)), logits
+
+    def _kept(self, query: Query, maps: Tensor) -> Tensor:
+        if self.answers is not None:
+            self.answers.note(query, maps, self.draws)
+        return maps
 
     def _noted(self, maps: Tensor) -> Tensor:
         self.meter.explain(len(maps))
@@ -101,12 +116,12 @@ class MeteredExplainer(Explainer):
         return maps
 
     def smoothed(self, smoothing: Smoothing) -> Self:
-        """Smoothed, with the same meter."""
-        return replace(self, explainer=self.explainer.smoothed(smoothing))
+        """Smoothed, with the same meter; no answer about the exact network comes of it."""
+        return replace(self, explainer=self.explainer.smoothed(smoothing), answers=None)
 
     def subsampled(self, samples: int) -> Self:
         """Subsampled, with the same meter."""
-        return replace(self, explainer=self.explainer.subsampled(samples))
+        return replace(self, explainer=self.explainer.subsampled(samples), draws=samples)
 
 
 @dataclass

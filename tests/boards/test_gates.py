@@ -62,6 +62,21 @@ def test_a_value_that_is_not_a_number_is_outside_of_every_bound() -> None:
     assert len(control_violations(made)) == 1
 
 
+def test_a_map_that_shows_nothing_is_held_against_no_bound() -> None:
+    """It resembles nothing, not even itself, whatever the control does; only here is it asked."""
+    values = {("identity", "none", "oblivious"): [0.0, 0.0, 0.0, 0.5]}
+    for name, dead, violations in (
+        ("dead", [0.0, 0.0, 0.0, 1.0], 0),
+        ("dead_before", [0.0, 0.0, 0.0, 1.0], 0),
+        ("dead_before", [0.0, 0.0, 1.0, 0.0], 1),
+        ("dead", [float("nan")] * 4, 1),
+    ):
+        columns = {"dead": [0.0] * 4, "dead_before": [0.0] * 4} | {name: dead}
+        assert len(control_violations(tables(values, columns={next(iter(values)): columns}))) == violations
+    other = {"dead": [0.0, 0.0, 0.0, 1.0], "dead_before": [float("nan")] * 4}
+    assert len(control_violations(tables(values, columns={next(iter(values)): other}))) == 1
+
+
 def test_boards_are_withheld_and_the_control_is_named(finished: Project) -> None:
     assert finished.boards_folder.is_dir()
     finished.edit("benchmark/tracks/verdict.py", "0.5 * (positives", "0.75 * (positives")  # ties

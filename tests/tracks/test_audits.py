@@ -14,8 +14,8 @@ from benchmark.api import Audit, Detector
 from benchmark.failures import Contradiction
 from benchmark.methods.meter import Meter
 from benchmark.tasks.task import load_task
-from benchmark.tracks.saliency import steps
-from benchmark.tracks.saliency.audits import BATCH, check_company
+from benchmark.tracks.saliency import audits, chance, steps
+from benchmark.tracks.saliency.audits import BATCH, check_company, company
 from benchmark.tracks.saliency.workbench import Workbench, prepare
 
 
@@ -52,6 +52,31 @@ class Turns(Detector):
     def suspicion(self, audit: Audit) -> Tensor:
         self.turned = self.turned or bool((audit.inputs.flatten(1).mean(1) == 1).any())
         return audit.inputs.flatten(1).mean(1) / 100 + float(self.turned)
+
+
+class Changed(Detector):
+    """Suspects what is no image of the data as it is, once it knows that forgeries are about."""
+
+    name = "changed"
+    paper = "test"
+    judging = False
+
+    def suspicion(self, audit: Audit) -> Tensor:
+        natural = torch.cat([bench().negatives.inputs, bench().calibration.inputs])
+        known = torch.stack([(natural == image).flatten(1).all(1).any() for image in audit.inputs])
+        return (~known).double() * float(self.judging)
+
+
+class Seeded(Notes):
+    """Notes, and keeps the seeds that came with questions of many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seeds: list[int] = []
+
+    def suspicion(self, audit: Audit) -> Tensor:
+        self.seeds.append(audit.seed)
+        return super().suspicion(audit)
 
 
 @cache
@@ -95,6 +120,42 @@ def test_a_detector_that_turns_with_what_it_has_seen_contradicts_itself() -> Non
         check_company(reference, judged)
     honest = steps.reference(bench(), Notes(), 0, Meter()), steps.judge(bench(), Notes(), full(), 0, Meter())
     check_company(*honest)
+
+
+def test_a_detector_that_suspects_whatever_was_changed_contradicts_itself() -> None:
+    """In a judge step alone: what stands between forgeries is changed as often as elsewhere."""
+    detector = Changed()
+    detector.judging = True
+    judged = steps.judge(bench(), detector, full(), 0, Meter())
+    assert len(judged["company"]) >= 16 and 0.5 < float(judged["company"].mean()) < 1
+    with pytest.raises(Contradiction, match=r"natural images another suspicion beside forgeries"):
+        check_company(steps.reference(bench(), Changed(), 0, Meter()), judged)
+
+
+def test_no_seed_of_a_question_tells_where_forgeries_stand() -> None:
+    """Seeds are of all images in their order: who computes them for each that it sees finds none."""
+    detector, task = Seeded(), bench().task
+    steps.judge(bench(), detector, full(), 0, Meter())
+    seen = torch.cat(detector.asked)
+    own = set(chance.image_seeds(seen, "audit", task.id, task.version, 0))
+    assert own and not own & set(detector.seeds)
+    first = detector.asked[0]
+    for seed in detector.seeds:
+        where = torch.tensor(audits._shuffled(len(first), seed)) < len(bench().cases)
+        assert not torch.equal(where, forged(first))
+    some = seen.unique(dim=0)
+    assert audits.order_seed(some) != audits.order_seed(some.flip(0)) != audits.order_seed(some[1:])
+
+
+def test_company_is_of_every_kind_in_turn() -> None:
+    pools = {"calibration_clean": [0] * 9, "negative_b": [0] * 3, "negative_a": [0] * 40, "negative_none": []}
+    found = company(pools, 3)
+    assert found[:5] == [
+        (f"negative_{kind}", place) for kind, place in (("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2))
+    ]
+    assert len(found) == 16 and len(company(pools, 20)) == 20 and len(set(company(pools, 99))) == 43
+    assert company({"calibration_clean": [0] * 2}, 4) == [("calibration_clean", 0), ("calibration_clean", 1)]
+    assert company({}, 4) == []
 
 
 def test_its_cells_fail_by_its_own_fault_and_take_its_rank(fresh: Project) -> None:

@@ -12,7 +12,7 @@ from harness import ROOT
 from torch import nn
 
 from benchmark.errors import TaskError
-from benchmark.explainers import Gradient, GradientTimesInput
+from benchmark.explainers import Gradient, GradientTimesInput, Query
 from benchmark.network import Network
 from benchmark.tasks.data import load_data
 from benchmark.tasks.task import load_task
@@ -38,6 +38,22 @@ def test_cases_are_of_all_classes_in_turn_and_targets_of_drawn_other_classes() -
     assert not torch.equal(made(version=2).targets.labels, bench.targets.labels)
     several = torch.cat([bench.cases.inputs, bench.targets.inputs, bench.negatives.inputs]).flatten(1)
     assert len(several.unique(dim=0)) == len(several), "no image has two roles"
+
+
+def test_no_case_and_no_target_is_an_image_whose_map_shows_nothing() -> None:
+    """Grad-CAM of this network is dead for many coats, which would be drawn otherwise."""
+    task = cast("SaliencyTask", load_task("saliency/grad-cam-16", ROOT))
+    task = task.model_copy(update={"calibration": CalibrationSpec(images=0, negatives=64)})
+    bench = prepare(task, ROOT, torch.device("cpu"))
+
+    def dead(images: Images) -> int:
+        maps = bench.explainer.explain(bench.model, Query(images.inputs, images.labels)).flatten(1)
+        return int((maps.amax(1) == maps.amin(1)).sum())
+
+    assert len(bench.cases) == len(bench.targets) == task.cases
+    assert dead(bench.cases) == dead(bench.targets) == 0
+    natural = Images(bench.natural, workbench.predictions(bench.model, bench.natural))
+    assert dead(natural) > 0, "there are such"
 
 
 def test_methods_are_handed_what_natural_images_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

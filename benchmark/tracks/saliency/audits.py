@@ -4,12 +4,17 @@ A suspicion is about one image. Images of all kinds are shuffled and asked about
 filled up with natural ones; a detector with chance is asked image by image. Whether it has any is found on
 the first of these batches, so that no question is about forgeries alone. At the end a few are asked about
 again among others: answers that depend on the neighbors, or on what was asked before, are refused. So is a
-detector that says of natural images something else beside forgeries than without any.
+detector that says of natural images, as they are and harmlessly changed, something else beside forgeries than
+without any.
+
+The order, and the seed that comes with a batch, follow from all images of a step: who has seen some of them
+cannot tell by it where forgeries stand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 
 import torch
@@ -25,8 +30,9 @@ _AGAIN = 8
 """Images that are asked about twice."""
 _SHARE = 0.01
 """Of the spread of all suspicions: further away an answer counts as another one."""
-_ALONE = ("negative_clean", "calibration_clean")
-"""Of these the first that there are any of are the company of forgeries."""
+_NEGATIVE, _CALIBRATION = "negative_", "calibration_"
+_COMPANY = 16
+"""Natural images between forgeries, at least."""
 _TOLERATED = 2
 """Images whose answer may be another one: what counts flips of a sign can jump with the last bit."""
 
@@ -105,21 +111,49 @@ def suspicions(
     inputs = torch.cat([pools[role].inputs for role in roles])
     labels = torch.cat([pools[role].labels for role in roles])
     together = Images(inputs, labels)
-    batches = _Batches.of(together, fill, own[0])
-    first = asks.first(batches.part(0), own[0])
-    if torch.equal(first, asks.probe(batches.part(0), seed_of("another", own[0]))):
+    order = order_seed(inputs)
+    batches, seed = _Batches.of(together, fill, order), seed_of("together", order)
+    first = asks.first(batches.part(0), seed)
+    if torch.equal(first, asks.probe(batches.part(0), seed_of("another", seed))):
         asks.keep()
-        answers = _among_others(asks, together, fill, batches, first, own[0], variant)
+        answers = _among_others(asks, together, fill, batches, first, seed, variant)
     else:
-        answers = _alone(asks, together, own, variant)
+        answers = _alone(asks, together, own, order, variant)
     found = {role: torch.zeros(0, dtype=torch.double) for role in pools}
     sizes = [len(pools[role]) for role in roles]
     return found | dict(zip(roles, answers.split(sizes), strict=True))
 
 
-def _alone(asks: Asks, images: Images, seeds: list[int], variant: str) -> Tensor:
+def order_seed(inputs: Tensor) -> int:
+    """A seed that takes all images ``[N, C, H, W]`` in their order to know.
+
+    A seed of one image would not do: a detector that computes it for every image that it is asked about
+    finds which one it is, and the order of all from it.
+    """
+    digest = hashlib.sha256()
+    for image in inputs.detach().cpu():
+        digest.update(hashlib.sha256(image.contiguous().numpy().tobytes()).digest())
+    return seed_of("order", digest.hexdigest())
+
+
+def company(pools: Mapping[str, Sized], forged: int) -> list[tuple[str, int]]:
+    """Which natural images stand between forgeries, by pool and place: in turn of every kind that there is.
+
+    Args:
+        pools: images by role, as of a reference step.
+        forged: how many forgeries there are.
+    """
+    negative = sorted(name for name in pools if name.startswith(_NEGATIVE) and len(pools[name]))
+    calibration = sorted(name for name in pools if name.startswith(_CALIBRATION) and len(pools[name]))
+    names = negative or calibration
+    longest = max((len(pools[name]) for name in names), default=0)
+    turns = [(name, place) for place in range(longest) for name in names if place < len(pools[name])]
+    return turns[: max(forged, _COMPANY)]
+
+
+def _alone(asks: Asks, images: Images, seeds: list[int], mixed: int, variant: str) -> Tensor:
     """Each image by itself under its own seed, in a shuffled order."""
-    order = _shuffled(len(images), seeds[0])
+    order = _shuffled(len(images), mixed)
     answers = torch.zeros(len(images), dtype=torch.double)
     for index in order:
         answers[index] = _one(asks.ask, images, seeds, index)
@@ -155,19 +189,19 @@ def check_company(reference: Mapping[str, Tensor], judged: Mapping[str, Tensor])
 
     Args:
         reference: what a detector said of natural images.
-        judged: what it said of forgeries, and of some of those images between them, ``company``.
+        judged: what it said of forgeries, and of some of those images between them, :func:`company`.
 
     Raises:
         Contradiction: it said something else.
     """
-    company = judged.get("company", torch.zeros(0)).double().cpu()
-    before = next((reference[name] for name in _ALONE if len(reference.get(name, ()))), company)
-    before = before.double().cpu()[: len(company)]
+    now = judged.get("company", torch.zeros(0)).double().cpu()
+    known = company(reference, len(judged.get("suspicion", ())))[: len(now)]
+    before = torch.tensor([float(reference[name][place]) for name, place in known]).double()
     said = torch.cat([scores.double().cpu().flatten() for scores in (*reference.values(), *judged.values())])
-    moved = _moved(company, before, said)
-    if moved > min(_TOLERATED, len(company) // 2):
+    moved = _moved(now, before, said)
+    if moved > min(_TOLERATED, len(now) // 2):
         raise Contradiction(
-            f"gave {moved} of {len(company)} natural images another suspicion beside forgeries than without "
+            f"gave {moved} of {len(now)} natural images another suspicion beside forgeries than without "
             "any: a suspicion must depend on its image, its class and audit.seed alone"
         )
 

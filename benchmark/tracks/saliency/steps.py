@@ -34,13 +34,14 @@ from benchmark.api import (
     Smoothing,
 )
 from benchmark.failures import invalid
+from benchmark.methods.answers import Answers
 from benchmark.methods.calls import call, check_tensor, kind_of
 from benchmark.methods.formats import eight_bits, eight_bits_within
 from benchmark.methods.meter import Meter, MeteredExplainer
 from benchmark.methods.stored import StoredForgery
 from benchmark.seeds import seed_of
 from benchmark.tracks.evaded import Evaded
-from benchmark.tracks.saliency import audits, chance
+from benchmark.tracks.saliency import adapting, audits, chance
 from benchmark.tracks.saliency.pools import pools_of
 from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
 
@@ -48,6 +49,8 @@ Tensors = dict[str, Tensor]
 
 _LOOKED_AT, _SAME = 8, 1e-2
 """One in so many answers to attacks is looked at; how far logits may be off, as a share of their spread."""
+_AT_LAST = 8
+"""Forgeries of a batch that a hardening is asked about where they were made."""
 TOLERANCE = 1e-6
 """Rounding that a budget or a range forgives, in units of the input range."""
 
@@ -63,15 +66,16 @@ def forge(
     """``inputs`` ``[N, C, H, W]``: the attack's forgery, batch by batch.
 
     In adaptive mode the attack is handed the hardened explainer, or the detector to evade; the targets are
-    then what the hardened explainer shows for the target images.
+    then what the hardened explainer shows for the target images. A few of its answers are kept beside the
+    forgery (:mod:`benchmark.tracks.saliency.adapting`).
     """
     meter.samples = len(bench.cases)
     if isinstance(attack, StoredForgery):
         return admit(bench, attack, attack.tensors(bench.task.id))
     adaptive = mode == "adaptive"
-    explainer = bench.explainer
+    explainer, answers, last = bench.explainer, None, Answers()
     if adaptive and isinstance(defense, Hardening):
-        explainer = _Attributed(harden(defense, explainer), defense)
+        explainer, answers = _Attributed(harden(defense, explainer), defense), Answers()
     detector = Evaded(defense) if adaptive and isinstance(defense, Detector) else None
     model = bench.model.observed_by(meter)
     budget = Budget(bench.task.budget.linf, bench.task.budget.explanations)
@@ -83,7 +87,7 @@ def forge(
         targets = Images(bench.targets.inputs[part], bench.targets.labels[part])
         case = Case(
             model=model,
-            explainer=MeteredExplainer(explainer, meter),
+            explainer=MeteredExplainer(explainer, meter, answers),
             inputs=bench.cases.inputs[part].clone(),
             labels=bench.cases.labels[part].clone(),
             target=target_maps(bench, explainer, targets, name % 2**31, defense if adaptive else None),
@@ -95,7 +99,20 @@ def forge(
         )
         forgery = call(attack, partial(attack.forge, case))
         forged.append(call(attack, partial(check_forgery, forgery, case, attack)))
-    return {"inputs": torch.cat(forged)}
+        if answers is not None:
+            _ask_at_last(bench, explainer, Images(forged[-1], case.labels), last)
+    kept = adapting.kept(answers.with_more(last), defense.variant) if answers and defense else {}
+    return {"inputs": torch.cat(forged), **kept}
+
+
+def _ask_at_last(bench: Workbench, explainer: Explainer, forged: Images, answers: Answers) -> None:
+    """Asks for maps of forgeries where they were made, image by image and at nobody's cost."""
+    model = bench.model.observed_by(Meter())
+    for index in secrets.SystemRandom().sample(range(len(forged)), min(_AT_LAST, len(forged))):
+        one = forged.part(slice(index, index + 1))
+        query = Query(one.inputs, one.labels, secrets.randbelow(2**31))
+        with torch.no_grad():
+            answers.note(query, explainer.explain(model, query))
 
 
 def admit(bench: Workbench, attack: Attack, tensors: Tensors) -> Tensors:
@@ -126,10 +143,7 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
             for name, images in (("clean", bench.cases), ("target", bench.targets))
         }
         return {"inputs": bench.cases.inputs, **maps}
-    pools = pools_of(bench)
-    asked = {f"calibration_{kind}": images for kind, images in pools.calibration.items()}
-    asked |= {f"negative_{kind}": images for kind, images in pools.negatives.items()}
-    return _suspicions(bench, defense, asked, seed, meter)
+    return _suspicions(bench, defense, _natural(bench), seed, meter)
 
 
 def judge(
@@ -137,7 +151,8 @@ def judge(
 ) -> Tensors:
     """What the defense makes of the forgery: ``maps`` ``[N, H, W]`` or ``suspicion`` ``[N]``.
 
-    A detector is asked about as many natural images in between, ``company``, of which nothing is made.
+    A detector is asked about as many natural images in between, as they are and harmlessly changed,
+    ``company``: they show whether it says the same of them as elsewhere.
 
     An auditor sees the forged image alone, so the class explained is the one predicted for it. The draws of a
     hardening with chance follow from the image's hash, natural or forged.
@@ -145,10 +160,18 @@ def judge(
     inputs = forgery["inputs"].to(bench.cases.inputs)
     forged = Images(inputs, predictions(bench.model, inputs))
     if isinstance(defense, Hardening):
-        return {"maps": _maps(bench, defense, forged, seed, meter)}
-    company = bench.negatives.part(slice(len(forged))) if len(bench.negatives) else bench.calibration
-    asked = {"suspicion": forged, "company": company}
+        return {"maps": _judged_maps(bench, defense, forgery, forged, seed, meter)}
+    natural = _natural(bench)
+    chosen = [natural[name].part(slice(at, at + 1)) for name, at in audits.company(natural, len(forged))]
+    asked = {"suspicion": forged} | ({"company": Images.joined(chosen)} if chosen else {})
     return _suspicions(bench, defense, asked, seed, meter)
+
+
+def _natural(bench: Workbench) -> dict[str, Images]:
+    """What a detector's thresholds are set on, and what it is tested on."""
+    pools = pools_of(bench)
+    found = {f"calibration_{kind}": images for kind, images in pools.calibration.items()}
+    return found | {f"negative_{kind}": images for kind, images in pools.negatives.items()}
 
 
 def harden(defense: Hardening, explainer: Explainer) -> Explainer:
@@ -274,6 +297,24 @@ def _maps(bench: Workbench, defense: Hardening, images: Images, seed: int, meter
     hardened = harden(defense, bench.explainer)
     ask, probe = (_explained(bench, hardened, counted, defense) for counted in (meter, Meter()))
     return chance.answers(ask, probe, images, judge_seeds(bench, images.inputs, seed))
+
+
+def _judged_maps(
+    bench: Workbench, defense: Hardening, forgery: Tensors, forged: Images, seed: int, meter: Meter
+) -> Tensor:
+    """Maps of forgeries, and among them of what the attack asked about: they must be what it was told."""
+    told = adapting.Told.of(forgery, defense.variant, bench.cases.inputs)
+    if told is None:
+        return _maps(bench, defense, forged, seed, meter)
+    maps = _maps(bench, defense, Images.joined([forged, told.images]), seed, meter)
+    hardened = harden(defense, bench.explainer)
+
+    def ask(draws: int) -> chance.Ask:
+        return _explained(bench, hardened.subsampled(draws) if draws else hardened, Meter(), defense)
+
+    seeds = judge_seeds(bench, told.images.inputs, seed)
+    adapting.check(told, maps[len(forged) :], ask, seeds, defense.variant)
+    return maps[: len(forged)]
 
 
 def _explained(bench: Workbench, hardened: Explainer, meter: Meter, defense: Hardening) -> chance.Ask:

@@ -6,8 +6,9 @@ classes, each paired with an image of another class whose explanation is the tar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,11 @@ class Images:
     def part(self, which: slice) -> Images:
         """Some of the images, in their order."""
         return Images(self.inputs[which], self.labels[which])
+
+    @staticmethod
+    def joined(parts: Sequence[Images]) -> Images:
+        """All images of several."""
+        return Images(torch.cat([one.inputs for one in parts]), torch.cat([one.labels for one in parts]))
 
 
 @dataclass(frozen=True, eq=False)  # one is equal to itself alone: what is made of it is remembered by it
@@ -158,9 +164,9 @@ def prepare(task: SaliencyTask, root: Path, device: torch.device) -> Workbench:
     attacker = _correct(model, data, "attacker", learnt + 1, task, device, dtype, learnt + _FEWEST)
     wanted = 2 * task.cases + task.calibration.negatives
     evaluation = _correct(model, data, "evaluation", wanted, task, device, dtype, wanted)
-    cases, targets, negatives = _choose(evaluation, task)
-    natural = attacker.inputs[learnt:]  # no image that a threshold is set on
     explainer = _explainer(task, model, data)
+    cases, targets, negatives = _choose(evaluation, task, partial(_shown, model, explainer, evaluation))
+    natural = attacker.inputs[learnt:]  # no image that a threshold is set on
     _check_gradient(task, model, explainer, cases)
     calibration = Images(*(t[: task.calibration.images] for t in (attacker.inputs, attacker.labels)))
     return Workbench(task, device, model, explainer, cases, targets, calibration, negatives, natural, root)
@@ -219,17 +225,39 @@ def _correct(
     return found
 
 
-def _choose(images: Images, task: SaliencyTask) -> tuple[Images, Images, Images]:
-    """Cases in turn over the classes, a target of another class for each, and other images."""
+def _shown(model: Network, explainer: Explainer, images: Images, index: int) -> bool:
+    """Whether the map of an image shows anything.
+
+    One that is the same everywhere can neither be faked nor be what is asked for.
+    """
+    if not explainer.may_be_dead:
+        return True
+    one = images.part(slice(index, index + 1))
+    with torch.no_grad():
+        found = explainer.explain(model, Query(one.inputs, one.labels))
+    return bool(found.amax() > found.amin())
+
+
+def _choose(
+    images: Images, task: SaliencyTask, shown: Callable[[int], bool]
+) -> tuple[Images, Images, Images]:
+    """Cases in turn over the classes, a target of another class for each, and other images.
+
+    Cases and targets are images whose maps show anything.
+    """
     classes = torch.unique(images.labels).tolist()
     waiting = {c: (images.labels == c).nonzero().flatten().tolist() for c in classes}
 
     def take(start: int) -> int:
         for step in range(len(classes)):
             queue = waiting[classes[(start + step) % len(classes)]]
-            if queue:
-                return int(queue.pop(0))
-        raise TaskError(f"task {task.id}: not enough evaluation images for {task.cases} cases")
+            while queue:
+                index = int(queue.pop(0))
+                if shown(index):
+                    return index
+        raise TaskError(
+            f"task {task.id}: not enough evaluation images whose maps show anything for {task.cases} cases"
+        )
 
     chosen = [take(index) for index in range(task.cases)]
     starts = [_drawn_classes(task, index, len(classes)) for index in range(task.cases)]
