@@ -7,7 +7,8 @@ another one, of another class where there is one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from benchmark.auditing.pictures import as_tensor
 from benchmark.auditing.report import Report
 from benchmark.auditing.run import Run
 from benchmark.auditing.subject import Subject, prepared
-from benchmark.errors import TaskError
+from benchmark.errors import PotemkinError, TaskError
 from benchmark.explainers import Explainer, build_explainer
+from benchmark.failures import StepFailed
 from benchmark.files.assets import locate_root
 from benchmark.running.registry import Entry, Registry, find_methods
 from benchmark.tasks.explainers import listed_explainer
@@ -79,8 +81,12 @@ def audit(
     share = _share(budget)
     if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
         raise TaskError(f"iterations is a whole number of at least 1, not {iterations!r}")
-    if isinstance(names, str):
-        raise TaskError("names is a list of the classes' names, not one text")
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise TaskError("names is a list of the classes' names, in their order")
+    if settings is not None and not isinstance(settings, Mapping):
+        raise TaskError(f"settings are names and values, not {type(settings).__name__}")
+    if out is not None and not isinstance(out, str | Path):
+        raise TaskError(f"out is a folder, not {type(out).__name__}")
     registry = find_methods(locate_root(), set())
     wanted = {
         "hardening": _entries(registry, "hardening", hardenings),
@@ -89,15 +95,29 @@ def audit(
     folder = None if out is None else _folder(Path(out))
     tensor = as_tensor(pictures, side)
     subject = prepared(network, tensor, mean, deviation)
-    bench = own_bench(subject, tensor, labels, _explainer(explainer, settings or {}, subject, tensor), share)
-    told = [str(int(label)) for label in bench.cases.labels]
-    told = [names[int(one)] if int(one) < len(names) else f"class {one}" for one in told]
-    report = Report(bench.explainer.name, share, len(tensor), list(subject.notes), classes=tuple(told))
-    run = Run(bench, report, registry, iterations, folder, tell)
-    run.undefended()
-    run.detectors(wanted["detector"])
-    run.hardenings(wanted["hardening"])
+    with _in_a_sentence():
+        own = _explainer(explainer, settings or {}, subject, tensor)
+        bench = own_bench(subject, tensor, labels, own, share)
+        told = [str(int(label)) for label in bench.cases.labels]
+        told = [str(names[int(one)]) if int(one) < len(names) else f"class {one}" for one in told]
+        report = Report(bench.explainer.name, share, len(tensor), list(subject.notes), classes=tuple(told))
+        run = Run(bench, report, registry, iterations, folder, tell)
+        run.undefended()
+        run.detectors(wanted["detector"])
+        run.hardenings(wanted["hardening"])
     return report
+
+
+@contextlib.contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    """What a network raises that an explainer, or an attack, asks for what it does not have."""
+    try:
+        yield
+    except (PotemkinError, StepFailed):
+        raise
+    except Exception as error:  # a stranger's network raises what it likes
+        reason = " ".join(str(error).split())[:160]
+        raise TaskError(f"the network cannot be audited so ({type(error).__name__}: {reason})") from error
 
 
 def _share(budget: float | str) -> float:
@@ -126,6 +146,8 @@ def _entries(registry: Registry, kind: str, names: Iterable[str] | str | None) -
         MethodError: no defense is named so.
         TaskError: one is of the other kind.
     """
+    if names is not None and not isinstance(names, Iterable):
+        raise TaskError(f"{kind}s are names of methods, not {names!r}")
     wanted = [names] if isinstance(names, str) else None if names is None else list(names)
     if wanted is not None and not wanted:
         return []

@@ -57,6 +57,8 @@ class Foreign(Explainer):
                 f"the explainer returned maps {list(maps.shape)} for pictures {list(inputs.shape)}: one map "
                 "per picture, of its height and width, is wanted"
             )
+        if maps.dtype == torch.bool or maps.is_complex():
+            raise TaskError(f"the explainer returned maps of {maps.dtype}, and maps are real numbers")
         if not bool(maps.isfinite().all()):
             raise TaskError("the explainer returned values that are no numbers")
         return maps if torch.is_grad_enabled() else maps.detach()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ def as_tensor(pictures: Tensor | Path | str | Iterable[Path | str], side: int) -
         TaskError: too few pictures, or a tensor of something else.
         AssetError: a file cannot be read.
     """
+    if isinstance(side, bool) or not isinstance(side, int) or not 8 <= side <= 4096:
+        raise TaskError(f"side is a whole number of pixels from 8 to 4096, not {side!r}")
     if isinstance(pictures, numpy.ndarray):
         pictures = torch.from_numpy(pictures)
     if isinstance(pictures, Tensor):
@@ -45,7 +48,19 @@ def as_tensor(pictures: Tensor | Path | str | Iterable[Path | str], side: int) -
             raise TaskError(
                 f"pictures are a folder, files, or a tensor [N, C, H, W], not {type(odd[0]).__name__}"
             )
-    return _counted(read_pictures(files(pictures)[:MOST], round(side * _LARGER), side))
+    return _counted(read_pictures(_evenly(files(pictures)), round(side * _LARGER), side))
+
+
+def _evenly(found: list[Path]) -> list[Path]:
+    """As many files as are audited, in turn of every folder, in their order."""
+    if len(found) <= MOST:
+        return found
+    folders: dict[Path, list[Path]] = {}
+    for file in found:
+        folders.setdefault(file.parent, []).append(file)
+    rounds = zip_longest(*folders.values())
+    chosen = [file for turn in rounds for file in turn if file is not None][:MOST]
+    return [file for file in found if file in set(chosen)]
 
 
 def _stacked(pictures: Iterable[Any]) -> Tensor:
@@ -77,11 +92,16 @@ def files(pictures: Path | str | Iterable[Path | str]) -> list[Path]:
             return [place]
         if not place.is_dir():
             raise AssetError(f"there is no folder or picture {place}")
-        found = [p for p in sorted(place.rglob("*")) if p.suffix.lower() in EXTENSIONS and p.is_file()]
+        found = [p for p in sorted(place.rglob("*")) if _is_picture(p)]
         if not found:
             raise AssetError(f"{place} holds no picture; names end in {', '.join(sorted(EXTENSIONS))}")
         return found
     return [Path(path).expanduser() for path in pictures]
+
+
+def _is_picture(path: Path) -> bool:
+    """Also by its name: some systems leave a file of their own beside each, which begins with a dot."""
+    return path.suffix.lower() in EXTENSIONS and path.is_file() and not path.name.startswith(".")
 
 
 def _checked(given: Tensor) -> Tensor:
@@ -89,6 +109,8 @@ def _checked(given: Tensor) -> Tensor:
         raise TaskError(f"pictures are a tensor [N, 1 or 3, H, W], not {list(given.shape)}")
     if not len(given):
         return given
+    if not given.numel():
+        raise TaskError(f"pictures have no pixels: {list(given.shape)}")
     found = given.detach().cpu()
     if found.is_complex() or found.dtype == torch.bool:
         raise TaskError(f"pictures are numbers in [0, 1], or whole ones up to 255, not {found.dtype}")

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from benchmark.errors import AssetError, TaskError
+from benchmark.errors import AssetError, PotemkinError, TaskError
 from benchmark.files.images import imagenet_classes
 from benchmark.network import Network
 from benchmark.network.opaque import Opaque
@@ -97,6 +97,37 @@ def from_hub(name: str, root: Path) -> tuple[nn.Module, tuple[str, ...]]:
 def prepared(
     module: nn.Module, pictures: Tensor, mean: Sequence[float], deviation: Sequence[float]
 ) -> Subject:
+    """As :func:`_prepared`; whatever else a module's code raises becomes a sentence.
+
+    Raises:
+        TaskError: the network is no classifier of such pictures that gives logits.
+    """
+    try:
+        return _prepared(module, pictures, mean, deviation)
+    except PotemkinError:
+        raise
+    except Exception as error:  # a stranger's module raises what it likes
+        reason = " ".join(str(error).split())[:160]
+        raise TaskError(
+            f"the network cannot be prepared ({type(error).__name__}: {reason}): an audit takes a module "
+            "with weights of floating point, written in Python"
+        ) from error
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The network itself, of one that is spread over devices or compiled."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if inner is None and isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = module.module
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
+def _prepared(
+    module: nn.Module, pictures: Tensor, mean: Sequence[float], deviation: Sequence[float]
+) -> Subject:
     """The network as it is audited; the person's own is left alone.
 
     Args:
@@ -110,6 +141,7 @@ def prepared(
     """
     if not isinstance(module, nn.Module):
         raise TaskError(f"a network is a torch.nn.Module, not {type(module).__name__}")
+    module = _unwrapped(module)
     channels = pictures.shape[1]
     mean, deviation = _numbers("mean", mean, channels), _numbers("deviation", deviation, channels)
     if min(deviation) <= 0:
@@ -128,6 +160,7 @@ def prepared(
         1, -1, 1, 1
     )
     classes = _classes(own, normalized)
+    notes += _remarks(own, normalized)
     steps = any_way(own, size)
     if any(isinstance(step, Opaque) for step in steps):
         notes.append("Nothing can look into this network: gradients are had of it, and nothing else.")
@@ -147,15 +180,44 @@ def _numbers(what: str, given: object, channels: int) -> tuple[float, ...]:
     return values
 
 
+def _remarks(module: nn.Module, normalized: Tensor) -> list[str]:
+    """What outputs look like that are logits to nobody else."""
+    with torch.no_grad():
+        rows = module(normalized).double()
+    if bool((rows.logsumexp(1).abs() < _SUM_OFF).all()):
+        return ["The network gives log-probabilities: they are explained, not logits."]
+    if bool(((rows >= 0) & (rows <= 1)).all()):
+        return [
+            "All of the network's outputs lie between 0 and 1, as behind a sigmoid: explanations are of "
+            "logits; take it off if there is one."
+        ]
+    return []
+
+
 def _copied(module: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(module)
+        return copy.deepcopy(module, _held(module))
     except Exception as error:  # weights that are made of others, as old weight norms and pruning have them
         reason = " ".join(str(error).split())[:100]
         raise TaskError(
             f"the network cannot be copied ({reason}): make what its weights are made of permanent, as "
             "torch.nn.utils.remove_weight_norm and torch.nn.utils.prune.remove do"
         ) from error
+
+
+def _held(module: nn.Module) -> dict[int, Tensor]:
+    """Copies of tensors that a module has kept of a pass with a graph, by id, as a memo of copies.
+
+    Not where hooks make such a tensor out of weights: a copy would no longer follow them.
+    """
+    kept = [
+        value
+        for part in module.modules()
+        if not part._forward_pre_hooks
+        for value in vars(part).values()
+        if isinstance(value, Tensor) and value.requires_grad and not value.is_leaf
+    ]
+    return {id(value): value.detach().clone() for value in kept}
 
 
 def _classes(module: nn.Module, normalized: Tensor) -> int:

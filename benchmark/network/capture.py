@@ -27,6 +27,7 @@ from benchmark.network.captured import (
     Norm,
     Place,
     Product,
+    Rearrange,
     Slot,
     Softmax,
     Stored,
@@ -200,6 +201,10 @@ class _Compilation:
         """What a call is to explainers; nothing in particular where no rule of theirs would hold."""
         kind = KINDS.get(name, Other)
         terms = [part for part in node.all_input_nodes if self._place.get(part, -1) >= 0]
+        if kind is Rearrange and any(
+            self._depends(part) for part in node.all_input_nodes if part not in terms
+        ):
+            return Other  # what is moved, or masked, follows from the image
         if kind is Softmax and node.args[1] not in (-1, len(node.meta["val"].shape) - 1):
             return Other  # of another side, which no rule here goes along
         if name == "mul" or kind is MatMul:

@@ -39,10 +39,10 @@ def layer_position(model: Network, name: str) -> int:
 def spatial_position(model: Network, values: Sequence[Tensor]) -> int:
     """Where a class activation map is taken unless a layer is named.
 
-    What the last average over positions reads, be they rows and columns or tokens; without one the last value
-    with rows and columns that is more than moved. In a network whose attention comes after that, the last
-    normalization before its last attention: later values of the image's parts reach the logits of many
-    transformers no more.
+    What the last average over all positions reads, be they rows and columns or tokens; without one, and where
+    positions go on after it, as behind a gate, the last value with rows and columns that is more than moved.
+    In a network whose attention comes after that, the last normalization before its last attention: later
+    values of the image's parts reach the logits of many transformers no more.
 
     Args:
         model: the network.
@@ -53,13 +53,13 @@ def spatial_position(model: Network, values: Sequence[Tensor]) -> int:
     """
     steps = list(enumerate(model.operations, 1))
     attention = max((at for at, step in steps if isinstance(step, Softmax)), default=0)
-    pooled = [step.sources[0] for _, step in steps if isinstance(step, AveragePool)]
+    pooled = [_averaged(model, values, at) for at, step in steps if isinstance(step, AveragePool)]
     found = [
         *(at for at, _ in steps[:attention] if isinstance(model.operations[at - 1], Normalize)),
         *(at for at, step in steps if _is_image(values[at]) and not isinstance(step, _NO_LAYER)),
-        *(at for at in pooled),
+        *(at for at in pooled if at is not None),
     ]
-    for at in reversed(found):
+    for at in sorted(found, reverse=True):
         late = isinstance(model.operations[at - 1], Normalize) or at > attention
         if at and late and positions_of(model, values, at) is not None:
             return at
@@ -69,22 +69,63 @@ def spatial_position(model: Network, values: Sequence[Tensor]) -> int:
 def positions_of(model: Network, values: Sequence[Tensor], at: int) -> Tensor | None:
     """A value of a walk as ``[N, K, H, W]``; None where it has no positions.
 
-    Channels that come last are brought to the front. Tokens ``[N, T, K]`` of a transformer are a square of
-    them; those before the square (of a class, registers) are left out.
+    Channels that come last are brought to the front. Tokens ``[N, T, K]`` of a transformer are a grid of the
+    image's proportions; those before the grid (of a class, registers) are left out.
     """
-    return as_positions(values[at], channels_last(model, values, at))
+    return as_positions(values[at], channels_last(model, values, at), values[0].shape[2:])
 
 
-def as_positions(value: Tensor, channels_last: bool) -> Tensor | None:
-    """A value, or a signal of its shape, as ``[N, K, H, W]``; None where it has no positions."""
+def as_positions(value: Tensor, channels_last: bool, image: Sequence[int]) -> Tensor | None:
+    """A value, or a signal of its shape, as ``[N, K, H, W]``; None where it has no positions.
+
+    Args:
+        value: of a walk.
+        channels_last: whether they are.
+        image: height and width of the network's input.
+    """
     if value.dim() == 4:
         moved = value.movedim(3, 1) if channels_last else value
         return moved if moved.shape[2] > 1 and moved.shape[3] > 1 else None
-    side = math.isqrt(value.shape[1]) if value.dim() == 3 else 0
-    if side < 2 or value.shape[1] - side * side > _MOST_PREFIXES:
+    grid = token_grid(value.shape[1], image) if value.dim() == 3 else None
+    if grid is None or min(grid) < 2:
         return None
-    tokens = value[:, value.shape[1] - side * side :].transpose(1, 2)
-    return tokens.reshape(*tokens.shape[:2], side, side)
+    tokens = value[:, value.shape[1] - grid[0] * grid[1] :].transpose(1, 2)
+    return tokens.reshape(*tokens.shape[:2], *grid)
+
+
+def token_grid(tokens: int, image: Sequence[int]) -> tuple[int, int] | None:
+    """Rows and columns of as many tokens of an image as are in its proportions, less a few before them.
+
+    Args:
+        tokens: of a transformer, those of a class and of registers among them.
+        image: height and width.
+    """
+    divisor = math.gcd(*image)
+    rows, columns = image[0] // divisor, image[1] // divisor
+    times = math.isqrt(tokens // (rows * columns))
+    grid = rows * times, columns * times
+    return grid if times and tokens - grid[0] * grid[1] <= _MOST_PREFIXES else None
+
+
+def _averaged(model: Network, values: Sequence[Tensor], at: int) -> int | None:
+    """The value with positions of which an average takes all; None where it takes others, or not all.
+
+    An average may come side by side, or behind a reshape of rows and columns into one side.
+    """
+    step = model.operations[at - 1]
+    source, out = step.sources[0], values[at]
+    value, place = values[source], source
+    while place and values[place].dim() != 4:
+        before = model.operations[place - 1]
+        if not isinstance(before, AveragePool | Reshape | Rearrange):
+            break
+        place = before.sources[0]
+    image = values[place]
+    if image.dim() == 4 and out.numel() < image.numel():
+        channels = image.shape[3 if channels_last(model, values, place) else 1]
+        return place if out.numel() == len(image) * channels else None
+    tokens = value.dim() == 3 and out.shape[-1] == value.shape[2]
+    return source if tokens and out.numel() == len(value) * value.shape[2] else None
 
 
 def channels_last(model: Network, values: Sequence[Tensor], at: int) -> bool:

@@ -8,7 +8,9 @@ up are seen nowhere else.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,8 @@ from benchmark.network.tracing import trace
 Size = tuple[int, int, int]
 _CLOSE = {torch.double: (1e-6, 1e-5), torch.float: (1e-3, 1e-2)}
 """By how much of their largest value logits, and their gradient, may differ from the module's."""
+_CONTAINERS = (dict, list, set)
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 _COUNTS = (1, 3)
 """Images at once: another number than it was captured with, and the one that is often special."""
 
@@ -33,7 +37,9 @@ def traced(module: nn.Module, size: Size) -> list[Operation]:
     Raises:
         TaskError: it cannot be traced, or what was traced computes something else.
     """
-    return checked(module, trace(module), size, "torch.fx")
+    with _in_precision(module, None):
+        steps = trace(module)
+    return checked(module, steps, size, "torch.fx")
 
 
 def captured(module: nn.Module, size: Size) -> list[Operation]:
@@ -42,7 +48,9 @@ def captured(module: nn.Module, size: Size) -> list[Operation]:
     Raises:
         TaskError: it cannot be captured, or what was captured computes something else.
     """
-    return checked(module, capture(module, size), size, "torch.export")
+    with _in_precision(module, None):
+        steps = capture(module, size)
+    return checked(module, steps, size, "torch.export")
 
 
 def as_one(module: nn.Module, size: Size) -> list[Operation]:
@@ -56,7 +64,7 @@ def as_one(module: nn.Module, size: Size) -> list[Operation]:
     images = _images(2, size).to(like)
     try:
         with torch.no_grad():
-            first, second = module(images), module(images)
+            first, second, alone = module(images), module(images), module(images[:1])
     except Exception as error:  # whatever a layer makes of images that it is not for
         reason = " ".join(str(error).split())[:160]
         raise TaskError(f"the network takes no images of {' x '.join(map(str, size))}: {reason}") from error
@@ -66,6 +74,11 @@ def as_one(module: nn.Module, size: Size) -> list[Operation]:
         raise TaskError(
             "the network's logits of the same images differ from one time to the next: it draws at random or "
             "counts its calls; explanations are of networks that do not"
+        )
+    if first.shape[:1] == (2,) and not _away(alone, first[:1]) <= _CLOSE[torch.float][0]:
+        raise TaskError(
+            "the network's logits of an image depend on what else is in the batch (its statistics, or a "
+            "maximum over it): explanations are of one image"
         )
     return [*steps]
 
@@ -111,10 +124,15 @@ def checked(module: nn.Module, steps: list[Operation], size: Size, by: str) -> l
     for kind in (torch.double, torch.float):
         try:
             with _in_precision(module, kind):
-                away = [_distances(module, steps, _images(count, size).to(device, kind)) for count in _COUNTS]
+                images = _images(max(_COUNTS), size).to(device, kind)
+                away = [_distances(module, steps, images[:count]) for count in _COUNTS]
+                with torch.no_grad():
+                    apart = _away(module(images[:1]), module(images)[:1])
         except Exception as error:  # whatever the network's code makes of another precision
             problem = error
             continue
+        if not apart <= _CLOSE[kind][0]:
+            raise TaskError(f"{by} found a network whose logits depend on what else is in the batch")
         found = (max(kinds) for kinds in zip(*away, strict=True))
         for what, far, most in zip(("logits", "the logits' gradient"), found, _CLOSE[kind], strict=True):
             if not far <= most:
@@ -127,17 +145,48 @@ def checked(module: nn.Module, steps: list[Operation], size: Size, by: str) -> l
 
 
 @contextlib.contextmanager
-def _in_precision(module: nn.Module, kind: torch.dtype) -> Iterator[None]:
-    """The module with all of its floating point tensors of one type, and back to what they were, exactly."""
+def _in_precision(module: nn.Module, kind: torch.dtype | None) -> Iterator[None]:
+    """The module with all of its floating point tensors of one type, and back to what they were, exactly.
+
+    Back comes also what it keeps beside parameters and buffers: a value that it has computed in one type and
+    held for the next time (timm's LeViT) would be of that type for whoever uses the network then. With no
+    type that alone.
+    """
     tensors = [*module.parameters(), *module.buffers()]
     before = [(tensor, tensor.data) for tensor in tensors if tensor.is_floating_point()]
+    attributes = [(part, _attributes(part)) for part in module.modules()]
     try:
-        for tensor, data in before:
+        for tensor, data in before if kind is not None else ():
             tensor.data = data.to(kind)
         yield
     finally:
         for tensor, data in before:
             tensor.data = data
+        for part, held in attributes:
+            _put_back(part, held)
+
+
+def _attributes(part: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """A module's own attributes, and of containers what lies in them."""
+    own = {name: value for name, value in vars(part).items() if name not in _OF_EVERY_MODULE}
+    own["_buffers"] = part._buffers  # tracing leaves what it traces with in a buffer that a pass changes
+    return {
+        name: (value, copy.copy(value) if type(value) in _CONTAINERS else None) for name, value in own.items()
+    }
+
+
+def _put_back(part: nn.Module, held: dict[str, tuple[Any, Any]]) -> None:
+    for name in [name for name in vars(part) if name not in _OF_EVERY_MODULE and name not in held]:
+        del vars(part)[name]
+    for name, (value, inside) in held.items():
+        vars(part)[name] = value
+        if inside is None:
+            continue
+        if isinstance(value, dict | set):
+            value.clear()
+            value.update(inside)
+        elif isinstance(value, list):
+            value[:] = inside
 
 
 def _images(count: int, size: Size) -> Tensor:

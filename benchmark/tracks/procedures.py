@@ -60,30 +60,42 @@ def likeness(shown: Tensor, made: Tensor) -> Tensor:
     return torch.stack(found).amax(0)
 
 
-def check_told(
-    defense: Hardening,
-    explainer: Any,
-    hardened: Any,
-    forged: Sequence[tuple[Network, tuple[Any, ...], Tensor]],
-) -> None:
-    """Fails a hardening that shows of a forged network what its procedures do not make.
+def told(
+    defense: Hardening, explainer: Any, hardened: Any, forged: Sequence[tuple[Network, tuple[Any, ...]]]
+) -> list[Tensor] | None:
+    """What procedures make of forged networks, asked for before anything is shown, as attacks ask.
+
+    A hardening that has shown something knows that it is a judge who asks.
 
     Args:
         defense: the hardening, which is to blame.
         explainer: what it hardens.
         hardened: what has come of it.
-        forged: of each case its network, the arguments of ``explain`` beside it, and the pictures shown.
+        forged: of each case its network, and the arguments of ``explain`` beside it.
+
+    Returns:
+        ``[P, ...]`` of each case; None of what shows what it tells by how it is written.
+    """
+    if getattr(defense, "control", False) or type(hardened) in _OWN:
+        return None
+    return [call(defense, partial(_asked, defense, explainer, *one)) for one in forged]
+
+
+def check_told(defense: Hardening, told: Sequence[Tensor] | None, shown: Sequence[Tensor]) -> None:
+    """Fails a hardening that shows of a forged network what its procedures do not make.
+
+    Args:
+        defense: the hardening, which is to blame.
+        told: what its procedures make, of each case.
+        shown: the pictures that it shows.
 
     Raises:
         StepFailed: the hardening tells no procedures, or shows something else.
     """
-    if getattr(defense, "control", False) or type(hardened) in _OWN:
-        return
-    for model, arguments, shown in forged:
-        made = call(defense, partial(_asked, defense, explainer, model, arguments))
-        if not isinstance(made, Tensor) or made.ndim < 3 or made.shape[1:] != shown.shape:
+    for made, pictures in zip(told, shown, strict=True) if told is not None else ():
+        if not isinstance(made, Tensor) or made.ndim < 3 or made.shape[1:] != pictures.shape:
             raise invalid(defense.variant, "procedures() must return the optimizations that are run")
-        alike = float(likeness(shown, made).mean())
+        alike = float(likeness(pictures, made).mean())
         if not alike >= LIKE:
             raise invalid(
                 defense.variant,
@@ -102,8 +114,8 @@ def made_by_procedures(
     """
 
     def ask() -> Tensor:
-        told = told_by(hardening, hardening.harden(explainer))
-        return torch.stack([part.explain(model, *arguments).detach() for part in told])
+        parts = told_by(hardening, hardening.harden(explainer))
+        return torch.stack([part.explain(model, *arguments).detach() for part in parts])
 
     return call(hardening, ask)
 
@@ -118,13 +130,17 @@ def told_by(hardening: Hardening, hardened: Any) -> tuple[Any, ...]:
         StepFailed: it tells none, or some that hold more than numbers, texts, tensors and the project's own
             parametrizations and transformations.
     """
-    told = hardened.procedures()
-    if not isinstance(told, tuple | list) or not told or any(type(part) not in _PROCEDURES for part in told):
+    parts = hardened.procedures()
+    if (
+        not isinstance(parts, tuple | list)
+        or not parts
+        or any(type(part) not in _PROCEDURES for part in parts)
+    ):
         raise invalid(
             hardening.variant,
             "procedures() must return FeatureVisualization or InputAgnosticSaliency, as many as are run",
         )
-    return tuple(_anew(hardening, part) for part in told)
+    return tuple(_anew(hardening, part) for part in parts)
 
 
 def _anew(hardening: Hardening, part: Any) -> Any:

@@ -19,6 +19,7 @@ from torch.nn.utils.prune import l1_unstructured
 import benchmark
 from benchmark.auditing.audit import audit
 from benchmark.auditing.bench import targets_among
+from benchmark.auditing.pictures import as_tensor
 from benchmark.auditing.report import Attacked, Report
 from benchmark.auditing.resemblance import usual
 from benchmark.auditing.subject import from_library, prepared
@@ -295,3 +296,83 @@ def test_an_own_network_of_no_library_is_walked_too() -> None:
         network=network, pictures=torch.rand(3, 1, 8, 8), hardenings=[], detectors=[], iterations=2
     )
     assert report.count == 3
+
+
+class Kept(nn.Module):
+    """Keeps its activations, as people do who look at them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = trained()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.logits = self.inner(inputs)
+        out: Tensor = self.logits
+        return out
+
+
+def test_a_module_that_has_kept_a_pass_with_a_graph_is_copied() -> None:
+    network = Kept()
+    for weight in network.parameters():
+        weight.requires_grad_(True)
+    network(images())
+    assert not network.logits.is_leaf
+    assert prepared(network, images(), (0.2860,), (0.3530,)).classes == 10
+    assert not network.logits.is_leaf, "the person's own is left alone"
+
+
+def test_wrappers_are_taken_off() -> None:
+    plain = prepared(trained(), images(), (0.2860,), (0.3530,))
+    spread = prepared(nn.DataParallel(trained()), images(), (0.2860,), (0.3530,))
+    assert len(spread.network.operations) == len(plain.network.operations) > 1
+
+
+@pytest.mark.parametrize(
+    ("network", "says"),
+    [
+        (lambda: torch.jit.trace(trained(), images()), "cannot be prepared"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), "cannot be prepared"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).to("meta"), "cannot be prepared"),
+    ],
+)
+def test_modules_of_other_kinds_get_a_sentence(network: Callable[[], nn.Module], says: str) -> None:
+    with pytest.raises(TaskError, match=says):
+        told(network=network(), **QUIET)
+
+
+def test_outputs_that_are_no_logits_are_said() -> None:
+    sigmoid = nn.Sequential(trained(), nn.Sigmoid())
+    assert "as behind a sigmoid" in " ".join(prepared(sigmoid, images(), (0.2860,), (0.3530,)).notes)
+    logarithm = nn.Sequential(trained(), nn.LogSoftmax(1))
+    assert "log-probabilities" in " ".join(prepared(logarithm, images(), (0.2860,), (0.3530,)).notes)
+    assert prepared(trained(), images(), (0.2860,), (0.3530,)).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"side": 0}, "side is"),
+        ({"side": 7.5}, "side is"),
+        ({"side": 100_000}, "side is"),
+        ({"settings": "x"}, "settings are"),
+        ({"names": {"cat": 0}}, "names is a list"),
+        ({"detectors": 5}, "detectors are names"),
+        ({"out": 5}, "out is a folder"),
+        ({"pictures": torch.zeros(2, 1, 0, 0)}, "no pixels"),
+        ({"explainer": lambda module, inputs, labels: inputs[:, 0] > 0}, "maps are real numbers"),
+    ],
+)
+def test_options_of_other_types_get_a_sentence(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(TaskError, match=says):
+        told(**{**QUIET, **options})
+
+
+def test_of_many_pictures_every_folder_gives_as_many(tmp_path: Path) -> None:
+    """Files that some systems leave beside pictures are none."""
+    for name, count in (("cat", 90), ("dog", 3)):
+        (tmp_path / name).mkdir()
+        for index in range(count):
+            Image.new("L", (8, 8), 255 if name == "dog" else 0).save(tmp_path / name / f"{index:03}.png")
+        (tmp_path / name / "._000.png").write_bytes(b"no picture")
+    found = as_tensor(tmp_path, 8)
+    assert len(found) == 64 and int((found.flatten(1).mean(1) > 0.5).sum()) == 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import signature_case
@@ -203,6 +203,33 @@ def test_attacks_are_handed_procedures_made_anew() -> None:
     odd = replace(own, learning_rate=type("Rate", (float,), {})(0.1))
     (anew,) = told_by(Hardens(lambda e: e), Pictures(own, as_is, (odd,)))
     assert type(anew.learning_rate) is float
+
+
+@dataclass(frozen=True)
+class Late(Maps):
+    """Tells what it runs once it has shown something, and before that what attacks are to follow."""
+
+    ways: ClassVar[list[str]] = []
+
+    def explain(self, model: Network, classes: Sequence[int], seed: int) -> Tensor:
+        self.ways.append("shown")
+        return super().explain(model, classes, seed)
+
+    def procedures(self) -> Any:
+        self.ways.append("told")
+        return (self.inner,) if "shown" in self.ways else (replace(self.inner, steps=1, spread=5.0),)
+
+
+def test_procedures_are_asked_for_before_anything_is_shown() -> None:
+    """As attacks ask: what a hardening tells attacks is what is compared with what it shows."""
+    bench = signature_case.made(pools=None)
+    forgery = moved(signature_case.forged_by(bench, signature_case.By(signature_case.unchanged)))
+    Late.ways.clear()
+    judged(
+        lambda: on_signature.judge(bench, Hardens(lambda e: Late(e, as_is)), forgery, 0, Meter()),
+        "hands attacks other optimizations",
+    )
+    assert Late.ways[0] == "told" and "shown" in Late.ways
 
 
 def test_controls_show_what_they_like() -> None:

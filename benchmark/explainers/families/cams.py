@@ -11,6 +11,7 @@ the image alike, which resembles no target; :func:`dead` tells which maps are.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -68,7 +69,8 @@ class GradientActivation(ClassActivation):
         signal = self.signal(values[-1], query)
         (gradient,) = signals_at(model, values, signal, GradientRule(), [position], self.smoothing)
         last = channels_last(model, values, position)
-        return self.weighted(_positions(values[position], last), _positions(gradient, last))
+        image = values[0].shape[2:]
+        return self.weighted(_positions(values[position], last, image), _positions(gradient, last, image))
 
     @abstractmethod
     def weighted(self, held: Tensor, gradient: Tensor) -> Tensor:
@@ -91,8 +93,8 @@ def _rectified(maps: Tensor, smoothing: Smoothing) -> Tensor:
     return functional.softplus(maps / largest, smoothing.beta) * largest
 
 
-def _positions(value: Tensor, channels_last: bool) -> Tensor:
-    found = as_positions(value, channels_last)
+def _positions(value: Tensor, channels_last: bool, image: Sequence[int]) -> Tensor:
+    found = as_positions(value, channels_last, image)
     if found is None:
         raise TaskError(
             f"a class activation map needs a layer with positions, not one of shape {list(value.shape)}"
@@ -161,7 +163,7 @@ class ScoreCam(ClassActivation):
 
     def combined(self, model: Network, values: list[Tensor], query: Query, position: int) -> Tensor:
         """Channels weighted by the softmax of their logits."""
-        held = _positions(values[position], channels_last(model, values, position))
+        held = _positions(values[position], channels_last(model, values, position), values[0].shape[2:])
         masks = _enlarged(held, values[0])
         low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
         masks = (masks - low) / (high - low + _FLAT)

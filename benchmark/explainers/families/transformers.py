@@ -21,7 +21,7 @@ from benchmark.explainers.saliency import Backpropagation
 from benchmark.names import ByName
 from benchmark.network import Network
 from benchmark.network.captured import Softmax
-from benchmark.network.layers import signals_at
+from benchmark.network.layers import signals_at, token_grid
 
 
 def attention_positions(model: Network, values: list[Tensor]) -> list[int]:
@@ -55,10 +55,13 @@ class AttentionExplainer(Backpropagation):
     def walk_back(self, model: Network, values: list[Tensor], query: Query) -> Tensor:
         """The first token's row, without tokens that are no place, enlarged: ``[N, 1, H, W]``."""
         shares = self.mixed(model, values, query)
-        side = int((shares.shape[-1]) ** 0.5)
-        extra = shares.shape[-1] - side * side
+        grid = token_grid(shares.shape[-1], values[0].shape[2:])
+        if grid is None:
+            sides = " x ".join(map(str, values[0].shape[2:]))
+            raise TaskError(f"{shares.shape[-1]} tokens are no grid of parts of an image of {sides}")
+        extra = shares.shape[-1] - grid[0] * grid[1]
         row = shares[:, 0] if extra else shares.mean(1)  # without a class token every token is read alike
-        found = row[:, extra:].unflatten(1, (side, side)).unsqueeze(1)
+        found = row[:, extra:].unflatten(1, grid).unsqueeze(1)
         return functional.interpolate(found, values[0].shape[2:], mode="bilinear", align_corners=False)
 
 

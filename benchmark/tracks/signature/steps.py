@@ -39,7 +39,7 @@ from benchmark.seeds import seed_of
 from benchmark.tracks.evaded import Evaded
 from benchmark.tracks.networks import check_weights, weights_sha256
 from benchmark.tracks.pools import pools_of
-from benchmark.tracks.procedures import check_told, told_by
+from benchmark.tracks.procedures import check_told, told, told_by
 from benchmark.tracks.signature.workbench import Workbench
 
 Tensors = dict[str, Tensor]
@@ -155,12 +155,15 @@ def judge(
     if isinstance(defense, Hardening):
         seeds = [bench.map_seed_of(model) for model in models]
         clean = [bench.clean(case) for case in bench.task.cases]
-        maps = _maps(bench, defense, models, seeds, meter)
-        looked_at = [
-            (model, ((case.target_class,), seed), shown[None, bench.row_of(case)])
-            for model, case, seed, shown in zip(models, bench.task.cases, seeds, maps, strict=True)
+        cases = bench.task.cases
+        asked = [
+            (model, ((case.target_class,), seed))
+            for model, case, seed in zip(models, cases, seeds, strict=True)
         ]
-        check_told(defense, bench.explainer, harden(defense, bench.explainer), looked_at)
+        made = told(defense, bench.explainer, harden(defense, bench.explainer), asked)
+        maps = _maps(bench, defense, models, seeds, meter)
+        rows = [shown[None, bench.row_of(case)] for shown, case in zip(maps, cases, strict=True)]
+        check_told(defense, made, rows)
         return {
             "maps": maps,
             "paired": _maps(bench, defense, clean, seeds, Meter()),  # nobody's cost

@@ -40,7 +40,7 @@ from benchmark.seeds import seed_of
 from benchmark.tracks.evaded import Evaded
 from benchmark.tracks.networks import check_weights, weights_sha256
 from benchmark.tracks.pools import pools_of
-from benchmark.tracks.procedures import check_told, told_by
+from benchmark.tracks.procedures import check_told, told, told_by
 from benchmark.tracks.visualization.workbench import Workbench
 
 Tensors = dict[str, Tensor]
@@ -161,8 +161,9 @@ def judge(
     models = [bench.forged(index, forgery) for index in range(len(bench.cases))]
     if isinstance(defense, Hardening):
         visualizer = harden(defense, bench.explainer)
+        made = told(defense, bench.explainer, visualizer, _asked_for(bench, models))
         shown = _visualizations(bench, visualizer, models, meter, defense)
-        check_told(defense, bench.explainer, visualizer, _looked_at(bench, models, shown["images"]))
+        check_told(defense, made, [images[None] for images in shown["images"]])
         return shown | {"paired": _paired(bench, visualizer, models, defense)}
     if bench.task.pools is None:
         raise StepFailed("skipped", "", NO_POOL, defense.variant)
@@ -210,16 +211,14 @@ def _visualizations(
     return _stacked(defense, found)
 
 
-def _looked_at(
-    bench: Workbench, models: Sequence[Network], images: Tensor
-) -> list[tuple[Network, tuple[Any, ...], Tensor]]:
-    """What procedures are asked to make of each case, and what was shown of it, from all seeds.
+def _asked_for(bench: Workbench, models: Sequence[Network]) -> list[tuple[Network, tuple[Any, ...]]]:
+    """What procedures are asked to make of each case, from all seeds.
 
     A hardening knows the order of seeds: were only the first looked at, the others could show anything.
     """
     return [
-        (model, ((case.unit,), tuple(bench.seeds_of(model))), shown[None])
-        for model, case, shown in zip(models, bench.cases, images, strict=True)
+        (model, ((case.unit,), tuple(bench.seeds_of(model))))
+        for model, case in zip(models, bench.cases, strict=True)
     ]
 
 

@@ -1,0 +1,244 @@
+"""Networks as people write them: found as what they are, or refused in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+from family_subjects import drawn
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmark.errors import PotemkinError, TaskError
+from benchmark.explainers import Query, UnsupportedLayer, build_explainer
+from benchmark.network import Network
+from benchmark.network.layers import spatial_position, token_grid
+from benchmark.network.operations import Affine
+from benchmark.network.walks import any_way
+
+SIZE = (3, 16, 16)
+
+
+class Odd(nn.Module):
+    """Two convolutions, something between them and something behind."""
+
+    def __init__(
+        self, between: Callable[[Tensor], Tensor], behind: Callable[[Tensor], Tensor], wide: int = 0
+    ) -> None:
+        super().__init__()
+        self.c1, self.c2 = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16 + wide, 16, 3, padding=1)
+        self.between, self.behind, self.last = between, behind, nn.Linear(16, 5)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        values = functional.relu(self.c2(self.between(functional.relu(self.c1(inputs)))))
+        out: Tensor = self.last(self.behind(values))
+        return out
+
+
+def found(module: nn.Module, size: tuple[int, int, int] = SIZE) -> tuple[Network, Tensor]:
+    """The network in double precision, and two images."""
+    module = drawn(module).eval().requires_grad_(False)
+    network = Network(module, [0.5] * 3, [0.25] * 3, any_way(module, size)).double()
+    return network, torch.rand(2, *size, generator=torch.Generator().manual_seed(3), dtype=torch.double)
+
+
+def coordinates(values: Tensor) -> Tensor:
+    """A constant beside what a ReLU has made non-negative, as CoordConv has it."""
+    rows = torch.linspace(-1, 1, 16).view(1, 1, 16, 1).expand(values.shape[0], 1, 16, 16).to(values)
+    return torch.cat([values, rows], 1)
+
+
+POOLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "rows and columns": lambda values: values.mean((2, 3)),
+    "flattened": lambda values: values.flatten(2).mean(2),
+    "viewed": lambda values: values.view(values.shape[0], 16, -1).mean(-1),
+    "side by side": lambda values: values.mean(3).mean(2),
+    "maximum": lambda values: values.amax((2, 3)),
+}
+
+
+def test_a_constant_that_is_concatenated_is_not_taken_for_non_negative() -> None:
+    network, images = found(Odd(coordinates, POOLS["rows and columns"], wide=1))
+    _, second, _ = (step for step in network.operations if isinstance(step, Affine))
+    assert not second.non_negative_input
+    query = Query(images, torch.tensor([1, 3]))
+    for name in ("lrp_alpha2_beta1", "lrp_gamma", "attn_lrp"):
+        explainer = build_explainer(name, {}, network, lambda count: images[:count])
+        plain = explainer.relevance(network, query)
+        marked = [step.non_negative_input for step in network.operations]
+        for step in network.operations:
+            step.non_negative_input = False
+        assert torch.allclose(plain, explainer.relevance(network, query), rtol=1e-9, atol=1e-12), name
+        for step, mark in zip(network.operations, marked, strict=True):
+            step.non_negative_input = mark
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_channels_are_not_taken_for_positions(pool: str) -> None:
+    """Sixteen channels of 256 positions: their averages are of what they are written of."""
+    network, images = found(Odd(lambda values: values, POOLS[pool]))
+    values = network.propagate(network.normalize(images))
+    at = spatial_position(network, values)
+    assert values[at].shape == (2, 16, 16, 16)
+    assert torch.equal(
+        values[at], functional.relu(network.module.c2(functional.relu(network.module.c1(values[0]))))
+    )
+
+
+def gate(values: Tensor) -> Tensor:
+    """A gate of each channel's average, as squeeze-and-excitation has it."""
+    return values * values.mean((2, 3), keepdim=True).sigmoid()
+
+
+def spatial_gate(values: Tensor) -> Tensor:
+    """A gate of each position's average over channels, as CBAM has it."""
+    return values * values.mean(1, keepdim=True).sigmoid()
+
+
+@pytest.mark.parametrize("between", [gate, spatial_gate])
+def test_an_early_average_is_not_the_networks_last_layer(between: Callable[[Tensor], Tensor]) -> None:
+    network, images = found(Odd(between, POOLS["maximum"]))
+    values = network.propagate(network.normalize(images))
+    at = spatial_position(network, values)
+    expected = functional.relu(network.module.c2(between(functional.relu(network.module.c1(values[0])))))
+    assert torch.allclose(values[at], expected)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "image", "grid"),
+    [
+        (49, (28, 28), (7, 7)),
+        (50, (28, 28), (7, 7)),
+        (10, (12, 12), (3, 3)),
+        (9, (32, 64), (2, 4)),
+        (8, (32, 64), (2, 4)),
+        (13, (12, 16), (3, 4)),
+        (201, (224, 224), (14, 14)),
+        (60, (28, 28), None),
+        (5, (14, 13), None),
+    ],
+)
+def test_tokens_are_a_grid_of_the_images_proportions(
+    tokens: int, image: tuple[int, int], grid: tuple[int, int] | None
+) -> None:
+    assert token_grid(tokens, image) == grid
+
+
+def test_rollout_of_an_image_that_is_no_square_lies_where_its_tokens_do() -> None:
+    made = timm.create_model("vit_tiny_patch16_224", num_classes=5, img_size=(32, 64), depth=2)
+    network, images = found(made, (3, 32, 64))
+    query = Query(images, torch.tensor([1, 3]))
+    explainer = build_explainer("attention_rollout", {}, network, lambda count: images[:count])
+    shown = explainer.relevance(network, query)
+    shares: list[Tensor] = []
+    for block in network.module.blocks:
+        block.attn.fused_attn = False
+        block.attn.attn_drop.register_forward_hook(lambda _, given, __: shares.append(given[0]))
+    network.module(network.normalize(images))
+    total = torch.eye(9).double()
+    for share in shares:
+        layer = share.mean(1) + torch.eye(9)
+        total = layer / layer.sum(-1, keepdim=True) @ total
+    expected = total[:, 0, 1:].unflatten(1, (2, 4))[:, None]
+    expected = functional.interpolate(expected, (32, 64), mode="bilinear", align_corners=False)
+    assert torch.allclose(shown.sum(1, keepdim=True), expected, atol=1e-9)
+
+
+def masked(values: Tensor) -> Tensor:
+    """A threshold by a mask that follows from the image."""
+    return values.masked_fill(values < 0.3, 0.0)
+
+
+def test_what_an_image_masks_is_no_rearrangement() -> None:
+    """Rules for linear functions would hold of a mask that is always the same."""
+    network, images = found(Odd(masked, POOLS["rows and columns"]))
+    query = Query(images, torch.tensor([1, 3]))
+    for name in ("deep_lift", "guided_backprop"):
+        explainer = build_explainer(name, {}, network, lambda count: images[:count])
+        with pytest.raises(UnsupportedLayer, match="masked_fill"):
+            explainer.relevance(network, query)
+    gradient = build_explainer("gradient", {}, network, lambda count: images[:count])
+    given = network.normalize(images).requires_grad_()
+    (own,) = torch.autograd.grad(network.module(given).gather(1, query.labels[:, None]).sum(), given)
+    assert torch.allclose(gradient.relevance(network, query), own)
+
+
+class Mixes(nn.Module):
+    """Something of the whole batch before a plain network."""
+
+    def __init__(self, how: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.how, self.plain = how, Odd(lambda values: values, POOLS["rows and columns"])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        out: Tensor = self.plain(self.how(inputs))
+        return out
+
+
+MIXTURES: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda inputs: inputs - inputs.mean(0),
+    "largest": lambda inputs: inputs * inputs.max(),
+    "largest, as a number": lambda inputs: inputs * inputs.max().item(),
+    "statistics": nn.BatchNorm2d(3, track_running_stats=False),
+}
+
+
+@pytest.mark.parametrize("how", MIXTURES)
+def test_a_network_that_mixes_its_batch_is_refused(how: str) -> None:
+    with pytest.raises(TaskError, match="depend on what else is in the batch"):
+        any_way(Mixes(MIXTURES[how]).eval().requires_grad_(False), SIZE)
+
+
+class Remembers(nn.Module):
+    """Keeps what it computed for the next time, in the type that it was asked in first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain, self.bias = (
+            Odd(lambda values: values, POOLS["rows and columns"]),
+            nn.Parameter(torch.ones(5)),
+        )
+        self.kept: dict[str, Tensor] = {}
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if "bias" not in self.kept:
+            self.kept["bias"] = self.bias * 2
+        out: Tensor = torch.addcmul(self.plain(inputs), self.kept["bias"], self.kept["bias"])
+        return out
+
+
+def test_what_a_module_keeps_beside_its_weights_is_put_back() -> None:
+    module = Remembers().eval().requires_grad_(False)
+    before = module(torch.ones(1, *SIZE))
+    held = module.kept["bias"]
+    any_way(module, SIZE)
+    assert list(module.kept) == ["bias"] and module.kept["bias"] is held
+    assert torch.equal(module(torch.ones(1, *SIZE)), before)
+    fresh = Remembers().eval().requires_grad_(False)
+    any_way(fresh, SIZE)
+    assert fresh(torch.ones(1, *SIZE)).dtype == torch.float
+
+
+class Averages(nn.Module):
+    """Changes a buffer in every pass, which its logits do not depend on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain = Odd(lambda values: values, POOLS["rows and columns"])
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.mean = 0.9 * self.mean + 0.1 * inputs.mean()
+        out: Tensor = self.plain(inputs)
+        return out
+
+
+def test_tracing_leaves_buffers_as_they_were() -> None:
+    module = Averages().eval().requires_grad_(False)
+    try:
+        any_way(module, SIZE)
+    except PotemkinError as error:
+        assert "Proxy" not in str(error)
+    assert isinstance(module.mean, Tensor)
