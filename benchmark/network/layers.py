@@ -11,10 +11,11 @@ from benchmark.errors import TaskError, unknown
 from benchmark.network.captured import Captured, MatMul, Rearrange, Softmax
 from benchmark.network.graph import BackwardRule, Network
 from benchmark.network.normalizations import Normalize
+from benchmark.network.opaque import Opaque
 from benchmark.network.operations import Affine, AveragePool, Concatenation, MaxPool, Reshape
 from benchmark.network.smoothing import EXACT, Smoothing
 
-_MOST_PREFIXES = 8
+MOST_PREFIXES = 8
 """Tokens of a class, of registers and of a teacher before those of the image's parts."""
 _NO_LAYER = (AveragePool, MaxPool, Reshape, Rearrange, Concatenation, MatMul, Softmax)
 
@@ -63,6 +64,10 @@ def spatial_position(model: Network, values: Sequence[Tensor]) -> int:
         late = isinstance(model.operations[at - 1], Normalize) or at > attention
         if at and late and positions_of(model, values, at) is not None:
             return at
+    if any(isinstance(step, Opaque) for step in model.operations):
+        raise TaskError(
+            "nothing can look into this network, whatever layers it has: choose a gradient method"
+        )
     raise TaskError("this network has no layer with positions: a class activation map needs one")
 
 
@@ -104,7 +109,7 @@ def token_grid(tokens: int, image: Sequence[int]) -> tuple[int, int] | None:
     rows, columns = image[0] // divisor, image[1] // divisor
     times = math.isqrt(tokens // (rows * columns))
     grid = rows * times, columns * times
-    return grid if times and tokens - grid[0] * grid[1] <= _MOST_PREFIXES else None
+    return grid if times and tokens - grid[0] * grid[1] <= MOST_PREFIXES else None
 
 
 def _averaged(model: Network, values: Sequence[Tensor], at: int) -> int | None:

@@ -242,3 +242,98 @@ def test_tracing_leaves_buffers_as_they_were() -> None:
     except PotemkinError as error:
         assert "Proxy" not in str(error)
     assert isinstance(module.mean, Tensor)
+
+
+class Attends(nn.Module):
+    """Sixteen patches and torch's own attention, with its shares or without."""
+
+    def __init__(self, shares: bool) -> None:
+        super().__init__()
+        self.shares, self.patches = shares, nn.Conv2d(3, 8, 4, stride=4)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.last = nn.Linear(8, 5)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        tokens = self.patches(inputs).flatten(2).transpose(1, 2)
+        mixed, _ = self.attention(tokens, tokens, tokens, need_weights=self.shares)
+        out: Tensor = self.last((tokens + mixed).mean(1))
+        return out
+
+
+@pytest.mark.parametrize("name", ["attention_rollout", "chefer"])
+def test_heads_may_lie_beside_images(name: str) -> None:
+    """torch's attention returns shares only where heads and images are one side; maps are the same."""
+    maps = []
+    for shares in (True, False):
+        torch.manual_seed(0)
+        network, images = found(Attends(shares))
+        explainer = build_explainer(name, {}, network, images.__getitem__)
+        maps.append(explainer.relevance(network, Query(images, torch.tensor([1, 3]))))
+    assert torch.allclose(*maps, atol=1e-9) and bool(maps[0].any())
+
+
+class Shares(nn.Module):
+    """A softmax over rows of a convolution's map, or attention among channels."""
+
+    def __init__(self, channels: bool) -> None:
+        super().__init__()
+        self.channels, self.c1, self.last = channels, nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 5)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        values = functional.relu(self.c1(inputs))
+        if self.channels:
+            flat = values.flatten(2)[:, None]
+            values = ((flat @ flat.transpose(2, 3)).softmax(-1) @ flat)[:, 0].unflatten(2, (16, 16))
+        else:
+            values = values.softmax(-1) * values
+        out: Tensor = self.last(values.mean((2, 3)))
+        return out
+
+
+@pytest.mark.parametrize(("channels", "says"), [(True, "no parts of the image"), (False, "no attention")])
+def test_not_every_softmax_is_attention_among_parts(channels: bool, says: str) -> None:
+    network, images = found(Shares(channels))
+    for name in ("attention_rollout", "chefer"):
+        explainer = build_explainer(name, {}, network, lambda count: images[:count])
+        with pytest.raises(TaskError, match=says):
+            explainer.relevance(network, Query(images, torch.tensor([1, 3])))
+
+
+class Decides(nn.Module):
+    """Nothing can look into it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain = Odd(lambda values: values, POOLS["rows and columns"])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        out: Tensor = self.plain(inputs if float(inputs.sum()) > -1e9 else -inputs)
+        return out
+
+
+@pytest.mark.parametrize("name", ["grad_cam", "chefer"])
+def test_of_a_network_that_nothing_can_look_into_nothing_is_said_to_be_missing(name: str) -> None:
+    network, images = found(Decides())
+    explainer = build_explainer(name, {}, network, lambda count: images[:count])
+    with pytest.raises(TaskError, match="nothing can look into this network"):
+        explainer.relevance(network, Query(images, torch.tensor([1, 3])))
+
+
+def test_what_a_module_holds_for_the_next_pass_and_torchs_gradient_of_one_image_hide_no_walk() -> None:
+    """LeViT keeps biases of its attention; torch's gradient of it is another one for a batch of one."""
+    made = timm.models.levit.Levit(
+        img_size=64,
+        num_classes=5,
+        embed_dim=(32, 48),
+        key_dim=16,
+        depth=(1, 1),
+        num_heads=(2, 2),
+        attn_ratio=2.0,
+    )
+    network, images = found(made, (3, 64, 64))
+    assert len(network.operations) > 10
+    query = Query(images[:1], torch.tensor([1]))
+    gradient = build_explainer("gradient", {}, network, images.__getitem__).relevance(network, query)
+    given, direction = network.normalize(images[:1]), torch.randn(1, 3, 64, 64, dtype=torch.double)
+    ends = [network.module(given + sign * 1e-6 * direction)[0, 1] for sign in (1, -1)]
+    assert float((gradient * direction).sum()) == pytest.approx(float(ends[0] - ends[1]) / 2e-6, rel=1e-4)

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.errors import TaskError
@@ -20,28 +20,69 @@ from benchmark.explainers.rules import GradientRule
 from benchmark.explainers.saliency import Backpropagation
 from benchmark.names import ByName
 from benchmark.network import Network
-from benchmark.network.captured import Softmax
-from benchmark.network.layers import signals_at, token_grid
+from benchmark.network.captured import MatMul, Rearrange, Softmax
+from benchmark.network.layers import MOST_PREFIXES, signals_at, token_grid
+from benchmark.network.opaque import Opaque
+from benchmark.network.operations import Affine, Operation
 
 
 def attention_positions(model: Network, values: list[Tensor]) -> list[int]:
     """Where in the values of a walk attention stands, first layer first.
 
+    Attention is a softmax that is multiplied with a value.
+
     Raises:
-        TaskError: the network has none, or attends within parts of an image.
+        TaskError: the network has none, or attends within parts of an image, or among its channels.
     """
-    found = [at for at, step in enumerate(model.operations, 1) if isinstance(step, Softmax)]
+    if any(isinstance(step, Opaque) for step in model.operations):
+        raise TaskError(
+            "nothing can look into this network, whatever attention it has: choose a gradient method"
+        )
+    found = [
+        at
+        for at, step in enumerate(model.operations, 1)
+        if isinstance(step, Softmax) and _multiplies(model, at)
+    ]
     if not found:
         raise TaskError("this network has no attention: choose another explainer")
     count, tokens = len(values[0]), values[found[0]].shape[-1]
+    convolved = [at for at, step in enumerate(model.operations[: found[0]], 1) if _is_convolution(step)]
+    parts = {values[at].shape[2] * values[at].shape[3] for at in convolved}
     for at in found:
         shape = values[at].shape
-        if len(shape) != 4 or shape[0] != count or shape[-1] != tokens or shape[-2] != tokens:
+        whole = len(shape) in (3, 4) and shape[0] % count == 0 and shape[-1] == shape[-2] == tokens
+        if not whole or (len(shape) == 4 and shape[0] != count):
             raise TaskError(
                 f"{model.operations[at - 1].name} attends within parts of an image ({list(shape)}, of "
                 f"{count} images): rollout and its kin need attention among all of it"
             )
+        if parts and not any(tokens - MOST_PREFIXES <= many <= tokens for many in parts):
+            raise TaskError(
+                f"{model.operations[at - 1].name} attends among {tokens} things that are no parts of the "
+                "image (channels, say): rollout and its kin need attention among its parts"
+            )
     return found
+
+
+def _is_convolution(step: Operation) -> bool:
+    return isinstance(step, Affine) and isinstance(step.layer, nn.Conv2d)
+
+
+def _multiplies(model: Network, at: int) -> bool:
+    """Whether a value is multiplied with another, moved or not."""
+    reached = {at}
+    for later, step in enumerate(model.operations[at:], at + 1):
+        if reached.intersection(step.sources):
+            if isinstance(step, MatMul):
+                return True
+            if isinstance(step, Rearrange):
+                reached.add(later)
+    return False
+
+
+def _by_image(value: Tensor, count: int) -> Tensor:
+    """Attention, or its gradient, ``[N, heads, T, T]``; heads may lie beside images in one side."""
+    return value if value.dim() == 4 else value.unflatten(0, (count, -1))
 
 
 @dataclass(frozen=True)
@@ -75,7 +116,7 @@ class AttentionRollout(AttentionExplainer):
         """The product of the layers, the last on the left."""
         total: Tensor | None = None
         for at in attention_positions(model, values):
-            mean = values[at].mean(1)
+            mean = _by_image(values[at], len(values[0])).mean(1)
             layer = mean + torch.eye(mean.shape[-1]).to(mean)
             layer = layer / layer.sum(-1, keepdim=True)
             total = layer if total is None else layer @ total
@@ -97,7 +138,7 @@ class Chefer(AttentionExplainer):
         tokens = values[places[0]].shape[-1]
         total = torch.eye(tokens).to(signal).expand(len(signal), tokens, tokens)
         for at, gradient in zip(places, gradients, strict=True):
-            layer = torch.relu(gradient * values[at]).mean(1)
+            layer = _by_image(torch.relu(gradient * values[at]), len(values[0])).mean(1)
             total = total + layer @ total
         return total - torch.eye(tokens).to(signal)
 
