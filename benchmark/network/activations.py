@@ -52,10 +52,11 @@ class Kinked(Activation):
         """Derivative under ``smoothing``."""
         slope = torch.full_like(inputs, self.left)
         for place, rise in self.kinks:
-            # On a kink the slope is the smaller one, as autograd has it.
+            # On a kink the slope is autograd's: the smaller one, of two that are not zero the left one.
+            leaks = self.left != 0 and self.left + rise != 0
             above = (
                 smoothing.slope(inputs - place, False)
-                if rise > 0
+                if rise > 0 or leaks
                 else 1 - smoothing.slope(place - inputs, False)
             )
             slope = slope + rise * above

@@ -337,3 +337,54 @@ def test_what_a_module_holds_for_the_next_pass_and_torchs_gradient_of_one_image_
     given, direction = network.normalize(images[:1]), torch.randn(1, 3, 64, 64, dtype=torch.double)
     ends = [network.module(given + sign * 1e-6 * direction)[0, 1] for sign in (1, -1)]
     assert float((gradient * direction).sum()) == pytest.approx(float(ends[0] - ends[1]) / 2e-6, rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e-8])
+def test_deep_lift_adds_to_the_difference_however_small_a_layer_is(scale: float) -> None:
+    """A ReLU network does the same with its middle scaled down and up again."""
+    module = Odd(lambda values: values, POOLS["rows and columns"])
+    network, images = found(module)
+    with torch.no_grad():
+        module.c2.weight.mul_(scale)
+        module.c2.bias.mul_(scale)
+        module.last.weight.div_(scale)
+    query = Query(images, torch.tensor([1, 3]))
+    explainer = build_explainer("deep_lift", {}, network, images.__getitem__)
+    given = network.normalize(images)
+    with torch.no_grad():
+        change = network.module(given) - network.module(torch.zeros_like(given))
+    added = explainer.relevance(network, query).flatten(1).sum(1)
+    assert torch.allclose(added, change.gather(1, query.labels[:, None])[:, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda values: functional.leaky_relu(values, 2.0),
+        lambda values: functional.leaky_relu(values, 0.2),
+        lambda values: functional.hardtanh(values, -1.0, 1.0),
+        lambda values: values.clamp(0, 1),
+        lambda values: values.clamp(max=1.0),
+        functional.hardswish,
+        functional.hardsigmoid,
+    ],
+)
+def test_on_a_kink_the_slope_is_autograds(call: Callable[[Tensor], Tensor]) -> None:
+    module = nn.Sequential(nn.Flatten(), Called(call), nn.Linear(12, 3)).double().eval().requires_grad_(False)
+    network = Network(module, [0.0], [1.0], any_way(module, (1, 3, 4))).double()
+    places = torch.tensor([-3.0, -1.0, 0.0, 1.0, 3.0, 0.5] * 2, dtype=torch.double).view(1, 1, 3, 4)
+    explainer = build_explainer("gradient", {}, network, lambda count: places[:count])
+    given = places.clone().requires_grad_()
+    (own,) = torch.autograd.grad(module(given)[:, 1].sum(), given)
+    assert torch.allclose(explainer.relevance(network, Query(places, torch.tensor([1]))), own, atol=1e-12)
+
+
+class Called(nn.Module):
+    """A function."""
+
+    def __init__(self, call: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.call(inputs)

@@ -29,7 +29,8 @@ from benchmark.network.operations import (
 from benchmark.network.smoothing import Smoothing
 
 _SAME = 1e-7
-"""Differences below are none: there the derivative is taken."""
+"""Differences below this share of the largest of a layer are none: there the derivative is taken."""
+_NOTHING = 1e-30
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,9 @@ class RescaleRule:
 
 
 def _ratio(change: Tensor, difference: Tensor, derivative: Tensor) -> Tensor:
-    """Change per difference, or the derivative where there is none."""
-    differs = difference.abs() >= _SAME
+    """Change per difference, or the derivative where there is none, by the largest of the image's layer."""
+    largest = difference.detach().abs().flatten(1).amax(1).clamp(min=_NOTHING)
+    differs = difference.abs() >= _SAME * largest.view(-1, *[1] * (difference.dim() - 1))
     return torch.where(differs, change / torch.where(differs, difference, 1.0), derivative)
 
 
