@@ -25,7 +25,7 @@ from benchmark.explainers.visualization import (
     Pixel,
     Transformations,
 )
-from benchmark.failures import invalid, printable
+from benchmark.failures import StepFailed, invalid, printable
 from benchmark.methods.calls import call
 
 LIKE = 0.8
@@ -62,7 +62,7 @@ def likeness(shown: Tensor, made: Tensor) -> Tensor:
 
 def told(
     defense: Hardening, explainer: Any, hardened: Any, forged: Sequence[tuple[Network, tuple[Any, ...]]]
-) -> list[Tensor] | None:
+) -> list[Tensor] | StepFailed | None:
     """What procedures make of forged networks, asked for before anything is shown, as attacks ask.
 
     A hardening that has shown something knows that it is a judge who asks.
@@ -74,14 +74,20 @@ def told(
         forged: of each case its network, and the arguments of ``explain`` beside it.
 
     Returns:
-        ``[P, ...]`` of each case; None of what shows what it tells by how it is written.
+        ``[P, ...]`` of each case; None of what shows what it tells by how it is written; the failure of what
+        tells nothing, which is told after it has shown something: that may be wrong, too, and is said first.
     """
     if getattr(defense, "control", False) or type(hardened) in _OWN:
         return None
-    return [call(defense, partial(_asked, defense, explainer, *one)) for one in forged]
+    try:
+        return [call(defense, partial(_asked, defense, explainer, *one)) for one in forged]
+    except StepFailed as failure:
+        return failure
 
 
-def check_told(defense: Hardening, told: Sequence[Tensor] | None, shown: Sequence[Tensor]) -> None:
+def check_told(
+    defense: Hardening, told: Sequence[Tensor] | StepFailed | None, shown: Sequence[Tensor]
+) -> None:
     """Fails a hardening that shows of a forged network what its procedures do not make.
 
     Args:
@@ -92,6 +98,8 @@ def check_told(defense: Hardening, told: Sequence[Tensor] | None, shown: Sequenc
     Raises:
         StepFailed: the hardening tells no procedures, or shows something else.
     """
+    if isinstance(told, StepFailed):
+        raise told
     for made, pictures in zip(told, shown, strict=True) if told is not None else ():
         if not isinstance(made, Tensor) or made.ndim < 3 or made.shape[1:] != pictures.shape:
             raise invalid(defense.variant, "procedures() must return the optimizations that are run")

@@ -2,7 +2,7 @@
 
 An attack can adapt to what it is shown alone. Of the maps of the exact network that it asked for a few are
 kept (:mod:`benchmark.methods.answers`), and of its forgeries some are asked about in its process at last. The
-images that they are of are explained again in the judge's process, among the forgeries and under seeds as
+images that they are of are explained again in the judge's process, beside the forgeries and under seeds as
 judges have: a hardening that tells an attack from a judge, by seeds, by what else is asked in its process or
 by the image, shows something else here than there. What it shows of smoothed networks is not compared: there
 is nothing to compare it with.

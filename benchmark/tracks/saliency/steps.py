@@ -302,19 +302,23 @@ def _maps(bench: Workbench, defense: Hardening, images: Images, seed: int, meter
 def _judged_maps(
     bench: Workbench, defense: Hardening, forgery: Tensors, forged: Images, seed: int, meter: Meter
 ) -> Tensor:
-    """Maps of forgeries, and among them of what the attack asked about: they must be what it was told."""
+    """Maps of forgeries, and beside them of what the attack asked about: they must be what it was told."""
     told = adapting.Told.of(forgery, defense.variant, bench.cases.inputs)
     if told is None:
         return _maps(bench, defense, forged, seed, meter)
-    maps = _maps(bench, defense, Images.joined([forged, told.images]), seed, meter)
+    # In batches of their own, so that no bit depends on them; which come first, none can know.
+    first = secrets.randbelow(2)
+    shown = _maps(bench, defense, told.images, seed, Meter()) if first else None
+    maps = _maps(bench, defense, forged, seed, meter)
+    shown = _maps(bench, defense, told.images, seed, Meter()) if shown is None else shown
     hardened = harden(defense, bench.explainer)
 
     def ask(draws: int) -> chance.Ask:
         return _explained(bench, hardened.subsampled(draws) if draws else hardened, Meter(), defense)
 
     seeds = judge_seeds(bench, told.images.inputs, seed)
-    adapting.check(told, maps[len(forged) :], ask, seeds, defense.variant)
-    return maps[: len(forged)]
+    adapting.check(told, shown, ask, seeds, defense.variant)
+    return maps
 
 
 def _explained(bench: Workbench, hardened: Explainer, meter: Meter, defense: Hardening) -> chance.Ask:
