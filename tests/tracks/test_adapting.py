@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -63,8 +64,9 @@ class Liar(Hardening):
     def harden(self, explainer: Explainer) -> Explainer:
         return TwoFaced(explainer, self)
 
+    @abstractmethod
     def judged(self, query: Query) -> bool:
-        raise NotImplementedError
+        """Whether it is a judge who asks."""
 
 
 class BySeed(Liar):
