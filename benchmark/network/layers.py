@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.errors import TaskError, unknown
-from benchmark.network.captured import Captured, MatMul, Rearrange, Softmax
+from benchmark.network.captured import MatMul, Rearrange, Softmax
 from benchmark.network.graph import BackwardRule, Network
 from benchmark.network.normalizations import Normalize
 from benchmark.network.opaque import Opaque
-from benchmark.network.operations import Affine, AveragePool, Concatenation, MaxPool, Reshape
+from benchmark.network.operations import AveragePool, Concatenation, MaxPool, Operation, Reshape
+from benchmark.network.places import Layout, places
 from benchmark.network.smoothing import EXACT, Smoothing
 
-MOST_PREFIXES = 8
-"""Tokens of a class, of registers and of a teacher before those of the image's parts."""
+_POWER = "pow"
+_PARTS = frozenset(("slice", "select", "narrow", "index_select", "index"))
+"""Moves that leave out, of tokens say."""
 _NO_LAYER = (AveragePool, MaxPool, Reshape, Rearrange, Concatenation, MatMul, Softmax)
 
 
@@ -57,7 +58,7 @@ def spatial_position(model: Network, values: Sequence[Tensor]) -> int:
     pooled = [_averaged(model, values, at) for at, step in steps if isinstance(step, AveragePool)]
     found = [
         *(at for at, _ in steps[:attention] if isinstance(model.operations[at - 1], Normalize)),
-        *(at for at, step in steps if _is_image(values[at]) and not isinstance(step, _NO_LAYER)),
+        *(at for at, step in steps if values[at].dim() == 4 and _is_layer(step)),
         *(at for at in pooled if at is not None),
     ]
     for at in sorted(found, reverse=True):
@@ -71,86 +72,40 @@ def spatial_position(model: Network, values: Sequence[Tensor]) -> int:
     raise TaskError("this network has no layer with positions: a class activation map needs one")
 
 
-def positions_of(model: Network, values: Sequence[Tensor], at: int) -> Tensor | None:
-    """A value of a walk as ``[N, K, H, W]``; None where it has no positions.
-
-    Channels that come last are brought to the front. Tokens ``[N, T, K]`` of a transformer are a grid of the
-    image's proportions; those before the grid (of a class, registers) are left out.
-    """
-    return as_positions(values[at], channels_last(model, values, at), values[0].shape[2:])
-
-
-def as_positions(value: Tensor, channels_last: bool, image: Sequence[int]) -> Tensor | None:
-    """A value, or a signal of its shape, as ``[N, K, H, W]``; None where it has no positions.
-
-    Args:
-        value: of a walk.
-        channels_last: whether they are.
-        image: height and width of the network's input.
-    """
-    if value.dim() == 4:
-        moved = value.movedim(3, 1) if channels_last else value
-        return moved if moved.shape[2] > 1 and moved.shape[3] > 1 else None
-    grid = token_grid(value.shape[1], image) if value.dim() == 3 else None
-    if grid is None or min(grid) < 2:
-        return None
-    tokens = value[:, value.shape[1] - grid[0] * grid[1] :].transpose(1, 2)
-    return tokens.reshape(*tokens.shape[:2], *grid)
-
-
-def token_grid(tokens: int, image: Sequence[int]) -> tuple[int, int] | None:
-    """Rows and columns of as many tokens of an image as are in its proportions, less a few before them.
-
-    Args:
-        tokens: of a transformer, those of a class and of registers among them.
-        image: height and width.
-    """
-    divisor = math.gcd(*image)
-    rows, columns = image[0] // divisor, image[1] // divisor
-    times = math.isqrt(tokens // (rows * columns))
-    grid = rows * times, columns * times
-    return grid if times and tokens - grid[0] * grid[1] <= MOST_PREFIXES else None
+def positions_of(model: Network, values: Sequence[Tensor], at: int) -> Layout | None:
+    """How a value of a walk is brought to channels, rows and columns; None where it has no positions."""
+    return places(model, values).layouts[at]
 
 
 def _averaged(model: Network, values: Sequence[Tensor], at: int) -> int | None:
     """The value with positions of which an average takes all; None where it takes others, or not all.
 
-    An average may come side by side, or behind a reshape of rows and columns into one side.
+    An average may come side by side, behind a reshape of rows and columns into one side, or of powers (a
+    generalized mean).
     """
-    step = model.operations[at - 1]
-    source, out = step.sources[0], values[at]
-    value, place = values[source], source
-    while place and values[place].dim() != 4:
-        before = model.operations[place - 1]
-        if not isinstance(before, AveragePool | Reshape | Rearrange):
-            break
-        place = before.sources[0]
-    image = values[place]
-    if image.dim() == 4 and out.numel() < image.numel():
-        channels = image.shape[3 if channels_last(model, values, place) else 1]
-        return place if out.numel() == len(image) * channels else None
-    tokens = value.dim() == 3 and out.shape[-1] == value.shape[2]
-    return source if tokens and out.numel() == len(value) * value.shape[2] else None
+    layouts = places(model, values).layouts
+    if layouts[at] is not None or values[at].dim() < 2:
+        return None
+    place = model.operations[at - 1].sources[0]
+    while place and values[place].dim() != 4 and _only_moves(model.operations[place - 1]):
+        place = model.operations[place - 1].sources[0]
+    if place and model.operations[place - 1].kind == _POWER:
+        place = model.operations[place - 1].sources[0]
+    layout = layouts[place]
+    if layout is None:
+        return None
+    return place if values[at].numel() == len(values[at]) * values[place].shape[layout.axis] else None
 
 
-def channels_last(model: Network, values: Sequence[Tensor], at: int) -> bool:
-    """Whether a value's channels come last, as the nearest operation before it that knows has them."""
-    while at and values[at].dim() == 4:
-        step = model.operations[at - 1]
-        if isinstance(step, Affine):
-            return isinstance(step.layer, nn.Linear)
-        if isinstance(step, Normalize):
-            return step.title == "layer_norm"
-        if isinstance(step, Rearrange) and step.title == "permute" and isinstance(step.function, Captured):
-            order = [*step.function.template.arguments[1]]
-            if order in ([0, 2, 3, 1], [0, 3, 1, 2]):
-                return order == [0, 2, 3, 1]
-        at = step.sources[0]
-    return False
+def _is_layer(step: Operation) -> bool:
+    return not isinstance(step, _NO_LAYER) and step.kind != _POWER
 
 
-def _is_image(value: Tensor) -> bool:
-    return value.dim() == 4
+def _only_moves(step: Operation) -> bool:
+    """Whether what is read is at other places, or averaged, and nothing else."""
+    return isinstance(step, AveragePool | Reshape) or (
+        isinstance(step, Rearrange) and step.title not in _PARTS
+    )
 
 
 def signals_at(

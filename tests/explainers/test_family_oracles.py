@@ -111,7 +111,7 @@ def plus_plus(held: Tensor, gradient: Tensor) -> Tensor:
         total = float(held[n, k].sum())
         for g in gradient[n, k].flatten().tolist():
             if g != 0:
-                weight += g**2 / (2 * g**2 + total * g**3 + 1e-6) * max(g, 0.0)
+                weight += g**2 / (2 * g**2 + total * g**3) * max(g, 0.0)
         found[n] += weight * held[n, k]
     return found
 
@@ -130,6 +130,18 @@ def test_cams_follow_their_equations(name: str) -> None:
     expected = torch.relu(BY_HAND[name](held, gradient))
     explainer = explainer_of(name, network, query, layer="layer2")
     assert_equal(explainer.relevance(network, query), enlarged(expected, query))
+
+
+def test_grad_cam_plus_plus_hears_small_gradients() -> None:
+    """Of logits a millionth as large its shares are near a half, as Grad-CAM's of positive gradients are."""
+    network, query = residual()
+    held, gradient = held_and_gradient(network, query, network.module.layer2)
+    for layer in (network.module.fc,):
+        layer.weight.data *= 1e-6
+    weights = torch.relu(gradient * 1e-6).sum((2, 3), keepdim=True) / 2
+    expected = torch.relu((weights * held).sum(1))
+    found = explainer_of("grad_cam_plus_plus", network, query, layer="layer2").relevance(network, query)
+    assert torch.allclose(found, enlarged(expected, query), rtol=1e-3, atol=0.0)
 
 
 def test_score_cam_is_what_channels_show() -> None:
@@ -166,7 +178,7 @@ def test_layers_are_named_or_refused() -> None:
     asked = Query(torch.rand(2, 3, 4, 4), torch.tensor([0, 1]))
     with pytest.raises(TaskError, match="has no layer with positions"):
         explainer_of("grad_cam", dense, asked).explain(dense, asked)
-    with pytest.raises(TaskError, match="needs a layer with positions, not one of shape"):
+    with pytest.raises(TaskError, match=r"needs a layer .*: 1, of shape \[2, 8\], is none"):
         explainer_of("grad_cam", dense, asked, layer="1").explain(dense, asked)
 
 

@@ -21,7 +21,7 @@ from benchmark.explainers import (
 )
 from benchmark.isolation.parcel import pack, unpack
 from benchmark.network import EXACT, Gate, Network, Smoothing, Softplus
-from benchmark.network.layers import channels_last, layer_position
+from benchmark.network.layers import layer_position, positions_of
 from benchmark.network.opaque import Opaque, opaque
 from benchmark.network.operations import Operation
 from benchmark.network.walks import any_way, captured, traced
@@ -312,5 +312,6 @@ def test_channels_that_come_last_are_told_by_the_operations_before() -> None:
         ("permute", False),
     ):
         at = layer_position(network, name)
-        assert channels_last(network, values, at) == last, name
-        assert values[at].shape[3 if last else 1] in (8, 16)
+        layout = positions_of(network, values, at)
+        assert layout is not None and layout.axis == (3 if last else 1), name
+        assert values[at].shape[layout.axis] in (8, 16)

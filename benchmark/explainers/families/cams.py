@@ -27,10 +27,9 @@ from benchmark.explainers.rules import GradientRule
 from benchmark.explainers.saliency import Backpropagation
 from benchmark.names import ByName
 from benchmark.network import Gate, Network, Smoothing
-from benchmark.network.layers import as_positions, channels_last, layer_position, signals_at, spatial_position
+from benchmark.network.layers import layer_position, positions_of, signals_at, spatial_position
+from benchmark.network.places import Layout
 
-_TINY = 1e-6
-"""In Grad-CAM++'s denominators, as in the official code."""
 _TINIEST = 1e-30
 _FLAT = 1e-8
 """Added to a channel's range in Score-CAM."""
@@ -57,7 +56,7 @@ class ClassActivation(Backpropagation):
         position = layer_position(model, self.layer) if self.layer else spatial_position(model, values)
         found = _rectified(self.combined(model, values, query, position), self.smoothing)
         found = torch.where(dead(found)[:, None, None], torch.ones_like(found), found)
-        return _enlarged(found.unsqueeze(1), values[0])
+        return _enlarged(found.unsqueeze(1), _layout(model, values, position), values[0])
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,8 @@ class GradientActivation(ClassActivation):
         """The weighted channels, added."""
         signal = self.signal(values[-1], query)
         (gradient,) = signals_at(model, values, signal, GradientRule(), [position], self.smoothing)
-        last = channels_last(model, values, position)
-        image = values[0].shape[2:]
-        return self.weighted(_positions(values[position], last, image), _positions(gradient, last, image))
+        layout = _layout(model, values, position)
+        return self.weighted(layout.arranged(values[position]), layout.arranged(gradient))
 
     @abstractmethod
     def weighted(self, held: Tensor, gradient: Tensor) -> Tensor:
@@ -93,18 +91,30 @@ def _rectified(maps: Tensor, smoothing: Smoothing) -> Tensor:
     return functional.softplus(maps / largest, smoothing.beta) * largest
 
 
-def _positions(value: Tensor, channels_last: bool, image: Sequence[int]) -> Tensor:
-    found = as_positions(value, channels_last, image)
+def _layout(model: Network, values: Sequence[Tensor], position: int) -> Layout:
+    found = positions_of(model, values, position)
     if found is None:
+        name, shape = (
+            model.operations[position - 1].name if position else "input",
+            list(values[position].shape),
+        )
         raise TaskError(
-            f"a class activation map needs a layer with positions, not one of shape {list(value.shape)}"
+            f"a class activation map needs a layer of one row of channels for each place of the image: "
+            f"{name}, of shape {shape}, is none, or its places cannot be followed"
         )
     return found
 
 
-def _enlarged(maps: Tensor, like: Tensor) -> Tensor:
+def _enlarged(maps: Tensor, layout: Layout, like: Tensor) -> Tensor:
+    """Maps ``[N, K, rows, columns]`` as large as the part of the image that they cover, zero outside."""
     height, width = like.shape[2:]
-    return functional.interpolate(maps, (height, width), mode="bilinear", align_corners=False)
+    if layout.covers_image():
+        return functional.interpolate(maps, (height, width), mode="bilinear", align_corners=False)
+    top, bottom = (round(share * height) for share in layout.part[:2])
+    left, right = (round(share * width) for share in layout.part[2:])
+    size = max(bottom - top, 1), max(right - left, 1)
+    inner = functional.interpolate(maps, size, mode="bilinear", align_corners=False)
+    return functional.pad(inner, (left, width - left - size[1], top, height - top - size[0]))
 
 
 @dataclass(frozen=True)
@@ -120,16 +130,19 @@ class GradCam(GradientActivation):
 
 @dataclass(frozen=True)
 class GradCamPlusPlus(GradientActivation):
-    """Grad-CAM++ (Chattopadhay et al. 2018, equations 10 and 19, of the exponential of the logit)."""
+    """Grad-CAM++ (Chattopadhay et al. 2018, equations 10 and 19, of the exponential of the logit).
+
+    The square of the gradient is cancelled in equation 19: the official code adds 1e-6 to the denominator
+    instead, which leaves little of channels whose gradient is below a thousandth.
+    """
 
     name = "grad_cam_plus_plus"
 
     def weighted(self, held: Tensor, gradient: Tensor) -> Tensor:
         """Channels weighted by their positive gradients, each by its share."""
-        square = gradient.square()
-        total = held.sum((2, 3), keepdim=True)
-        share = square / (2 * square + total * square * gradient + _TINY)
-        share = torch.where(gradient != 0, share, 0.0)
+        below = 2 + held.sum((2, 3), keepdim=True) * gradient
+        divides = (gradient != 0) & (below != 0)
+        share = torch.where(divides, 1 / torch.where(divides, below, 1.0), 0.0)
         return ((share * torch.relu(gradient)).sum((2, 3), keepdim=True) * held).sum(1)
 
 
@@ -163,8 +176,9 @@ class ScoreCam(ClassActivation):
 
     def combined(self, model: Network, values: list[Tensor], query: Query, position: int) -> Tensor:
         """Channels weighted by the softmax of their logits."""
-        held = _positions(values[position], channels_last(model, values, position), values[0].shape[2:])
-        masks = _enlarged(held, values[0])
+        layout = _layout(model, values, position)
+        held = layout.arranged(values[position])
+        masks = _enlarged(held, layout, values[0])
         low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
         masks = (masks - low) / (high - low + _FLAT)
         logits = masked_outputs(model, values[0], masks, query.labels, self.smoothing, "logit")

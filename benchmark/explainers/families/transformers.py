@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +22,12 @@ from benchmark.explainers.rules import GradientRule
 from benchmark.explainers.saliency import Backpropagation
 from benchmark.names import ByName
 from benchmark.network import Network
-from benchmark.network.captured import MatMul, Rearrange, Softmax
-from benchmark.network.layers import MOST_PREFIXES, signals_at, token_grid
+from benchmark.network.captured import Softmax
+from benchmark.network.layers import signals_at
 from benchmark.network.opaque import Opaque
-from benchmark.network.operations import Affine, Operation
+from benchmark.network.places import places
+
+_READ: WeakKeyDictionary[nn.Module, dict[Any, list[int]]] = WeakKeyDictionary()
 
 
 def attention_positions(model: Network, values: list[Tensor]) -> list[int]:
@@ -38,46 +42,45 @@ def attention_positions(model: Network, values: list[Tensor]) -> list[int]:
         raise TaskError(
             "nothing can look into this network, whatever attention it has: choose a gradient method"
         )
-    found = [
-        at
-        for at, step in enumerate(model.operations, 1)
-        if isinstance(step, Softmax) and _multiplies(model, at)
-    ]
+    weighed = places(model, values).weighed
+    found = [at for at, step in enumerate(model.operations, 1) if isinstance(step, Softmax) and at in weighed]
     if not found:
         raise TaskError("this network has no attention: choose another explainer")
     count, tokens = len(values[0]), values[found[0]].shape[-1]
-    convolved = [at for at, step in enumerate(model.operations[: found[0]], 1) if _is_convolution(step)]
-    parts = {values[at].shape[2] * values[at].shape[3] for at in convolved}
+    first = weighed[found[0]]
     for at in found:
-        shape = values[at].shape
+        shape, layout = values[at].shape, weighed[at]
+        name = model.operations[at - 1].name
+        if layout is None:
+            raise TaskError(
+                f"{name} attends among {shape[-1]} things that are no parts of the image (channels, say), or "
+                "cannot be followed to them: rollout and its kin need attention among its parts"
+            )
         whole = len(shape) in (3, 4) and shape[0] % count == 0 and shape[-1] == shape[-2] == tokens
-        if not whole or (len(shape) == 4 and shape[0] != count):
+        if not whole or (len(shape) == 4 and shape[0] != count) or not layout.covers_image():
             raise TaskError(
-                f"{model.operations[at - 1].name} attends within parts of an image ({list(shape)}, of "
-                f"{count} images): rollout and its kin need attention among all of it"
+                f"{name} attends within parts of an image ({list(shape)}, of {count} images): rollout and "
+                "its kin need attention among all of it"
             )
-        if parts and not any(tokens - MOST_PREFIXES <= many <= tokens for many in parts):
-            raise TaskError(
-                f"{model.operations[at - 1].name} attends among {tokens} things that are no parts of the "
-                "image (channels, say): rollout and its kin need attention among its parts"
-            )
+        if first is None or not torch.equal(layout.order, first.order) or layout.grid != first.grid:
+            raise TaskError(f"{name} attends among other parts of the image than the attention before it")
     return found
 
 
-def _is_convolution(step: Operation) -> bool:
-    return isinstance(step, Affine) and isinstance(step.layer, nn.Conv2d)
+def _tokens_read(model: Network, values: list[Tensor], at: int) -> list[int]:
+    """The tokens behind the last attention that logits depend on: a class's, say, or all of the image's.
 
-
-def _multiplies(model: Network, at: int) -> bool:
-    """Whether a value is multiplied with another, moved or not."""
-    reached = {at}
-    for later, step in enumerate(model.operations[at:], at + 1):
-        if reached.intersection(step.sources):
-            if isinstance(step, MatMul):
-                return True
-            if isinstance(step, Rearrange):
-                reached.add(later)
-    return False
+    It follows from how a network is built, and is found once by a signal that is walked back.
+    """
+    known = _READ.setdefault(model.module, {})
+    key = (tuple(values[0].shape[1:]), at)
+    if key not in known:
+        signal = torch.linspace(1, 2, values[-1].shape[1]).to(values[-1]).expand_as(values[-1])
+        with torch.no_grad():
+            (gradient,) = signals_at(model, values, signal, GradientRule(), [at])
+        rows = _by_image(gradient, len(values[0])).abs().amax((0, 1, 3))
+        known[key] = [int(row) for row in rows.nonzero().flatten()]
+    return known[key]
 
 
 def _by_image(value: Tensor, count: int) -> Tensor:
@@ -94,15 +97,14 @@ class AttentionExplainer(Backpropagation):
         """What each token has of each at the end, ``[N, T, T]``."""
 
     def walk_back(self, model: Network, values: list[Tensor], query: Query) -> Tensor:
-        """The first token's row, without tokens that are no place, enlarged: ``[N, 1, H, W]``."""
+        """Mean row of the tokens that logits read, at the tokens with a place, enlarged: ``[N, 1, H, W]``."""
         shares = self.mixed(model, values, query)
-        grid = token_grid(shares.shape[-1], values[0].shape[2:])
-        if grid is None:
-            sides = " x ".join(map(str, values[0].shape[2:]))
-            raise TaskError(f"{shares.shape[-1]} tokens are no grid of parts of an image of {sides}")
-        extra = shares.shape[-1] - grid[0] * grid[1]
-        row = shares[:, 0] if extra else shares.mean(1)  # without a class token every token is read alike
-        found = row[:, extra:].unflatten(1, grid).unsqueeze(1)
+        last = attention_positions(model, values)[-1]
+        layout = places(model, values).weighed[last]
+        read = _tokens_read(model, values, last)
+        assert layout is not None
+        row = shares[:, read].mean(1) if read else shares.mean(1)
+        found = row[:, layout.order.to(row.device)].unflatten(1, layout.grid).unsqueeze(1)
         return functional.interpolate(found, values[0].shape[2:], mode="bilinear", align_corners=False)
 
 

@@ -1,0 +1,451 @@
+"""Where in the image the values of a walk lie: which side holds channels, which rows, columns or tokens.
+
+A shape does not tell it: ``[N, 16, 16, 16]`` may have its channels anywhere, and ``[N, 64, K]`` may be 8 x 8
+parts of an image or 4 x 16. So every operation is followed once with coordinates in place of numbers: what
+moves numbers moves coordinates, what mixes a side forgets it, and convolutions and pools lay a new grid over
+what they read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.network.captured import Call, Captured, MatMul, Product, Rearrange, Softmax, Stored, Weight
+from benchmark.network.graph import Network
+from benchmark.network.normalizations import Normalize
+from benchmark.network.operations import (
+    Activation,
+    Add,
+    Affine,
+    AveragePool,
+    Concatenation,
+    MaxPool,
+    Normalization,
+    Operation,
+    Reshape,
+    SmoothActivation,
+)
+
+_SAMPLES = 2
+"""In the batch that coordinates are followed in; one would be squeezed away."""
+_SAME = 1e-4
+"""Coordinates, of an image from 1 to 2, closer than this are one place."""
+_NOT_THERE = (RuntimeError, IndexError, ValueError, TypeError)
+"""What a call may raise that computes with more than the values it moves; their places are not known then."""
+_KEEPS = (Activation, SmoothActivation, Normalization, Normalize, Softmax)
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """Row and column of every number of a value: from 1 to 2 over the image, 0 where it is nowhere in it."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Coordinates:
+        """Both of them, changed alike."""
+        return Coordinates(change(self.rows), change(self.columns))
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """How a value is brought to channels, rows and columns.
+
+    Args:
+        axis: of the channels, in the value.
+        order: of the numbers of a channel, row by row; those that are nowhere in the image are left out.
+        grid: rows and columns.
+        part: of the image that they cover: top, bottom, left and right, from 0 to 1.
+    """
+
+    axis: int
+    order: Tensor
+    grid: tuple[int, int]
+    part: tuple[float, float, float, float]
+
+    def arranged(self, value: Tensor) -> Tensor:
+        """A value, or a signal of its shape, as ``[N, K, rows, columns]``."""
+        moved: Tensor = value.movedim(self.axis, 1)
+        if tuple(moved.shape[2:]) == self.grid and self._is_in_order():
+            return moved
+        flat = moved.flatten(2)[:, :, self.order.to(value.device)]
+        return flat.reshape(*flat.shape[:2], *self.grid)
+
+    def _is_in_order(self) -> bool:
+        return bool((self.order == torch.arange(len(self.order))).all())
+
+    def covers_image(self) -> bool:
+        """Whether the grid covers all of the image, to half of one of its cells."""
+        top, bottom, left, right = self.part
+        rows, columns = self.grid
+        return max(top, 1 - bottom) <= 0.5 / rows and max(left, 1 - right) <= 0.5 / columns
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """What is known of a walk: of each value its layout, of each softmax where what it weighs lies.
+
+    Args:
+        layouts: of values; None where one has no positions or they are not known.
+        weighed: for the position of a softmax, the layout of the things that it weighs (channels are of no
+            meaning in it); None where they are no parts of the image.
+    """
+
+    layouts: list[Layout | None]
+    weighed: dict[int, Layout | None]
+
+
+_KNOWN: WeakKeyDictionary[nn.Module, dict[Any, Places]] = WeakKeyDictionary()
+
+
+def places(model: Network, values: Sequence[Tensor]) -> Places:
+    """Where the values of a walk lie; followed once for a network and a size of images."""
+    known = _KNOWN.setdefault(model.module, {})
+    key = (tuple(values[0].shape[1:]), len(model.operations))
+    if key not in known:
+        with torch.no_grad():
+            known[key] = _followed(model, values)
+    return known[key]
+
+
+def _followed(model: Network, values: Sequence[Tensor]) -> Places:
+    steps, sides = model.operations, _shapes(model, values[0])
+    last_reader = {source: at for at, step in enumerate(steps, 1) for source in step.sources}
+    held: dict[int, Coordinates | None] = {0: _of_image(sides[0])}
+    layouts: list[Layout | None] = [None] * len(values)
+    layouts[0] = _layout(held[0])
+    softmaxes: dict[int, int] = {}
+    weighed: dict[int, Layout | None] = {}
+    for at, step in enumerate(steps, 1):
+        sources = [held[source] for source in step.sources]
+        shapes = [sides[source] for source in step.sources]
+        found = _after(step, sources, shapes, sides[at])
+        held[at] = found
+        same = next((s for s in step.sources if found is not None and held[s] is found), None)
+        layouts[at] = _layout(found) if same is None else layouts[same]
+        _note_weighed(step, at, sources, shapes, softmaxes, weighed)
+        for source in step.sources:
+            if last_reader[source] == at:
+                held[source] = None
+    return Places(layouts, weighed)
+
+
+def _note_weighed(
+    step: Operation,
+    at: int,
+    sources: Sequence[Coordinates | None],
+    shapes: Sequence[tuple[int, ...]],
+    softmaxes: dict[int, int],
+    weighed: dict[int, Layout | None],
+) -> None:
+    """Follows a softmax, as it is moved, to the product with what it weighs."""
+    if isinstance(step, Softmax):
+        softmaxes[at] = at
+    elif isinstance(step, Rearrange) and step.sources[0] in softmaxes:
+        softmaxes[at] = softmaxes[step.sources[0]]
+    elif isinstance(step, MatMul) and len(step.sources) == 2:
+        for index, source in enumerate(step.sources):
+            if source in softmaxes:
+                other = 1 - index
+                weighed[softmaxes[source]] = _weighed(step, sources[other], shapes[index], other)
+
+
+def _shapes(model: Network, images: Tensor) -> list[tuple[int, ...]]:
+    """Of all values, in the batch of coordinates: which of their sides follow from it is not known."""
+    values = [images[:1].expand(_SAMPLES, *images.shape[1:])]
+    for step in model.operations:
+        values.append(step.forward(*(values[source] for source in step.sources)))
+    return [tuple(value.shape) for value in values]
+
+
+def _of_image(shape: Sequence[int]) -> Coordinates:
+    return _grid(shape, _centres(shape[2]), _centres(shape[3]))
+
+
+def _centres(count: int) -> Tensor:
+    """Of ``count`` cells of an image, from 1 to 2."""
+    return 1 + (torch.arange(count, dtype=torch.float64) + 0.5) / count
+
+
+def _grid(shape: Sequence[int], rows: Tensor, columns: Tensor) -> Coordinates:
+    return Coordinates(rows[:, None].expand(*shape), columns.expand(*shape))
+
+
+def _after(
+    step: Operation,
+    sources: Sequence[Coordinates | None],
+    shapes: Sequence[tuple[int, ...]],
+    shape: tuple[int, ...],
+) -> Coordinates | None:
+    """Coordinates of an operation's output, from those of its inputs and all shapes."""
+    known = [source for source in sources if source is not None]
+    if isinstance(step, Affine) and isinstance(step.layer, nn.Conv2d):
+        return _convolved(step.layer, sources[0], shape)
+    if not known:
+        return None
+    if isinstance(step, MatMul) and len(sources) == 2:
+        return _multiplied(step, sources, shapes)
+    if isinstance(step, Add | Product) or (len(sources) > 1 and not isinstance(step, Concatenation)):
+        return _broadest(known, shape) if isinstance(step, Add | Product) else None
+    first = known[0]
+    if isinstance(step, Affine):
+        return _mixed(first, shape, -1)
+    if isinstance(step, AveragePool | MaxPool) or _resizes(step):
+        laid = _laid_anew(first, shape)
+        return _reduced(step, first, shape) if laid is None else laid
+    if isinstance(step, Rearrange | Reshape | Concatenation):
+        return _moved(step, sources, shapes, shape)
+    if tuple(first.rows.shape) == shape or isinstance(step, _KEEPS):
+        return first
+    return _laid_anew(first, shape) or _side_mixed(first, shape)
+
+
+def _resizes(step: Operation) -> bool:
+    return isinstance(step, Rearrange) and step.title.startswith("upsample")
+
+
+def _convolved(layer: nn.Conv2d, source: Coordinates | None, shape: tuple[int, ...]) -> Coordinates | None:
+    if source is None:  # of what is not known a convolution takes the last two sides for rows and columns
+        return _of_image(shape)
+    laid = _laid_anew(source, shape)
+    pointwise = tuple(layer.kernel_size) == (1, 1) and tuple(source.rows.shape[2:]) == shape[2:]
+    return _mixed(source, shape, 1) if laid is None and pointwise else laid
+
+
+def _laid_anew(source: Coordinates, shape: tuple[int, ...]) -> Coordinates | None:
+    """A grid of another size over rows and columns that are the last two sides; None where they are not."""
+    if source.rows.dim() != 4 or len(shape) != 4:
+        return None
+    sides = _side(source.rows, 2), _side(source.columns, 3)
+    if sides[0] is None or sides[1] is None:
+        return None
+    return _grid(shape, _resized(sides[0], shape[2]), _resized(sides[1], shape[3]))
+
+
+def _side(values: Tensor, axis: int) -> Tensor | None:
+    """Coordinates along one side ``[length]``, where they follow from it alone, to half a step."""
+    others = tuple(a for a in range(4) if a != axis)
+    known = values > 0
+    count = known.sum(others)
+    side = values.sum(others) / count.clamp(min=1)
+    side = side[count > 0]
+    if not len(side):
+        return None
+    step = float((side[1:] - side[:-1]).abs().max()) if len(side) > 1 else 2.0
+    full = torch.zeros(len(count), dtype=values.dtype)
+    full[count > 0] = side
+    away = (values - full.view(*(-1 if a == axis else 1 for a in range(4)))).abs()
+    return side if float(torch.where(known, away, 0.0).max()) <= step / 2 + _SAME else None
+
+
+def _resized(side: Tensor, length: int) -> Tensor:
+    """As many coordinates as asked for, evenly over the same part of the image."""
+    if length == len(side):
+        return side
+    if len(side) == 1:
+        return side.expand(length) if length == 1 else torch.zeros(length, dtype=side.dtype)
+    half = (side[-1] - side[0]) / (len(side) - 1) / 2
+    edges = side[0] - half, side[-1] + half
+    return edges[0] + (edges[1] - edges[0]) * (_centres(length) - 1)
+
+
+def _mixed(source: Coordinates, shape: tuple[int, ...], axis: int) -> Coordinates | None:
+    """Where one side is mixed: rows or columns of it stay what they are, anything else is forgotten."""
+    if source.rows.dim() != len(shape):
+        return None
+    layout = _layout(source) if tuple(source.rows.shape) == shape else None
+    if layout is not None and layout.axis != axis % len(shape):
+        return source
+    return source.mapped(lambda values: _mean(values, axis).expand(shape))
+
+
+def _mean(values: Tensor, axis: int) -> Tensor:
+    return values.sum(axis, keepdim=True) / (values > 0).sum(axis, keepdim=True).clamp(min=1)
+
+
+def _side_mixed(source: Coordinates, shape: tuple[int, ...]) -> Coordinates | None:
+    """Where one side has changed its length."""
+    if source.rows.dim() != len(shape):
+        return None
+    changed = [a for a, (old, new) in enumerate(zip(source.rows.shape, shape, strict=True)) if old != new]
+    return _mixed(source, shape, changed[0]) if len(changed) == 1 and changed[0] else None
+
+
+def _broadest(known: Sequence[Coordinates], shape: tuple[int, ...]) -> Coordinates | None:
+    """Of branches that come together, the coordinates of the one that is not broadcast."""
+    full = [source for source in known if tuple(source.rows.shape) == shape]
+    chosen = full[0] if full else max(known, key=lambda source: source.rows.numel())
+    if len(full) > 1 and _layout(chosen) is None:
+        chosen = next((source for source in full if _layout(source) is not None), chosen)
+    return chosen if full else _applied(lambda values: values.expand(shape), chosen, shape)
+
+
+def _moved(
+    step: Operation,
+    sources: Sequence[Coordinates | None],
+    shapes: Sequence[tuple[int, ...]],
+    shape: tuple[int, ...],
+) -> Coordinates | None:
+    """Coordinates moved as the numbers are; what comes from no place is nowhere."""
+    function = _without_numbers(getattr(step, "function"))  # noqa: B009 - every kind of these has one
+    nowhere = [torch.zeros(sides, dtype=torch.float64) for sides in shapes]
+    pairs = [
+        Coordinates(zeros, zeros) if source is None else source
+        for source, zeros in zip(sources, nowhere, strict=True)
+    ]
+    try:
+        rows, columns = ([getattr(pair, side) for pair in pairs] for side in ("rows", "columns"))
+        return _checked(Coordinates(function(*rows), function(*columns)), shape)
+    except _NOT_THERE:
+        return None
+
+
+def _applied(
+    function: Callable[..., Tensor], source: Coordinates, shape: tuple[int, ...]
+) -> Coordinates | None:
+    try:
+        return _checked(source.mapped(function), shape)
+    except _NOT_THERE:
+        return None
+
+
+def _checked(found: Coordinates, shape: tuple[int, ...]) -> Coordinates | None:
+    if tuple(found.rows.shape) != shape:
+        return None
+    return found.mapped(lambda values: torch.where((values >= 1) & (values <= 2), values, 0.0))
+
+
+def _reduced(step: Operation, source: Coordinates, shape: tuple[int, ...]) -> Coordinates | None:
+    """Of an average the mean of the coordinates; of a maximum theirs where it chooses within one place."""
+    function = _without_numbers(getattr(step, "function"))  # noqa: B009
+
+    def reduced(values: Tensor) -> Tensor:
+        if isinstance(step, MaxPool):
+            high, low = function(values), -function(-values)
+            return torch.where((high - low).abs() < _SAME, high, 0.0)
+        counted = function((values > 0).to(values.dtype))
+        return torch.where(counted > 0, function(values) / counted.clamp(min=1e-12), 0.0)
+
+    return _applied(reduced, source, shape)
+
+
+def _multiplied(
+    step: MatMul, sources: Sequence[Coordinates | None], shapes: Sequence[tuple[int, ...]]
+) -> Coordinates | None:
+    """Of a product of matrices the coordinates of that factor whose contracted side has none."""
+    for index, source in enumerate(sources):
+        if source is not None:
+            means, spread = _contracted(step, source, shapes[1 - index], index)
+            if spread < _SAME and bool((means.rows > 0).any()):
+                return means
+    return None
+
+
+def _contracted(
+    step: MatMul, source: Coordinates, other: tuple[int, ...], index: int
+) -> tuple[Coordinates, float]:
+    """Mean coordinates of a factor along the side that a product adds up, and their deviation there.
+
+    The product itself tells which side that is: the factor's coordinates take its place, ones the other's.
+    """
+    ones = source.rows.new_ones(other)
+
+    def added(values: Tensor) -> Tensor:
+        return step.function(*((values, ones) if index == 0 else (ones, values)))
+
+    count = added(torch.ones_like(source.rows))
+    means = source.mapped(lambda values: added(values) / count)
+    squares = source.mapped(lambda values: added(values.square()) / count)
+    variances = squares.rows - means.rows.square(), squares.columns - means.columns.square()
+    return means, max(0.0, *(float(variance.max()) for variance in variances)) ** 0.5
+
+
+def _weighed(
+    step: MatMul, source: Coordinates | None, attention: tuple[int, ...], index: int
+) -> Layout | None:
+    """The layout of the things that attention weighs; None where they are no parts of the image."""
+    if source is None or source.rows.dim() < 3 or _contracted(step, source, attention, index)[1] < _SAME:
+        return None
+    sides = [values.flatten(0, -3)[0] for values in (source.rows, source.columns)]
+    for axis in (0, 1):
+        if not any(_varies(side, 1 - axis) for side in sides):
+            return _ordered(axis, *(side.amax(1 - axis) for side in sides))
+    return None
+
+
+def _without_numbers(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The same call, with zeros for weights and constants: they are nowhere in the image."""
+    if not isinstance(function, Captured):
+        return function
+    return Captured(function.module, _blank(function.template, function.module))
+
+
+def _blank(template: Any, module: nn.Module) -> Any:
+    match template:
+        case Weight():
+            found: Any = module
+            for part in template.name.split("."):
+                found = getattr(found, part)
+            return Stored(torch.zeros_like(found, device="cpu"))
+        case Stored():
+            value = template.value
+            return Stored(torch.zeros_like(value)) if value.is_floating_point() else template
+        case Call():
+            arguments = tuple(_blank(part, module) for part in template.arguments)
+            keywords = tuple((name, _blank(part, module)) for name, part in template.keywords)
+            return Call(template.function, arguments, keywords, template.item)
+        case tuple() | list():
+            return tuple(_blank(part, module) for part in template)
+    return template
+
+
+def _layout(found: Coordinates | None) -> Layout | None:
+    """The layout of a value; None where it has no side of channels, or its places are no grid."""
+    if found is None or found.rows.shape[0] != _SAMPLES:
+        return None
+    rows, columns = found.rows[0], found.columns[0]
+    axes = range(rows.dim())
+    places = {a for a in axes if _varies(rows, a) or _varies(columns, a)}
+    rest = [a for a in axes if a not in places]
+    wide = [a for a in rest if rows.shape[a] > 1]
+    if not places or not rest or len(wide) > 1:
+        return None
+    channel = (wide or rest)[0]
+    flat = [values.movedim(channel, 0)[0].flatten() for values in (rows, columns)]
+    return _ordered(channel + 1, *flat)
+
+
+def _varies(values: Tensor, axis: int) -> bool:
+    known = values > 0
+    high = torch.where(known, values, 0.0).amax(axis)
+    low = torch.where(known, values, 3.0).amin(axis)
+    return bool((high - low > _SAME).any())
+
+
+def _ordered(axis: int, rows: Tensor, columns: Tensor) -> Layout | None:
+    """A layout from the places ``[T]`` of a channel's numbers."""
+    known = ((rows > 0) & (columns > 0)).nonzero().flatten()
+    across, row = torch.unique((rows[known] / _SAME).round(), return_inverse=True)
+    along, column = torch.unique((columns[known] / _SAME).round(), return_inverse=True)
+    grid = len(across), len(along)
+    cell = row * grid[1] + column
+    if max(grid) < 2 or len(cell) != grid[0] * grid[1] or len(cell.unique()) != len(cell):
+        return None
+    order = known[cell.argsort()]
+    part = (*_covered(across * _SAME), *_covered(along * _SAME))
+    return Layout(axis, order, grid, part)
+
+
+def _covered(centres: Tensor) -> tuple[float, float]:
+    """Where the cells of these centres begin and end, from 0 to 1; one cell covers all of a side."""
+    if len(centres) == 1:
+        return 0.0, 1.0
+    first, last = float(centres[0]) - 1, float(centres[-1]) - 1
+    half = (last - first) / (len(centres) - 1) / 2
+    return max(first - half, 0.0), min(last + half, 1.0)
