@@ -132,6 +132,88 @@ def test_maps_without_a_gradient_are_attacked_by_queries_and_it_is_said() -> Non
     assert numpy.mean(report.attacked[0].after) > numpy.mean(report.attacked[0].before) + 0.02
 
 
+def _half(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Gradient times input with a graph through the product alone."""
+    chosen = module(inputs).gather(1, labels[:, None]).sum()
+    (found,) = torch.autograd.grad(chosen, inputs, retain_graph=True)
+    return (found * inputs)[:, 0]
+
+
+def _captum(name: str) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
+    def ask(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        settings = {"n_steps": 5} if name == "IntegratedGradients" else {}
+        maps: Tensor = getattr(captum.attr, name)(module).attribute(inputs, target=labels, **settings)
+        return maps[:, 0]
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    "explainer", [_half, *map(_captum, ("IntegratedGradients", "InputXGradient", "DeepLift"))]
+)
+def test_maps_with_a_part_of_their_graph_are_attacked_by_queries_too(explainer: Any) -> None:
+    report, _ = told(explainer=explainer, **QUIET)
+    assert any("is not theirs: along random directions it is off by " in note for note in report.notes)
+
+
+def test_of_two_attacks_each_pictures_better_forgery_counts() -> None:
+    """What a misleading gradient does not reach, queries do; here the gradient leads nowhere."""
+
+    def misled(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        maps = _gradient(module, inputs, labels)
+        return maps.detach() + 1e-9 * inputs[:, 0]
+
+    both, _ = told(hardenings=[], detectors=[], explainer=misled, budget=32 / 255)
+    queries, _ = told(hardenings=[], detectors=[], explainer=_saliency, budget=32 / 255)
+    assert any("is not theirs" in note for note in both.notes)
+    pairs = zip(both.attacked[0].after, queries.attacked[0].after, strict=True)
+    assert all(one > other - 0.02 for one, other in pairs)
+
+
+def _backward(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """As pytorch-grad-cam does it: gradients of a layer by a hook and a backward pass."""
+    kept: list[Tensor] = []
+
+    def keep(part: nn.Module, given: Any, out: Tensor) -> None:
+        out.register_hook(kept.append)
+
+    layer = next(part for part in module.modules() if isinstance(part, nn.Conv2d))
+    handle = layer.register_forward_hook(keep)
+    try:
+        module(inputs).gather(1, labels[:, None]).sum().backward()
+    finally:
+        handle.remove()
+    found = nn.functional.interpolate(kept[0].abs().sum(1, keepdim=True), inputs.shape[2:])[:, 0]
+    return torch.from_numpy(found.numpy())
+
+
+@pytest.mark.parametrize(
+    "explainer",
+    [
+        _backward,
+        lambda module, inputs, labels: (module(inputs)[:, 0].sum().backward(), inputs.grad[:, 0])[1],
+        lambda module, inputs, labels: inputs.abs().numpy()[:, 0],
+    ],
+)
+def test_functions_get_pictures_that_they_work_with(explainer: Any) -> None:
+    report, _ = told(explainer=explainer, **QUIET)
+    assert any("attacked by queries alone" in note for note in report.notes)
+
+
+def test_maps_that_depend_on_the_batch_are_said_to() -> None:
+    def mixing(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        maps = _gradient(module, inputs, labels).abs()
+        return maps - maps.mean(0)
+
+    def drawing(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        noise = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0))
+        return _gradient(module, inputs + noise, labels)
+
+    for explainer, expected in ((mixing, 1), (drawing, 1), (_gradient, 0)):
+        report, _ = told(explainer=explainer, **QUIET)
+        assert sum("depends on what else is in the batch" in note for note in report.notes) == expected
+
+
 def test_what_can_be_put_right_is_put_right_in_a_copy_and_told() -> None:
     network = trained().half().train()
     report, _ = told(network=network, hardenings=[], detectors=[], iterations=1)
@@ -211,6 +293,8 @@ def test_a_network_that_gives_no_logits_is_told_so(change: Callable[[Tensor], An
         ({"explainer": lambda m, x, c: torch.rand(len(x), 28, 28)}, "other maps of the same pictures"),
         ({"explainer": lambda m, x, c: (m.train(), x[:, 0])[1]}, "changed the network"),
         ({"explainer": _zeroing}, "changed the network"),
+        ({"explainer": lambda m, x, c: x.data.mul_(0)[:, 0]}, "changed the pictures that it was given"),
+        ({"explainer": lambda m, x, c: x.mul_(0)[:, 0]}, "changed the pictures that it was given"),
         ({"hardenings": ["class_resemblance"]}, "class_resemblance is no hardening"),
         ({"detectors": "beta_smoothing"}, "beta_smoothing is no detector"),
         ({"out": "/proc/audit"}, "cannot make the folder /proc/audit"),
