@@ -7,7 +7,11 @@ live.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import sys
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -62,7 +66,7 @@ def capture(module: nn.Module, size: tuple[int, ...]) -> list[Operation]:
     example = torch.zeros(2, *size, dtype=parameter.dtype, device=parameter.device)
     batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _without_graphs():
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
             program = program.run_decompositions({})
     except Exception as error:  # the exporter raises whatever the network's own code and its own does
@@ -70,7 +74,28 @@ def capture(module: nn.Module, size: tuple[int, ...]) -> list[Operation]:
         raise TaskError(
             f"torch.export cannot capture this victim: {type(error).__name__}: {reason}"
         ) from error
-    return _Compilation(module, program).operations
+    steps = _Compilation(module, program).operations
+    for step in steps:
+        step.captured_at = tuple(size)
+    return steps
+
+
+@contextlib.contextmanager
+def _without_graphs() -> Iterator[None]:
+    """Keeps back the graph that ``torch.export`` prints, over many lines, of what it fails to capture.
+
+    Whatever else is written on standard error comes when the export has ended.
+    """
+    said, graph = io.StringIO(), ""
+    try:
+        with contextlib.redirect_stderr(said):
+            yield
+    except Exception as error:
+        graph = str(getattr(error, "partial_fx_graph", ""))
+        raise
+    finally:
+        text = said.getvalue()
+        sys.stderr.write(text.replace(graph + "\n", "") if graph else text)
 
 
 class _Compilation:

@@ -34,6 +34,9 @@ class Operation(ABC):
         """Qualified names of the modules that it is part of, outermost first."""
         self.non_negative_input = False
         """Whether all inputs are known to be non-negative, whatever the network is given."""
+        self.captured_at: tuple[int, ...] | None = None
+        """Channels, height and width of the images that the whole walk was captured with, where lengths
+        of it have become numbers of the walk; None where it is the network's own code that runs."""
 
     @property
     def kind(self) -> str:

@@ -20,6 +20,7 @@ from benchmark.names import ByName
 from benchmark.network.capture import capture
 from benchmark.network.opaque import opaque
 from benchmark.network.operations import Operation, Other
+from benchmark.network.sizes import check_logits
 from benchmark.network.tracing import trace
 
 Size = tuple[int, int, int]
@@ -70,8 +71,7 @@ def as_one(module: nn.Module, size: Size) -> list[Operation]:
     except Exception as error:  # whatever a layer makes of images that it is not for
         reason = " ".join(str(error).split())[:160]
         raise TaskError(f"the network takes no images of {' x '.join(map(str, size))}: {reason}") from error
-    if not isinstance(first, Tensor):
-        raise TaskError(f"a victim must return a tensor of logits, not a {type(first).__name__}")
+    check_logits(first, len(images))
     if not torch.equal(first, second):
         raise TaskError(
             "the network's logits of the same images differ from one time to the next: it draws at random or "
@@ -202,8 +202,7 @@ def _distances(module: nn.Module, steps: Sequence[Operation], images: Tensor) ->
     """How far logits, and their gradient, are from a module's, as shares of their largest value."""
     given = images.clone().requires_grad_()
     expected = module(given)
-    if not isinstance(expected, Tensor):
-        raise TaskError(f"a victim must return a tensor of logits, not a {type(expected).__name__}")
+    check_logits(expected, len(images))
     values = [images]
     with torch.no_grad():
         for step in steps:
