@@ -34,6 +34,8 @@ from benchmark.tracks.networks import weights_sha256
 from benchmark.tracks.saliency import steps
 from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
 
+UNDEFENDED = "none"
+"""Name of the hardening that hardens nothing."""
 BY_GRADIENTS, BY_QUERIES = "dombrowski", "square_search"
 _SAME = 1e-4
 """By how much of their largest value two answers to one question may differ, for want of precision."""
@@ -64,7 +66,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.before = self._state()
-        none = self.registry.defenses(["none"])[0].create()
+        none = self.registry.defenses([UNDEFENDED])[0].create()
         assert isinstance(none, Hardening)
         self.none = none
 

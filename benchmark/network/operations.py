@@ -32,6 +32,9 @@ class Operation(ABC):
         self.sources = sources
         self.modules: tuple[str, ...] = ()
         """Qualified names of the modules that it is part of, outermost first."""
+        self.ends: tuple[str, ...] = ()
+        """Qualified names of modules that have no operation of their own and whose output is this one's:
+        batch norms that are folded in, dropout that drops nothing."""
         self.non_negative_input = False
         """Whether all inputs are known to be non-negative, whatever the network is given."""
         self.captured_at: tuple[int, ...] | None = None

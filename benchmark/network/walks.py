@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from benchmark.errors import TaskError
 from benchmark.names import ByName
@@ -86,7 +87,12 @@ def as_one(module: nn.Module, size: Size) -> list[Operation]:
 
 
 def any_way(module: nn.Module, size: Size) -> list[Operation]:
-    """By the first of torch.fx, if it knows all operations, torch.export, and as a whole that can."""
+    """By the first of torch.fx, if it knows all operations, torch.export, and as a whole that can.
+
+    Raises:
+        TaskError: it is no classifier of such images, or none that explanations are of; the text says why.
+    """
+    check_weights(module)
     for way in (traced, captured):
         try:
             steps = way(module, size)
@@ -95,6 +101,24 @@ def any_way(module: nn.Module, size: Size) -> list[Operation]:
         if way is captured or not any(isinstance(step, Other) for step in steps):
             return steps
     return as_one(module, size)
+
+
+def check_weights(module: nn.Module) -> None:
+    """Refuses weights that have no numbers yet.
+
+    Raises:
+        TaskError: there are some; the text names the first.
+    """
+    named = [*module.named_parameters(), *module.named_buffers()]
+    lazy = [name for name, weight in named if is_lazy(weight)]
+    if lazy:
+        raise TaskError(
+            f"weight {lazy[0]} of the network has no size yet: a lazy layer takes it from the first images "
+            "that it is shown, so call network(images) once"
+        )
+    empty = [name for name, weight in named if weight.is_meta]
+    if empty:
+        raise TaskError(f"weight {empty[0]} of the network has no numbers: it lies on device meta")
 
 
 WALKS: ByName[Callable[[nn.Module, Size], Sequence[Operation]]] = {

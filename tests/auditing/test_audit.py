@@ -287,6 +287,8 @@ def test_a_network_that_gives_no_logits_is_told_so(change: Callable[[Tensor], An
         ({"iterations": 2.5}, "iterations is a whole number of at least 1, not 2.5"),
         ({"budget": "8/0"}, "between 0 and 1, not 8/0"),
         ({"names": "cat"}, "names is a list"),
+        ({"names": ["cat", "dog"]}, "names are 2, and the network has 10 classes: give a name for each"),
+        ({"pictures": Path("labels.csv")}, "labels.csv is no picture: an audit takes a folder or files"),
         ({"explainer": "integrated_gradients", "settings": {"steps": "ten"}}, "settings.steps: "),
         ({"explainer": lambda m, x, c: x[:, 0], "settings": {"steps": 3}}, "a function has its own"),
         ({"explainer": lambda m, x, c: 1 / 0}, "the explainer raised ZeroDivisionError"),
@@ -414,14 +416,51 @@ def test_wrappers_are_taken_off() -> None:
 @pytest.mark.parametrize(
     ("network", "says"),
     [
-        (lambda: torch.jit.trace(trained(), images()), "cannot be prepared"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), "cannot be prepared"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).to("meta"), "cannot be prepared"),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)),
+            r"1\.weight of the network has no size yet: .* call network\(images\) once",
+        ),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).to("meta"),
+            r"1\.weight of the network has no numbers",
+        ),
+        (lambda: Odd(lambda logits: logits.nothing), "takes no pictures"),
     ],
 )
 def test_modules_of_other_kinds_get_a_sentence(network: Callable[[], nn.Module], says: str) -> None:
     with pytest.raises(TaskError, match=says):
         told(network=network(), **QUIET)
+
+
+@pytest.mark.parametrize(
+    "compiled",
+    [
+        lambda module: torch.jit.trace(module, images()),
+        torch.jit.script,
+        lambda module: torch.jit.freeze(torch.jit.script(module)),
+    ],
+)
+def test_a_network_of_torchscript_is_audited_as_one_that_nothing_looks_into(compiled: Any) -> None:
+    torch.manual_seed(0)
+    parts = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, 10)
+    network = nn.Sequential(*parts).eval()
+    report, _ = told(network=compiled(network), **QUIET)
+    assert any("Nothing can look into this network" in note for note in report.notes)
+    plain, _ = told(network=network, **QUIET)
+    assert report.attacked[0].before == pytest.approx(plain.attacked[0].before, abs=1e-4)
+
+
+def test_a_dead_network_is_said_to_show_nothing_before_anything_else() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 10))
+    network[1].bias.data.fill_(-1e3)
+    _, lines = told(network=network, **QUIET)
+    assert lines[0].startswith("Maps of 4 of 4 pictures are zero everywhere: they show nothing. Within")
+
+
+def test_a_hardening_is_attacked_once_however_often_it_is_named() -> None:
+    named = ["none", "beta_smoothing[beta=1]", "beta_smoothing[beta=1]", "none"]
+    report, _ = told(**{**QUIET, "hardenings": named})
+    assert [one.name for one in report.attacked] == ["none", "beta_smoothing[beta=1]"]
 
 
 def test_outputs_that_are_no_logits_are_said() -> None:
