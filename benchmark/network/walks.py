@@ -19,6 +19,7 @@ from torch.nn.parameter import is_lazy
 from benchmark.errors import TaskError
 from benchmark.names import ByName
 from benchmark.network.capture import capture
+from benchmark.network.graph import Network
 from benchmark.network.opaque import opaque
 from benchmark.network.operations import Operation, Other
 from benchmark.network.sizes import check_logits
@@ -101,6 +102,31 @@ def any_way(module: nn.Module, size: Size) -> list[Operation]:
         if way is captured or not any(isinstance(step, Other) for step in steps):
             return steps
     return as_one(module, size)
+
+
+def as_network(
+    module: nn.Module,
+    size: Size,
+    mean: Sequence[float] = (0.0,),
+    deviation: Sequence[float] = (1.0,),
+) -> Network:
+    """Any classifier as a network that explainers walk; the weights are the module's own, and live.
+
+    By the first of torch.fx, torch.export and as a whole that can. The module is put into evaluation mode,
+    and its maps are those of that mode.
+
+    Args:
+        module: classifier of *normalized* images ``[N, C, H, W]`` that gives logits ``[N, classes]``.
+        size: channels, height and width of an image.
+        mean: one value per channel, that images in [0, 1] are shifted by.
+        deviation: one value per channel, that they are divided by then.
+
+    Raises:
+        TaskError: it is no classifier of such images, or none that explanations are of; the text says why.
+    """
+    network = Network(module, mean, deviation, any_way(module.eval(), size))
+    like = next(module.parameters(), torch.zeros(()))
+    return network.to(like.device)
 
 
 def check_weights(module: nn.Module) -> None:
