@@ -21,6 +21,7 @@ track.
 
 from __future__ import annotations
 
+from benchmark.explainers import build_explainer
 from benchmark.explainers.agnostic import ClassExplainer, InputAgnosticSaliency
 from benchmark.explainers.base import Explainer, Query, correlation
 from benchmark.explainers.visualization import FeatureVisualization, Unit, Visualizations, Visualizer
@@ -31,6 +32,7 @@ from benchmark.methods.triggers import PATTERNS, Trigger, patch_trigger
 from benchmark.methods.visualization import ModelBudget, VisualizationAudit, VisualizationCase
 from benchmark.network import EXACT, Gate, Network, Smoothing, Softplus
 from benchmark.network.batches import at_once, in_batches
+from benchmark.network.walks import as_network
 
 __all__ = [
     "EXACT",
@@ -65,7 +67,9 @@ __all__ = [
     "VisualizationCase",
     "Visualizations",
     "Visualizer",
+    "as_network",
     "at_once",
+    "build_explainer",
     "correlation",
     "in_batches",
     "patch_trigger",

@@ -25,10 +25,12 @@ GROUPS = {
     "What it may spend": ("Budget", "ModelBudget", "BackdoorBudget"),
     "What it returns": ("Forgery", "Trigger", "patch_trigger", "PATTERNS"),
     "What a detector is handed": ("Audit", "VisualizationAudit", "BackdoorAudit"),
-    "Explainers of images": ("Explainer", "Query", "correlation"),
+    "Explainers of images": ("Explainer", "Query", "build_explainer", "correlation"),
     "Explainers of units": ("Visualizer", "FeatureVisualization", "Visualizations", "Unit"),
     "Explainers of classes": ("ClassExplainer", "InputAgnosticSaliency"),
-    "The network": ("Network", "Smoothing", "Gate", "Softplus", "EXACT", "in_batches", "at_once"),
+    "The network": (
+        *("Network", "as_network", "Smoothing", "Gate", "Softplus", "EXACT", "in_batches", "at_once"),
+    ),
     "What a method is": ("Method", "Attack", "Hardening", "Detector", "Defense", "Mode", "TaskFacts"),
 }
 PLAIN = {

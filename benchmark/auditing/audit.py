@@ -19,7 +19,7 @@ from benchmark.auditing.bench import own_bench
 from benchmark.auditing.foreign import Foreign, Function
 from benchmark.auditing.pictures import as_tensor
 from benchmark.auditing.report import Report
-from benchmark.auditing.run import Run
+from benchmark.auditing.run import UNDEFENDED, Run
 from benchmark.auditing.subject import Subject, prepared
 from benchmark.errors import PotemkinError, TaskError
 from benchmark.explainers import Explainer, build_explainer
@@ -95,11 +95,15 @@ def audit(
     folder = None if out is None else _folder(Path(out))
     tensor = as_tensor(pictures, side)
     subject = prepared(network, tensor, mean, deviation)
+    if names and len(names) != subject.classes:
+        raise TaskError(
+            f"names are {len(names)}, and the network has {subject.classes} classes: give a name for each, "
+            "in their order, or none"
+        )
     with _in_a_sentence():
         own = _explainer(explainer, settings or {}, subject, tensor)
         bench = own_bench(subject, tensor, labels, own, share)
-        told = [str(int(label)) for label in bench.cases.labels]
-        told = [str(names[int(one)]) if int(one) < len(names) else f"class {one}" for one in told]
+        told = [str(names[one]) if names else f"class {one}" for one in bench.cases.labels.tolist()]
         report = Report(bench.explainer.name, share, len(tensor), list(subject.notes), classes=tuple(told))
         run = Run(bench, report, registry, iterations, folder, tell)
         run.undefended()
@@ -148,7 +152,9 @@ def _entries(registry: Registry, kind: str, names: Iterable[str] | str | None) -
     """
     if names is not None and not isinstance(names, Iterable):
         raise TaskError(f"{kind}s are names of methods, not {names!r}")
-    wanted = [names] if isinstance(names, str) else None if names is None else list(names)
+    wanted = [names] if isinstance(names, str) else None if names is None else list(dict.fromkeys(names))
+    if wanted is not None and kind == "hardening":  # which is asked first of all
+        wanted = [name for name in wanted if name != UNDEFENDED]
     if wanted is not None and not wanted:
         return []
     found = [one for one in registry.defenses(wanted or ()) if "saliency" in one.method.tracks]

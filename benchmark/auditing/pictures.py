@@ -17,6 +17,7 @@ from benchmark.files.pictures import EXTENSIONS
 
 MOST = 64
 """Pictures that are audited: more tell little more, and take as much longer."""
+_LISTS = (".csv", ".tsv", ".txt")
 _LARGER = 256 / 224
 """How much larger than its crop a picture is made, as is usual."""
 
@@ -88,6 +89,11 @@ def files(pictures: Path | str | Iterable[Path | str]) -> list[Path]:
     """
     if isinstance(pictures, str | Path):
         place = Path(pictures).expanduser()
+        if place.suffix.lower() in _LISTS:
+            raise AssetError(
+                f"{place} is no picture: an audit takes a folder or files; a list of pictures is for the "
+                "data of a task (docs/tasks.md)"
+            )
         if place.is_file():
             return [place]
         if not place.is_dir():

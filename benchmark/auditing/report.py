@@ -104,12 +104,20 @@ class Report:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
 
+    @property
+    def blank(self) -> int:
+        """Pictures whose undefended map is zero everywhere."""
+        maps = self.tensors.get("maps")
+        return 0 if maps is None else int((maps.flatten(1).abs().amax(1) == 0).sum())
+
     def answer(self) -> str:
         """Whether the explanation can be faked, in a sentence; empty before it was attacked."""
         if not self.attacked:
             return ""
         plain = self.attacked[0]
-        return (
+        blank = self.blank
+        dead = f"Maps of {blank} of {self.count} pictures are zero everywhere: they show nothing. "
+        return (dead if blank else "") + (
             f"Within {self.budget * 255:.3g}/255 the {self.explainer} map of {plain.faked} of {self.count} "
             f"pictures can be faked ({FAKED}): correlation with the target {Mean.of(plain.before)} before, "
             f"{Mean.of(plain.after)} after; predictions stay on {sum(plain.kept)} of {self.count}."

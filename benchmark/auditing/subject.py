@@ -7,6 +7,7 @@ would give a wrong answer is refused: probabilities instead of logits, several o
 from __future__ import annotations
 
 import copy
+import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from benchmark.files.images import imagenet_classes
 from benchmark.network import Network
 from benchmark.network.opaque import Opaque
 from benchmark.network.states import without_in_place
-from benchmark.network.walks import any_way
+from benchmark.network.walks import any_way, check_weights
 from benchmark.victims.loading import fill, victim_of
 from benchmark.victims.manifest import TimmEntry, TorchvisionEntry
 from benchmark.victims.pickled import pickled_state
@@ -147,14 +148,17 @@ def _prepared(
     if min(deviation) <= 0:
         raise TaskError(f"deviation is what pictures are divided by, above 0, not {min(deviation):g}")
     notes = []
-    if any(part.training for part in module.modules()):
+    if any(getattr(part, "training", False) for part in module.modules()):
         notes.append("The network was in training mode; it is audited in evaluation mode.")
     kinds = {value.dtype for value in module.parameters() if value.is_floating_point()}
     if kinds - {torch.float32}:
         told = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
         notes.append(f"Its weights are {told}; it is audited in float32.")
     size = (channels, pictures.shape[2], pictures.shape[3])
-    own = _copied(module).cpu().float().eval().requires_grad_(False)
+    check_weights(module)
+    own = _copied(module).cpu().float().eval()
+    for weight in own.parameters():  # one by one: scripted modules have no requires_grad_
+        weight.requires_grad_(False)
     without_in_place(own, size)
     normalized = (pictures[:2] - torch.tensor(mean).view(1, -1, 1, 1)) / torch.tensor(deviation).view(
         1, -1, 1, 1
@@ -195,6 +199,12 @@ def _remarks(module: nn.Module, normalized: Tensor) -> list[str]:
 
 
 def _copied(module: nn.Module) -> nn.Module:
+    if isinstance(module, torch.jit.ScriptModule):  # copied otherwise its weights are no leaves
+        file = io.BytesIO()
+        torch.jit.save(module, file)
+        file.seek(0)
+        loaded: nn.Module = torch.jit.load(file, map_location="cpu")
+        return loaded
     try:
         return copy.deepcopy(module, _held(module))
     except Exception as error:  # weights that are made of others, as old weight norms and pruning have them

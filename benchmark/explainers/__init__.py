@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmark.errors import unknown
+from benchmark.errors import TaskError, unknown
 from benchmark.explainers.base import Explainer, Query, UnsupportedLayer, to_maps
 from benchmark.explainers.patterns import learn_patterns
 from benchmark.explainers.recipe import Recipe
@@ -62,7 +62,10 @@ def recipe_of(name: str) -> Recipe:
 
 
 def build_explainer(
-    name: str, settings: Mapping[str, Any], model: Network, images: Callable[[int], Tensor]
+    name: str,
+    settings: Mapping[str, Any],
+    model: Network,
+    images: Callable[[int], Tensor] | None = None,
 ) -> Explainer:
     """The explainer ``name`` for a network.
 
@@ -74,11 +77,13 @@ def build_explainer(
         images: gives the first so many of the attacker's images, for explainers that learn.
 
     Raises:
-        TaskError: unknown name or setting, with the known ones.
+        TaskError: unknown name or setting, with the known ones; or it learns, and there are no images.
     """
     recipe = recipe_of(name)
     for setting in settings:
         if setting not in recipe.settings:
             raise unknown(f"setting of explainer {name!r}:", setting, recipe.settings)
+    if recipe.learns and images is None:
+        raise TaskError(f"explainer {name!r} learns from images: give what returns the first so many of them")
     learnt = (model, images) if recipe.learns else ()
     return recipe.make(*learnt, **settings)

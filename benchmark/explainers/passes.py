@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from benchmark.errors import TaskError
 from benchmark.network import Network, Smoothing
 
 Output = Literal["logit", "probability"]
@@ -18,6 +19,19 @@ is faster as long as it stays in the caches."""
 def variants_per_pass(inputs: Tensor) -> int:
     """How many variants of a batch of inputs go through the network at once."""
     return max(1, _ELEMENTS_PER_PASS.get(inputs.device.type, 2**23) // max(1, inputs.numel()))
+
+
+def check_classes(logits: Tensor) -> None:
+    """Refuses the probability of a class that has no other beside it: it is 1 whatever is shown.
+
+    Raises:
+        TaskError: the network has one logit.
+    """
+    if logits.shape[1] == 1:
+        raise TaskError(
+            "this network has one logit, of which the probability is always 1: explain the logit instead, "
+            "by setting output to logit"
+        )
 
 
 def masked_outputs(
@@ -36,6 +50,9 @@ def masked_outputs(
 
     Returns:
         Values ``[N, M]``.
+
+    Raises:
+        TaskError: the probability is asked for, of a network with one logit.
     """
     found = []
     for part in torch.split(masks, variants_per_pass(inputs), dim=-3):
@@ -44,6 +61,7 @@ def masked_outputs(
         logits = model.followed(model.propagate(variants, smoothing)[-1])
         rows = labels.repeat_interleave(part.shape[-3])
         if output == "probability":
+            check_classes(logits)
             logits = logits.softmax(1)
         found.append(logits.gather(1, rows[:, None]).view(len(inputs), -1))
     return torch.cat(found, 1)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmark.errors import TaskError
 from benchmark.explainers.base import Explainer, Query, to_maps
-from benchmark.explainers.passes import Output, variants_per_pass
+from benchmark.explainers.passes import Output, check_classes, variants_per_pass
 from benchmark.explainers.rules import (
     STABILIZER,
     GradientRule,
@@ -121,6 +121,7 @@ class IntegratedGradients(Backpropagation):
         chosen = query.starting_signal(logits)
         if self.output == "logit":
             return chosen
+        check_classes(logits)
         shares = logits.softmax(1)
         return (shares * chosen).sum(1, keepdim=True) * (chosen - shares)
 

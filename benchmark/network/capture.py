@@ -7,7 +7,12 @@ live.
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import io
+import sys
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -60,17 +65,45 @@ def capture(module: nn.Module, size: tuple[int, ...]) -> list[Operation]:
     """
     parameter = next(module.parameters(), torch.zeros(()))
     example = torch.zeros(2, *size, dtype=parameter.dtype, device=parameter.device)
-    batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
     try:
-        with torch.no_grad():
-            program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
+        with torch.no_grad(), _without_graphs():
+            shapes = _shapes(module)
+            program = torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
             program = program.run_decompositions({})
     except Exception as error:  # the exporter raises whatever the network's own code and its own does
         reason = " ".join(str(error).split())[:200]
         raise TaskError(
             f"torch.export cannot capture this victim: {type(error).__name__}: {reason}"
         ) from error
-    return _Compilation(module, program).operations
+    steps = _Compilation(module, program).operations
+    for step in steps:
+        step.captured_at = tuple(size)
+    return steps
+
+
+def _shapes(module: nn.Module) -> tuple[Any, ...]:
+    """Which sides of the input may be of any length: the first, be the input named or one of ``*args``."""
+    batch = {0: torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)}
+    first = next(iter(inspect.signature(module.forward).parameters.values()), None)
+    return ((batch,),) if first is not None and first.kind is first.VAR_POSITIONAL else (batch,)
+
+
+@contextlib.contextmanager
+def _without_graphs() -> Iterator[None]:
+    """Keeps back the graph that ``torch.export`` prints, over many lines, of what it fails to capture.
+
+    Whatever else is written on standard error comes when the export has ended.
+    """
+    said, graph = io.StringIO(), ""
+    try:
+        with contextlib.redirect_stderr(said):
+            yield
+    except Exception as error:
+        graph = str(getattr(error, "partial_fx_graph", ""))
+        raise
+    finally:
+        text = said.getvalue()
+        sys.stderr.write(text.replace(graph + "\n", "") if graph else text)
 
 
 class _Compilation:
@@ -290,8 +323,14 @@ class _Compilation:
         plain = isinstance(before, CapturedAffine) and isinstance(before.layer, nn.Conv2d)
         if plain and before.captured_norm is None and len(inputs.users) == 1:  # type: ignore[union-attr]
             before.captured_norm = norm  # type: ignore[union-attr]
+            self._end(reader, place)
             return place
         return self._append(ChannelScale(self._title(reader), (place,), self.module, norm))
+
+    def _end(self, node: fx.Node, place: int) -> None:
+        """Notes whose output a value is, of a module that adds no operation."""
+        if place > 0 and modules_of(node):
+            self.operations[place - 1].ends += (modules_of(node)[-1],)
 
     def _call(self, node: fx.Node, sources: list[fx.Node], item: int | None = None) -> Call:
         """The template of a node's call; nodes of the walk that it reads are added to ``sources``."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.network.operations import Operation
+from benchmark.network.sizes import Sizes, check_logits
 from benchmark.network.smoothing import EXACT, Smoothing
 from benchmark.network.states import load_state
 from benchmark.network.tracing import trace
@@ -82,6 +83,7 @@ class Network(nn.Module):
         data."""
         self.operations = trace(self.module) if operations is None else list(operations)
         self.listener: Listener | None = None
+        self._sizes = Sizes(self.operations)
 
     def observed_by(self, listener: Listener) -> Network:
         """The same network (shared weights), reporting to ``listener``."""
@@ -151,9 +153,19 @@ class Network(nn.Module):
         """Values of the walk: the normalized inputs first, then every operation's output.
 
         The logits come last.
+
+        Raises:
+            TaskError: the walk was captured at another size of images and is wrong at theirs, or what comes
+                last are no logits.
         """
         if self.listener is not None:
             self.listener.forward(len(normalized))
+        self._sizes.check(normalized, self.module, lambda images: self._values(images, EXACT)[-1])
+        values = self._values(normalized, smoothing)
+        check_logits(values[-1], len(normalized))
+        return values
+
+    def _values(self, normalized: Tensor, smoothing: Smoothing) -> list[Tensor]:
         values = [normalized]
         for step in self.operations:
             inputs = [values[source] for source in step.sources]

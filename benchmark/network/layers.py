@@ -31,10 +31,11 @@ def layer_position(model: Network, name: str) -> int:
     for found in (
         [at for at, step in enumerate(steps, 1) if name in step.modules],
         [at for at, step in enumerate(steps, 1) if step.name == name],
+        [at for at, step in enumerate(steps, 1) if name in step.ends],
     ):
         if found:
             return found[-1]
-    modules = {module for step in steps for module in step.modules}
+    modules = {module for step in steps for module in (*step.modules, *step.ends)}
     raise unknown("layer", name, sorted({*modules, *(step.name for step in steps)}))
 
 

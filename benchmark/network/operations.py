@@ -32,8 +32,14 @@ class Operation(ABC):
         self.sources = sources
         self.modules: tuple[str, ...] = ()
         """Qualified names of the modules that it is part of, outermost first."""
+        self.ends: tuple[str, ...] = ()
+        """Qualified names of modules that have no operation of their own and whose output is this one's:
+        batch norms that are folded in, dropout that drops nothing."""
         self.non_negative_input = False
         """Whether all inputs are known to be non-negative, whatever the network is given."""
+        self.captured_at: tuple[int, ...] | None = None
+        """Channels, height and width of the images that the whole walk was captured with, where lengths
+        of it have become numbers of the walk; None where it is the network's own code that runs."""
 
     @property
     def kind(self) -> str:

@@ -140,8 +140,14 @@ class _Compilation:
         if Normalization.knows(module):
             return self._normalization(name, source, module)
         if isinstance(module, nn.Dropout | nn.Dropout2d | nn.Identity):
+            self._end(name, source)
             return source
         return self._append(_operation(name, (source,), module))
+
+    def _end(self, name: str, place: int) -> None:
+        """Notes whose output a value is, of a module that adds no operation."""
+        if place:
+            self.operations[place - 1].ends += (name,)
 
     def _normalization(self, name: str, source: int, norm: nn.BatchNorm2d) -> int:
         """A batch norm, folded into the layer before it where nothing else reads that layer."""
@@ -152,6 +158,7 @@ class _Compilation:
         )  # a Linear's last side is no channel
         if isinstance(before, Affine) and plain and before.norm is None and max(readers) == 1:
             before.norm = norm
+            self._end(name, source)
         else:
             source = self._append(Normalization(name, (source,), norm))
         activation = getattr(norm, "act", None) if is_activated_norm(norm) else None

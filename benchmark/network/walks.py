@@ -14,12 +14,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from benchmark.errors import TaskError
 from benchmark.names import ByName
 from benchmark.network.capture import capture
+from benchmark.network.graph import Network
 from benchmark.network.opaque import opaque
 from benchmark.network.operations import Operation, Other
+from benchmark.network.sizes import check_logits
 from benchmark.network.tracing import trace
 
 Size = tuple[int, int, int]
@@ -70,8 +73,7 @@ def as_one(module: nn.Module, size: Size) -> list[Operation]:
     except Exception as error:  # whatever a layer makes of images that it is not for
         reason = " ".join(str(error).split())[:160]
         raise TaskError(f"the network takes no images of {' x '.join(map(str, size))}: {reason}") from error
-    if not isinstance(first, Tensor):
-        raise TaskError(f"a victim must return a tensor of logits, not a {type(first).__name__}")
+    check_logits(first, len(images))
     if not torch.equal(first, second):
         raise TaskError(
             "the network's logits of the same images differ from one time to the next: it draws at random or "
@@ -86,7 +88,12 @@ def as_one(module: nn.Module, size: Size) -> list[Operation]:
 
 
 def any_way(module: nn.Module, size: Size) -> list[Operation]:
-    """By the first of torch.fx, if it knows all operations, torch.export, and as a whole that can."""
+    """By the first of torch.fx, if it knows all operations, torch.export, and as a whole that can.
+
+    Raises:
+        TaskError: it is no classifier of such images, or none that explanations are of; the text says why.
+    """
+    check_weights(module)
     for way in (traced, captured):
         try:
             steps = way(module, size)
@@ -95,6 +102,49 @@ def any_way(module: nn.Module, size: Size) -> list[Operation]:
         if way is captured or not any(isinstance(step, Other) for step in steps):
             return steps
     return as_one(module, size)
+
+
+def as_network(
+    module: nn.Module,
+    size: Size,
+    mean: Sequence[float] = (0.0,),
+    deviation: Sequence[float] = (1.0,),
+) -> Network:
+    """Any classifier as a network that explainers walk; the weights are the module's own, and live.
+
+    By the first of torch.fx, torch.export and as a whole that can. The module is put into evaluation mode,
+    and its maps are those of that mode.
+
+    Args:
+        module: classifier of *normalized* images ``[N, C, H, W]`` that gives logits ``[N, classes]``.
+        size: channels, height and width of an image.
+        mean: one value per channel, that images in [0, 1] are shifted by.
+        deviation: one value per channel, that they are divided by then.
+
+    Raises:
+        TaskError: it is no classifier of such images, or none that explanations are of; the text says why.
+    """
+    network = Network(module, mean, deviation, any_way(module.eval(), size))
+    like = next(module.parameters(), torch.zeros(()))
+    return network.to(like.device)
+
+
+def check_weights(module: nn.Module) -> None:
+    """Refuses weights that have no numbers yet.
+
+    Raises:
+        TaskError: there are some; the text names the first.
+    """
+    named = [*module.named_parameters(), *module.named_buffers()]
+    lazy = [name for name, weight in named if is_lazy(weight)]
+    if lazy:
+        raise TaskError(
+            f"weight {lazy[0]} of the network has no size yet: a lazy layer takes it from the first images "
+            "that it is shown, so call network(images) once"
+        )
+    empty = [name for name, weight in named if weight.is_meta]
+    if empty:
+        raise TaskError(f"weight {empty[0]} of the network has no numbers: it lies on device meta")
 
 
 WALKS: ByName[Callable[[nn.Module, Size], Sequence[Operation]]] = {
@@ -202,8 +252,7 @@ def _distances(module: nn.Module, steps: Sequence[Operation], images: Tensor) ->
     """How far logits, and their gradient, are from a module's, as shares of their largest value."""
     given = images.clone().requires_grad_()
     expected = module(given)
-    if not isinstance(expected, Tensor):
-        raise TaskError(f"a victim must return a tensor of logits, not a {type(expected).__name__}")
+    check_logits(expected, len(images))
     values = [images]
     with torch.no_grad():
         for step in steps:

@@ -132,6 +132,88 @@ def test_maps_without_a_gradient_are_attacked_by_queries_and_it_is_said() -> Non
     assert numpy.mean(report.attacked[0].after) > numpy.mean(report.attacked[0].before) + 0.02
 
 
+def _half(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Gradient times input with a graph through the product alone."""
+    chosen = module(inputs).gather(1, labels[:, None]).sum()
+    (found,) = torch.autograd.grad(chosen, inputs, retain_graph=True)
+    return (found * inputs)[:, 0]
+
+
+def _captum(name: str) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
+    def ask(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        settings = {"n_steps": 5} if name == "IntegratedGradients" else {}
+        maps: Tensor = getattr(captum.attr, name)(module).attribute(inputs, target=labels, **settings)
+        return maps[:, 0]
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    "explainer", [_half, *map(_captum, ("IntegratedGradients", "InputXGradient", "DeepLift"))]
+)
+def test_maps_with_a_part_of_their_graph_are_attacked_by_queries_too(explainer: Any) -> None:
+    report, _ = told(explainer=explainer, **QUIET)
+    assert any("is not theirs: along random directions it is off by " in note for note in report.notes)
+
+
+def test_of_two_attacks_each_pictures_better_forgery_counts() -> None:
+    """What a misleading gradient does not reach, queries do; here the gradient leads nowhere."""
+
+    def misled(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        maps = _gradient(module, inputs, labels)
+        return maps.detach() + 1e-9 * inputs[:, 0]
+
+    both, _ = told(hardenings=[], detectors=[], explainer=misled, budget=32 / 255)
+    queries, _ = told(hardenings=[], detectors=[], explainer=_saliency, budget=32 / 255)
+    assert any("is not theirs" in note for note in both.notes)
+    pairs = zip(both.attacked[0].after, queries.attacked[0].after, strict=True)
+    assert all(one > other - 0.02 for one, other in pairs)
+
+
+def _backward(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """As pytorch-grad-cam does it: gradients of a layer by a hook and a backward pass."""
+    kept: list[Tensor] = []
+
+    def keep(part: nn.Module, given: Any, out: Tensor) -> None:
+        out.register_hook(kept.append)
+
+    layer = next(part for part in module.modules() if isinstance(part, nn.Conv2d))
+    handle = layer.register_forward_hook(keep)
+    try:
+        module(inputs).gather(1, labels[:, None]).sum().backward()
+    finally:
+        handle.remove()
+    found = nn.functional.interpolate(kept[0].abs().sum(1, keepdim=True), inputs.shape[2:])[:, 0]
+    return torch.from_numpy(found.numpy())
+
+
+@pytest.mark.parametrize(
+    "explainer",
+    [
+        _backward,
+        lambda module, inputs, labels: (module(inputs)[:, 0].sum().backward(), inputs.grad[:, 0])[1],
+        lambda module, inputs, labels: inputs.abs().numpy()[:, 0],
+    ],
+)
+def test_functions_get_pictures_that_they_work_with(explainer: Any) -> None:
+    report, _ = told(explainer=explainer, **QUIET)
+    assert any("attacked by queries alone" in note for note in report.notes)
+
+
+def test_maps_that_depend_on_the_batch_are_said_to() -> None:
+    def mixing(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        maps = _gradient(module, inputs, labels).abs()
+        return maps - maps.mean(0)
+
+    def drawing(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        noise = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0))
+        return _gradient(module, inputs + noise, labels)
+
+    for explainer, expected in ((mixing, 1), (drawing, 1), (_gradient, 0)):
+        report, _ = told(explainer=explainer, **QUIET)
+        assert sum("depends on what else is in the batch" in note for note in report.notes) == expected
+
+
 def test_what_can_be_put_right_is_put_right_in_a_copy_and_told() -> None:
     network = trained().half().train()
     report, _ = told(network=network, hardenings=[], detectors=[], iterations=1)
@@ -205,12 +287,16 @@ def test_a_network_that_gives_no_logits_is_told_so(change: Callable[[Tensor], An
         ({"iterations": 2.5}, "iterations is a whole number of at least 1, not 2.5"),
         ({"budget": "8/0"}, "between 0 and 1, not 8/0"),
         ({"names": "cat"}, "names is a list"),
+        ({"names": ["cat", "dog"]}, "names are 2, and the network has 10 classes: give a name for each"),
+        ({"pictures": Path("labels.csv")}, "labels.csv is no picture: an audit takes a folder or files"),
         ({"explainer": "integrated_gradients", "settings": {"steps": "ten"}}, "settings.steps: "),
         ({"explainer": lambda m, x, c: x[:, 0], "settings": {"steps": 3}}, "a function has its own"),
         ({"explainer": lambda m, x, c: 1 / 0}, "the explainer raised ZeroDivisionError"),
         ({"explainer": lambda m, x, c: torch.rand(len(x), 28, 28)}, "other maps of the same pictures"),
         ({"explainer": lambda m, x, c: (m.train(), x[:, 0])[1]}, "changed the network"),
         ({"explainer": _zeroing}, "changed the network"),
+        ({"explainer": lambda m, x, c: x.data.mul_(0)[:, 0]}, "changed the pictures that it was given"),
+        ({"explainer": lambda m, x, c: x.mul_(0)[:, 0]}, "changed the pictures that it was given"),
         ({"hardenings": ["class_resemblance"]}, "class_resemblance is no hardening"),
         ({"detectors": "beta_smoothing"}, "beta_smoothing is no detector"),
         ({"out": "/proc/audit"}, "cannot make the folder /proc/audit"),
@@ -330,14 +416,51 @@ def test_wrappers_are_taken_off() -> None:
 @pytest.mark.parametrize(
     ("network", "says"),
     [
-        (lambda: torch.jit.trace(trained(), images()), "cannot be prepared"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), "cannot be prepared"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).to("meta"), "cannot be prepared"),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)),
+            r"1\.weight of the network has no size yet: .* call network\(images\) once",
+        ),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).to("meta"),
+            r"1\.weight of the network has no numbers",
+        ),
+        (lambda: Odd(lambda logits: logits.nothing), "takes no pictures"),
     ],
 )
 def test_modules_of_other_kinds_get_a_sentence(network: Callable[[], nn.Module], says: str) -> None:
     with pytest.raises(TaskError, match=says):
         told(network=network(), **QUIET)
+
+
+@pytest.mark.parametrize(
+    "compiled",
+    [
+        lambda module: torch.jit.trace(module, images()),
+        torch.jit.script,
+        lambda module: torch.jit.freeze(torch.jit.script(module)),
+    ],
+)
+def test_a_network_of_torchscript_is_audited_as_one_that_nothing_looks_into(compiled: Any) -> None:
+    torch.manual_seed(0)
+    parts = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, 10)
+    network = nn.Sequential(*parts).eval()
+    report, _ = told(network=compiled(network), **QUIET)
+    assert any("Nothing can look into this network" in note for note in report.notes)
+    plain, _ = told(network=network, **QUIET)
+    assert report.attacked[0].before == pytest.approx(plain.attacked[0].before, abs=1e-4)
+
+
+def test_a_dead_network_is_said_to_show_nothing_before_anything_else() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 10))
+    network[1].bias.data.fill_(-1e3)
+    _, lines = told(network=network, **QUIET)
+    assert lines[0].startswith("Maps of 4 of 4 pictures are zero everywhere: they show nothing. Within")
+
+
+def test_a_hardening_is_attacked_once_however_often_it_is_named() -> None:
+    named = ["none", "beta_smoothing[beta=1]", "beta_smoothing[beta=1]", "none"]
+    report, _ = told(**{**QUIET, "hardenings": named})
+    assert [one.name for one in report.attacked] == ["none", "beta_smoothing[beta=1]"]
 
 
 def test_outputs_that_are_no_logits_are_said() -> None:

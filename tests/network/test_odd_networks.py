@@ -14,7 +14,7 @@ from torch.nn import functional
 from benchmark.errors import PotemkinError, TaskError
 from benchmark.explainers import Query, UnsupportedLayer, build_explainer
 from benchmark.network import Network
-from benchmark.network.layers import spatial_position
+from benchmark.network.layers import layer_position, spatial_position
 from benchmark.network.operations import Affine
 from benchmark.network.walks import any_way
 
@@ -368,3 +368,53 @@ class Called(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.call(inputs)
+
+
+class Parts(nn.Module):
+    """Modules that add no operation to a walk, among others."""
+
+    def __init__(self, capture: bool) -> None:
+        super().__init__()
+        self.capture = capture
+        self.conv, self.bn, self.drop = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout(0.5)
+        self.block = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout(0.1))
+        self.last, self.one = nn.Linear(8, 5), nn.Parameter(torch.ones(1, 8, 1, 1))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Logits of the first input, as wrappers pass it on."""
+        values = self.block(self.drop(functional.relu(self.bn(self.conv(inputs[0])))))
+        values = functional.relu(values)
+        out: Tensor = self.last((values * self.one if self.capture else values).mean((2, 3)))
+        return out
+
+
+class Named(Parts):
+    """The same with an input that has a name."""
+
+    def forward(self, inputs: Tensor) -> Tensor:  # type: ignore[override]
+        """Logits."""
+        return super().forward(inputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "capture"),
+    [
+        *((name, False) for name in ("bn", "drop", "block.1", "block.2", "block")),
+        *((name, True) for name in ("bn", "block.1", "block")),  # torch.export leaves nothing of dropout
+    ],
+)
+def test_a_layer_may_be_named_by_any_module_that_has_an_output(name: str, capture: bool) -> None:
+    """Batch norms that are folded in, and dropout."""
+    network, images = found(Named(capture))
+    held: dict[str, Tensor] = {}
+    layer = network.module.get_submodule(name)
+    handle = layer.register_forward_hook(lambda module, given, out: held.update(out=out.clone()))
+    network(images)
+    handle.remove()
+    values = network.propagate(network.normalize(images))
+    assert torch.allclose(values[layer_position(network, name)], held["out"], atol=1e-9)
+
+
+def test_an_input_among_others_is_captured() -> None:
+    """Wrappers write ``forward(self, *inputs)``; such networks were one operation."""
+    assert len(found(Parts(True))[0].operations) > 5 and len(found(Parts(False))[0].operations) > 5
