@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.network.captured import MatMul, Rearrange, Softmax
+from benchmark.network.captured import MatMul, Rearrange, Resize, Softmax
 from benchmark.network.normalizations import Normalize
 from benchmark.network.operations import (
     AveragePool,
@@ -32,11 +32,14 @@ _REARRANGE = frozenset((
     "view", "_unsafe_view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "expand",
     "select", "slice", "split", "split_with_sizes", "chunk", "unbind", "squeeze", "unsqueeze", "pad",
     "constant_pad_nd", "roll", "index", "flip", "repeat", "pixel_shuffle", "channel_shuffle",
-    "pixel_unshuffle", "upsample_nearest2d", "index_select", "masked_fill", "native_channel_shuffle",
-    "movedim", "tile", "slice_scatter", "select_scatter", "narrow", "unfold", "im2col", "as_strided",
+    "pixel_unshuffle", "upsample_nearest2d", "_upsample_nearest_exact2d", "index_select", "masked_fill",
+    "native_channel_shuffle", "movedim", "tile", "slice_scatter", "select_scatter", "narrow", "unfold",
+    "im2col", "as_strided",
 ))  # fmt: skip
+_RESIZE = ("upsample_bilinear2d", "_upsample_bilinear2d_aa", "upsample_bicubic2d", "_upsample_bicubic2d_aa")
 KINDS: dict[str, type[Wrapped]] = {
     **dict.fromkeys(_REARRANGE, Rearrange),
+    **dict.fromkeys(_RESIZE, Resize),
     **dict.fromkeys(("mean", "avg_pool2d", "adaptive_avg_pool2d", "avg_pool1d", "sum"), AveragePool),
     **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices", "adaptive_max_pool2d", "amax"), MaxPool),
     **dict.fromkeys(("cat", "stack", "concat"), Concatenation),
