@@ -12,13 +12,13 @@ Sources: Bach et al. 2015 (epsilon, alpha-beta), Montavon et al. 2019 (gamma, co
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from benchmark.explainers.base import UnsupportedLayer
-from benchmark.network.captured import ChannelScale, Linear, MatMul, Product, Rearrange, Softmax
+from benchmark.network.captured import ChannelScale, Linear, MatMul, Product, Rearrange, Resize, Softmax
 from benchmark.network.normalizations import Normalize
 from benchmark.network.operations import (
     Activation,
@@ -34,6 +34,7 @@ from benchmark.network.operations import (
     pullback,
 )
 from benchmark.network.smoothing import Smoothing
+from benchmark.network.stems import Stem
 
 _TINY = 1e-12
 """Least stabilizer: a layer whose sums are all zero passes nothing on."""
@@ -144,7 +145,7 @@ class _Parts:
 
 @dataclass(frozen=True)
 class CompositeRule:
-    """A rule for convolutions, for fully connected layers, for the first layer, and what is between them.
+    """A rule for convolutions, for fully connected layers, for first layers, and what is between them.
 
     Activations pass relevance on, whatever their shape. Sums and means share it by their terms; maxima give
     it to the winner. Through attention it goes as in AttnLRP (Achtibat et al. 2024, equations 8, 13, 15 and
@@ -155,7 +156,9 @@ class CompositeRule:
         convolution: rule of convolutions.
         dense: rule of fully connected layers.
         stabilized: of sums.
-        first: rule of the layer that gets the image, where it is another.
+        first: rule of the layers that get pixels, where it is another. To them it goes as in a network that
+            gets the pixels as they are there: what scales and shifts pixels passes it on.
+        stem: what stands before these layers.
         through_softmax: whether relevance goes through attention's softmax, to queries and keys.
     """
 
@@ -163,6 +166,7 @@ class CompositeRule:
     dense: LayerRule
     stabilized: Stabilizer
     first: LayerRule | None = None
+    stem: Stem = field(default_factory=Stem)
     through_softmax: bool = True
 
     def __call__(
@@ -174,12 +178,14 @@ class CompositeRule:
         smoothing: Smoothing,
     ) -> Sequence[Tensor]:
         """Relevance at every input; refuses what no rule is known for by name."""
+        if self.first is not None and self.stem.rescales(operation):
+            return (signal.sum_to_size(inputs[0].shape),)
         match operation:
             case Affine():
                 return (self._layer(operation)(operation, inputs[0], signal, self.stabilized),)
             case Activation() | SmoothActivation():
                 return (signal,)
-            case Reshape() | Rearrange() | MaxPool() | Concatenation():
+            case Reshape() | Rearrange() | Resize() | MaxPool() | Concatenation():
                 return operation.pullback(inputs, signal, smoothing)
             case AveragePool() | Add() | Normalization() | ChannelScale():
                 return self._by_terms(
@@ -201,7 +207,7 @@ class CompositeRule:
         )
 
     def _layer(self, layer: Affine) -> LayerRule:
-        if self.first is not None and layer.sources == (0,):
+        if self.first is not None and layer in self.stem.layers:
             return self.first
         return self.dense if isinstance(layer.layer, torch.nn.Linear) else self.convolution
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from benchmark.explainers.base import UnsupportedLayer
-from benchmark.network.captured import Rearrange
+from benchmark.network import Network
+from benchmark.network.captured import Rearrange, Resize
 from benchmark.network.operations import (
     Activation,
     Add,
@@ -28,6 +29,7 @@ from benchmark.network.operations import (
     SmoothActivation,
 )
 from benchmark.network.smoothing import Smoothing
+from benchmark.network.stems import Box, Stem, boxes, stem_of
 
 STABILIZER = 1e-3
 """Added to LRP's denominators. At 1e-6 the float32 gradient of an attack on LRP has a cosine to the
@@ -99,22 +101,22 @@ class PatternRule(GradientRule):
 
 
 class RelevanceRule:
-    """Layer-wise relevance propagation: z+ in every layer but the first, zB in the first.
+    """Layer-wise relevance propagation: z+ in every layer but the first ones, zB in these.
 
     Montavon et al. 2017 (deep Taylor decomposition), as used by Dombrowski et al. 2019: biases take
     no relevance, activations pass it on, averages and sums share it in proportion to their terms,
-    maxima give it to the winner.
+    maxima give it to the winner. Before first layers what scales and shifts pixels passes it on.
 
     Args:
-        low: smallest normalized value of each channel, ``[1, C, 1, 1]``.
-        high: largest normalized value of each channel.
+        model: the network.
+        normalized: inputs of the walk, ``[N, C, H, W]``.
         stabilizer: added to every denominator, with its sign.
     """
 
-    def __init__(self, low: Tensor, high: Tensor, stabilizer: float = STABILIZER) -> None:
-        self.low = low
-        self.high = high
+    def __init__(self, model: Network, normalized: Tensor, stabilizer: float = STABILIZER) -> None:
+        self.stem = stem_of(model.operations)
         self.stabilizer = stabilizer
+        self.boxes = _boxes(model, self.stem, normalized)
 
     def __call__(
         self,
@@ -124,13 +126,15 @@ class RelevanceRule:
         signal: Tensor,
         smoothing: Smoothing,
     ) -> Sequence[Tensor]:
-        """Relevance at every input; refuses smooth activations, products and lone batch norms."""
+        """Relevance at every input; refuses smooth activations, products, and batch norms between layers."""
         if isinstance(operation, Affine):
-            send = self._box if operation.sources == (0,) else self._positive
+            send = self._box if operation in self.stem.layers else self._positive
             return (send(operation, inputs[0], signal),)
+        if self.stem.rescales(operation):
+            return (signal.sum_to_size(inputs[0].shape),)
         if isinstance(operation, Activation):
             return (signal,)
-        if isinstance(operation, Reshape | Rearrange | MaxPool | Concatenation):
+        if isinstance(operation, Reshape | Rearrange | Resize | MaxPool | Concatenation):
             return operation.pullback(inputs, signal, smoothing)
         if isinstance(operation, AveragePool | Add):
             ratio = signal / self._stabilized(output)
@@ -161,11 +165,22 @@ class RelevanceRule:
         """Box rule (zB): ``R_i = sum_j (x_i w_ij - l_i w_ij^+ - h_i w_ij^-) / sum_i (...) R_j``."""
         weight = layer.weight()
         rising, falling = weight.clamp(min=0), weight.clamp(max=0)
-        low, high = self.low.expand_as(inputs[:1]), self.high.expand_as(inputs[:1])
+        low, high = self.boxes[layer.sources[0]]
         least = layer.apply(low, rising) + layer.apply(high, falling)
         ratio = signal / self._stabilized(layer.apply(inputs, weight) - least)
         from_low = (inputs - low) * layer.transpose(inputs, ratio, rising)
         return from_low + (inputs - high) * layer.transpose(inputs, ratio, falling)
+
+
+def _boxes(model: Network, stem: Stem, normalized: Tensor) -> Mapping[int, Box]:
+    """Bounds of what first layers get, by its position; of the image itself those of one sample."""
+    low, high = model.bounds()
+    found: Mapping[int, Box] = {}
+    if stem.steps:
+        # Copies, since a captured view by strides reads memory as an image's lies there.
+        batch = (bound.expand_as(normalized).contiguous() for bound in (low, high))
+        found = boxes(model.operations, stem, *batch)
+    return {**found, 0: (low.expand_as(normalized[:1]), high.expand_as(normalized[:1]))}
 
 
 def _refusal(method: str, operation: Operation) -> UnsupportedLayer:

@@ -176,7 +176,7 @@ class GuidedBackprop(Backpropagation):
 
 @dataclass(frozen=True)
 class LayerwiseRelevancePropagation(Backpropagation):
-    """Layer-wise relevance propagation: z+ with zB in the first layer (Montavon et al. 2017).
+    """Layer-wise relevance propagation: z+ with zB in the first layers (Montavon et al. 2017).
 
     Args:
         stabilizer: added to every denominator; see :data:`benchmark.explainers.rules.STABILIZER`.
@@ -185,9 +185,10 @@ class LayerwiseRelevancePropagation(Backpropagation):
     name = "lrp"
     stabilizer: float = STABILIZER
 
-    def rule(self, model: Network) -> BackwardRule:
-        """z+ and zB on the box of valid inputs."""
-        return RelevanceRule(*model.bounds(), self.stabilizer)
+    def walk_back(self, model: Network, values: list[Tensor], query: Query) -> Tensor:
+        """z+, and zB on the box of valid inputs."""
+        rule = RelevanceRule(model, values[0], self.stabilizer)
+        return model.backpropagate(values, self.signal(values[-1], query), rule, self.smoothing)
 
     def signal(self, logits: Tensor, query: Query) -> Tensor:
         """The explained logit itself, so that relevance is conserved."""

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from benchmark.network.captured import Call, Captured, MatMul, Rearrange, Slot, Softmax, Stored, Weight
+from benchmark.network.captured import MatMul, Rearrange, Resize, Softmax
 from benchmark.network.normalizations import Normalize
 from benchmark.network.operations import (
-    Activation,
-    Add,
     AveragePool,
     Concatenation,
     MaxPool,
-    Operation,
     SmoothActivation,
     Wrapped,
 )
@@ -33,17 +28,18 @@ SHAPES_ALONE = frozenset((
 """Those of them whose values follow from the shape."""
 SUMS = {"add": (1, 1), "sub": (1, -1), "rsub": (-1, 1)}
 """Signs of both terms; the second argument's is multiplied by ``alpha``, of ``rsub`` the first one's."""
-FILLS = frozenset(("pad", "constant_pad_nd", "masked_fill", "slice_scatter", "select_scatter"))
-"""Rearrangements that bring in numbers of their own, which may be negative."""
 _REARRANGE = frozenset((
     "view", "_unsafe_view", "reshape", "flatten", "unflatten", "permute", "transpose", "t", "expand",
     "select", "slice", "split", "split_with_sizes", "chunk", "unbind", "squeeze", "unsqueeze", "pad",
     "constant_pad_nd", "roll", "index", "flip", "repeat", "pixel_shuffle", "channel_shuffle",
-    "pixel_unshuffle", "upsample_nearest2d", "index_select", "masked_fill", "native_channel_shuffle",
-    "movedim", "tile", "slice_scatter", "select_scatter", "narrow", "unfold", "im2col", "as_strided",
+    "pixel_unshuffle", "upsample_nearest2d", "_upsample_nearest_exact2d", "index_select", "masked_fill",
+    "native_channel_shuffle", "movedim", "tile", "slice_scatter", "select_scatter", "narrow", "unfold",
+    "im2col", "as_strided",
 ))  # fmt: skip
+_RESIZE = ("upsample_bilinear2d", "_upsample_bilinear2d_aa", "upsample_bicubic2d", "_upsample_bicubic2d_aa")
 KINDS: dict[str, type[Wrapped]] = {
     **dict.fromkeys(_REARRANGE, Rearrange),
+    **dict.fromkeys(_RESIZE, Resize),
     **dict.fromkeys(("mean", "avg_pool2d", "adaptive_avg_pool2d", "avg_pool1d", "sum"), AveragePool),
     **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices", "adaptive_max_pool2d", "amax"), MaxPool),
     **dict.fromkeys(("cat", "stack", "concat"), Concatenation),
@@ -55,48 +51,3 @@ KINDS: dict[str, type[Wrapped]] = {
     **dict.fromkeys(("softmax", "_softmax"), Softmax),
     **dict.fromkeys(("matmul", "bmm", "einsum", "mm"), MatMul),
 }
-
-
-def mark_non_negative(operations: list[Operation]) -> None:
-    """Notes which operations get inputs that a ReLU has made non-negative.
-
-    What brings in numbers of its own, a constant that is concatenated say, keeps nothing so.
-    """
-    known = [False]
-    for step in operations:
-        given = [known[source] for source in step.sources]
-        step.non_negative_input = all(given)
-        keeps = isinstance(step, AveragePool | MaxPool | Rearrange | Concatenation | Add)
-        keeps = keeps and step.kind not in FILLS and not _brings_numbers(step)
-        known.append(type(step) is Activation or (keeps and all(given)))
-
-
-def _brings_numbers(step: Operation) -> bool:
-    """Whether values of weights or constants are among what an operation puts together."""
-    function = getattr(step, "function", None)
-    return isinstance(function, Captured) and any(map(_own_number, function.template.arguments))
-
-
-def _own_number(template: Any) -> bool:
-    match template:
-        case Weight():
-            return True
-        case Stored():
-            return template.value.is_floating_point()
-        case Call():
-            return not _asks(template) or any(map(_own_number, template.arguments))
-        case tuple() | list():
-            return any(map(_own_number, template))
-    return False
-
-
-def _asks(template: Any) -> bool:
-    """Whether an input is part of a template."""
-    match template:
-        case Slot():
-            return True
-        case Call():
-            return any(map(_asks, template.arguments))
-        case tuple() | list():
-            return any(map(_asks, template))
-    return False

@@ -21,7 +21,7 @@ from torch import Tensor, fx, nn
 from benchmark.errors import TaskError
 from benchmark.network.activations import Prelu, hard_activation
 from benchmark.network.attention import open_attention
-from benchmark.network.calls import KINDS, NO_VALUE, SAME, SHAPES_ALONE, SUMS, mark_non_negative
+from benchmark.network.calls import KINDS, NO_VALUE, SAME, SHAPES_ALONE, SUMS
 from benchmark.network.captured import (
     Call,
     Captured,
@@ -46,6 +46,7 @@ from benchmark.network.operations import (
     Other,
     Wrapped,
 )
+from benchmark.network.signs import mark_non_negative
 from benchmark.network.tracing import modules_of
 
 _ATEN = torch.ops.aten

@@ -237,6 +237,10 @@ class Linear(Wrapped):
     """Linear in its one input up to a constant: sums and products with what no input is part of."""
 
 
+class Resize(Linear):
+    """A grid of another size: every value a mean of a few near its place, whose weights sum to 1."""
+
+
 class Softmax(Wrapped):
     """Shares along a side, as in attention."""
 

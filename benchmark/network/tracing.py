@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from benchmark.network.operations import (
     SmoothActivation,
     Wrapped,
 )
+from benchmark.network.signs import mark_non_negative
 from benchmark.network.timm_layers import is_activated_norm
 
 _IN_PLACE_OPERATORS: dict[Any, Callable[..., Any]] = {
@@ -88,7 +89,7 @@ def trace(module: nn.Module) -> list[Operation]:
         for step in compilation.operations[len(compilation.homes) :]:
             compilation.homes.append(node)
             step.modules = modules_of(node)
-    _mark_non_negative(compilation.operations)
+    mark_non_negative(compilation.operations)
     return compilation.operations
 
 
@@ -257,13 +258,3 @@ def _check_in_place(graph: fx.Graph, module: nn.Module) -> None:
             continue
         if any(order[reader] > order[node] for reader in node.all_input_nodes[0].users):
             raise TaskError(f"a victim must not use a tensor that it changed in place ({node.name})")
-
-
-def _mark_non_negative(operations: Sequence[Operation]) -> None:
-    """Notes which operations get inputs that a ReLU has made non-negative."""
-    known = [False]
-    for step in operations:
-        given = [known[source] for source in step.sources]
-        step.non_negative_input = all(given)
-        keeps = isinstance(step, AveragePool | MaxPool | Reshape | Concatenation | Add)
-        known.append(type(step) is Activation or (keeps and all(given)))

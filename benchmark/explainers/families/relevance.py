@@ -19,6 +19,7 @@ from benchmark.explainers.saliency import Backpropagation, LayerwiseRelevancePro
 from benchmark.names import ByName
 from benchmark.network import Network
 from benchmark.network.graph import BackwardRule
+from benchmark.network.stems import stem_of
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,14 @@ class GammaRelevance(CompositeRelevance):
 
 @dataclass(frozen=True)
 class EpsilonPlusFlat(CompositeRelevance):
-    """Flat in the first layer, z+ in convolutions, epsilon in dense ones (zennit's EpsilonPlusFlat)."""
+    """Flat in the first layers, z+ in convolutions, epsilon in dense ones (zennit's EpsilonPlusFlat)."""
 
     name = "lrp_epsilon_plus_flat"
 
     def rule(self, model: Network) -> BackwardRule:
         """Flat, z+ and epsilon."""
-        return CompositeRule(alpha_beta(1.0, 0.0), epsilon, Stabilizer(self.epsilon), flat)
+        stem = stem_of(model.operations)
+        return CompositeRule(alpha_beta(1.0, 0.0), epsilon, Stabilizer(self.epsilon), flat, stem)
 
 
 @dataclass(frozen=True)
