@@ -207,7 +207,7 @@ def _after(
 
 
 def _resizes(step: Operation) -> bool:
-    return isinstance(step, Rearrange) and step.title.startswith("upsample")
+    return isinstance(step, Rearrange) and "upsample" in step.title
 
 
 def _convolved(layer: nn.Conv2d, source: Coordinates | None, shape: tuple[int, ...]) -> Coordinates | None:
@@ -245,14 +245,20 @@ def _side(values: Tensor, axis: int) -> Tensor | None:
 
 
 def _resized(side: Tensor, length: int) -> Tensor:
-    """As many coordinates as asked for, evenly over the same part of the image."""
+    """As many coordinates as asked for, evenly over the same part of the image and the same way round.
+
+    A border that repeats what lies inside (reflected, circular) adds no part of the image.
+    """
     if length == len(side):
         return side
     if len(side) == 1:
         return side.expand(length) if length == 1 else torch.zeros(length, dtype=side.dtype)
-    half = (side[-1] - side[0]) / (len(side) - 1) / 2
-    edges = side[0] - half, side[-1] + half
-    return edges[0] + (edges[1] - edges[0]) * (_centres(length) - 1)
+    steps = side[1:] - side[:-1]
+    half = float(steps.abs().median()) / 2
+    first, last = float(side.min()) - half, float(side.max()) + half
+    if float(steps.median()) < 0:
+        first, last = last, first
+    return first + (last - first) * (_centres(length) - 1)
 
 
 def _mixed(source: Coordinates, shape: tuple[int, ...], axis: int) -> Coordinates | None:

@@ -130,6 +130,28 @@ def test_an_image_that_is_flipped_first_is_shown_as_it_is() -> None:
     assert torch.allclose(shown("hires_cam", network, images), truth, atol=1e-10)
 
 
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular", "constant"])
+def test_a_border_adds_no_part_of_the_image(mode: str) -> None:
+    def bordered(values: Tensor) -> Tensor:
+        return functional.pad(values, (1, 1, 1, 1), mode=mode)
+
+    network, images = walked(Between(torch.tanh, before=bordered, kernel=(3, 3)))
+    network.module.conv.padding = (0, 0)
+    truth = enlarged(hires(network, images), (16, 16))
+    assert truth.shape[1:] == (16, 16)
+    assert torch.allclose(shown("hires_cam", network, images), truth, atol=1e-10)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "bilinear"])
+def test_an_image_may_be_resized_first(mode: str) -> None:
+    def larger(values: Tensor) -> Tensor:
+        return functional.interpolate(values, scale_factor=2, mode=mode)
+
+    network, images = walked(Between(torch.tanh, before=larger))
+    truth = enlarged(hires(network, images), (16, 16))
+    assert torch.allclose(shown("hires_cam", network, images), truth, atol=1e-10)
+
+
 def test_a_crop_of_the_image_is_shown_where_it_was_cut() -> None:
     network, images = walked(Between(torch.tanh, before=lambda values: values[:, :, 4:12, 8:]))
     found = shown("hires_cam", network, images)
