@@ -15,7 +15,6 @@ from typing import Any
 
 from benchmark.api import Attack, Detector, Forgery, Hardening, Method, TaskFacts
 from benchmark.failures import invalid
-from benchmark.methods.answers import Answers, tensors_of
 from benchmark.methods.calls import call, kind_of
 from benchmark.methods.variants import kind_of_method, variants_of
 
@@ -73,8 +72,8 @@ def skip(method: Method, facts: TaskFacts) -> str | None:
 def forge(attack: Attack, case: Any) -> dict[str, Any]:
     """The forgery's tensors: ``inputs``, or ``weights`` by name, and ``trigger`` by name.
 
-    Beside them, what a hardened explainer has answered (:mod:`benchmark.methods.answers`). Of what is no
-    forgery there is the ``kind`` alone.
+    Of what is no forgery there is the ``kind`` alone. What a hardened explainer has answered does not come
+    back: a stranger's process could say anything, and nobody else is blamed for it.
     """
     forgery = call(attack, lambda: attack.forge(case))
     if not isinstance(forgery, Forgery):  # the track says what it should have been
@@ -87,14 +86,7 @@ def forge(attack: Attack, case: Any) -> dict[str, Any]:
         "inputs": forgery.inputs,
         "weights": dict(weights) if isinstance(weights, Mapping) else weights,
         "trigger": None if trigger is None else trigger.tensors(),
-        "answers": tensors_of(answers.kept) if (answers := answers_of(case)) is not None else None,
     }
-
-
-def answers_of(case: Any) -> Answers | None:
-    """What keeps a hardened explainer's answers, if anything does."""
-    found = getattr(getattr(case, "explainer", None), "answers", None)
-    return found if isinstance(found, Answers) else None
 
 
 def suspicion(detector: Detector, audit: Any) -> Any:

@@ -84,8 +84,6 @@ class AttackStandIn(StandIn, Attack):
         if "kind" in found:
             nothing: Forgery = _named(found["kind"])
             return nothing
-        if (answers := operations.answers_of(case)) is not None:
-            answers.take(found.get("answers"))
         trigger, weights = found.get("trigger"), found.get("weights")
         if trigger is not None and not _are_tensors(trigger):
             raise invalid(self.variant, "the trigger cannot be used: it holds what is no tensor")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.explainers.base import Query
 
@@ -38,22 +39,33 @@ class Answers:
     """A few of the maps of the exact network that were asked for, drawn evenly: any may be among them.
 
     Which ones is drawn from the system's own randomness, so that no code can tell which answers are kept.
+    Questions about another network than the first one's are left out: an attack may ask them, and what is
+    told of it no judge is shown.
 
     Args:
         kept: those.
         seen: questions so far.
+        weights: digest of the weights of the network that is asked about.
     """
 
     kept: list[Answer] = field(default_factory=list)
     seen: int = 0
+    weights: bytes | None = None
 
-    def note(self, query: Query, maps: Tensor, draws: int = 0) -> None:
+    def about(self, model: nn.Module) -> Self:
+        """Sets the network that is asked about."""
+        self.weights = _digest(model)
+        return self
+
+    def note(self, query: Query, maps: Tensor, draws: int = 0, model: nn.Module | None = None) -> None:
         """Keeps one image of a question, in the place of another one or not at all (reservoir sampling)."""
         if not len(query.inputs) or len(maps) != len(query.inputs):
             return
+        if not query.inputs.isfinite().all():
+            return  # of such there is no map; of maps what is no number counts: no judge is shown it
         self.seen += 1
         place = len(self.kept) if len(self.kept) < _MOST else secrets.randbelow(self.seen)
-        if place < _MOST:
+        if place < _MOST and (model is None or self.weights in (None, _digest(model))):
             at = secrets.randbelow(len(query.inputs))
             image, shown = query.inputs[at].detach().clone(), maps[at].detach().clone()
             self.kept[place : place + 1] = [Answer(image, int(query.labels[at]), draws, shown)]
@@ -62,9 +74,14 @@ class Answers:
         """These answers and others."""
         return [*self.kept, *others.kept]
 
-    def take(self, tensors: object) -> None:
-        """Keeps what another process has kept; what is none of it is left out."""
-        self.kept = read(tensors) or self.kept
+
+def _digest(model: nn.Module) -> bytes:
+    """Of all weights and buffers, by name."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)} ".encode())
+        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.digest()
 
 
 def tensors_of(answers: list[Answer]) -> dict[str, Tensor]:
@@ -88,7 +105,7 @@ def read(tensors: object) -> list[Answer]:
         return []
     if [part.dim() for part in parts] != [4, 1, 1, 3] or len({len(part) for part in parts}) != 1:
         return []
-    if images.shape[2:] != maps.shape[1:] or not images.isfinite().all() or not maps.isfinite().all():
+    if images.shape[2:] != maps.shape[1:]:
         return []
     rows = list(zip(images, labels.tolist(), draws.tolist(), maps, strict=True))[: 2 * _MOST]
     return [Answer(image, int(label), int(count), shown) for image, label, count, shown in rows]

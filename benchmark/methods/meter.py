@@ -97,16 +97,16 @@ class MeteredExplainer(Explainer):
 
     def explain(self, model: Network, query: Query) -> Tensor:
         """The explainer's maps, noted."""
-        return self._kept(query, self._noted(self.explainer.explain(model, query)))
+        return self._kept(model, query, self._noted(self.explainer.explain(model, query)))
 
     def explain_with_logits(self, model: Network, query: Query) -> tuple[Tensor, Tensor]:
         """The explainer's maps, noted, and the logits."""
         maps, logits = self.explainer.explain_with_logits(model, query)
-        return self._kept(query, self._noted(maps)), logits
+        return self._kept(model, query, self._noted(maps)), logits
 
-    def _kept(self, query: Query, maps: Tensor) -> Tensor:
+    def _kept(self, model: Network, query: Query, maps: Tensor) -> Tensor:
         if self.answers is not None:
-            self.answers.note(query, maps, self.draws)
+            self.answers.note(query, maps, self.draws, model.module)
         return maps
 
     def _noted(self, maps: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ def detector_columns(suspicion: Tensor, reference: Mapping[str, Tensor], rate: f
     """
     suspicion = suspicion.double().cpu()
     calibration, negatives = (_kinds(reference, role) for role in ("calibration_", "negative_"))
-    threshold = max(_threshold(rate, scores) for scores in calibration.values())
+    threshold = threshold_of(reference, rate)
     columns: Columns = {
         "suspicion": suspicion.tolist(),
         "threshold": [threshold if math.isfinite(threshold) else None] * len(suspicion),
@@ -81,6 +81,12 @@ def detector_columns(suspicion: Tensor, reference: Mapping[str, Tensor], rate: f
         columns[f"false_positive_rate{suffix}"] = [alarms] * len(suspicion)
         columns[f"negatives{suffix}"] = [float(len(scores))] * len(suspicion)
     return columns
+
+
+def threshold_of(reference: Mapping[str, Tensor], rate: float) -> float:
+    """Above which a suspicion is an alarm; infinite where samples are too few to promise the rate."""
+    kinds = _kinds(reference, "calibration_").values()
+    return max((_threshold(rate, scores) for scores in kinds), default=math.inf)
 
 
 def _kinds(reference: Mapping[str, Tensor], role: str) -> dict[str, Tensor]:

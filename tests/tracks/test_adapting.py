@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -190,7 +191,7 @@ def test_what_is_kept_is_drawn_evenly_from_all_questions() -> None:
     assert (found - 120).abs().max() < 5.5 * (600 * 0.2 * 0.8) ** 0.5
 
 
-def test_what_another_process_sends_is_answers_or_left_out() -> None:
+def test_what_a_stored_forgery_holds_is_answers_or_left_out() -> None:
     answers = Answers()
     image = torch.rand(2, 1, 3, 3)
     answers.note(Query(image, torch.tensor([1, 2])), image[:, 0], 4)
@@ -203,15 +204,40 @@ def test_what_another_process_sends_is_answers_or_left_out() -> None:
         {**sent, "asked": None},
         {**sent, "asked": sent["asked"][:, 0]},
         {**sent, "answered": sent["answered"].repeat(2, 1, 1)},
-        {**sent, "answered": sent["answered"] * float("nan")},
         {**sent, "asked_labels": torch.tensor(3)},
     ):
         assert read(wrong) == []
-        held = Answers(list(answers.kept))
-        held.take(wrong)
-        assert held.kept == answers.kept
     many = {name: torch.cat([value] * 40) for name, value in sent.items()}
     assert len(read(many)) == 16
+
+
+def test_what_is_no_number_is_another_map() -> None:
+    """A hardening that says nothing of use when it is asked at last has told something else."""
+    answers = Answers()
+    image = torch.rand(2, 1, 3, 3)
+    for _ in range(4):
+        answers.note(Query(image, torch.tensor([1, 2])), image[:, 0] * float("nan"))
+    answers.note(Query(image * float("nan"), torch.tensor([1, 2])), image[:, 0])
+    kept = read(tensors_of(answers.kept))
+    assert len(kept) == 4 and all(one.map.isnan().all() for one in kept)
+    images = Images(torch.stack([one.image for one in kept]), torch.tensor([one.label for one in kept]))
+    told = adapting.Told(images, [0] * 4, torch.stack([one.map for one in kept]))
+    shown = images.inputs[:, 0]
+    with pytest.raises(StepFailed, match=r"4 of 4 images"):
+        adapting.check(told, shown, lambda draws: lambda asked, seed: asked.inputs[:, 0], [1] * 4, "silent")
+
+
+def test_answers_about_another_network_are_nobodys_fault() -> None:
+    network, image = torch.nn.Linear(3, 3), torch.rand(1, 1, 3, 3)
+    answers = Answers().about(network)
+    query = Query(image, torch.tensor([1]))
+    answers.note(query, image[:, 0], model=network)
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        other.weight.mul_(2)
+    answers.note(query, image[:, 0], model=other)
+    answers.note(query, image[:, 0], model=copy.deepcopy(network))
+    assert len(answers.kept) == 2 and answers.seen == 3
 
 
 def test_check_compares_with_what_the_judge_is_shown() -> None:

@@ -17,6 +17,9 @@ from benchmark.tasks.task import load_task
 from benchmark.tracks.saliency import audits, chance, steps
 from benchmark.tracks.saliency.audits import BATCH, check_company, company
 from benchmark.tracks.saliency.workbench import Workbench, prepare
+from benchmark.tracks.verdict import threshold_of
+
+RATE = 0.05
 
 
 class Notes(Detector):
@@ -117,9 +120,9 @@ def test_a_detector_that_turns_with_what_it_has_seen_contradicts_itself() -> Non
     judged = steps.judge(bench(), Turns(), full(), 0, Meter())
     assert (judged["company"] > 0.5).all()
     with pytest.raises(Contradiction, match=r"natural images another suspicion beside forgeries"):
-        check_company(reference, judged)
+        check_company(reference, judged, RATE)
     honest = steps.reference(bench(), Notes(), 0, Meter()), steps.judge(bench(), Notes(), full(), 0, Meter())
-    check_company(*honest)
+    check_company(*honest, RATE)
 
 
 def test_a_detector_that_suspects_whatever_was_changed_contradicts_itself() -> None:
@@ -129,7 +132,7 @@ def test_a_detector_that_suspects_whatever_was_changed_contradicts_itself() -> N
     judged = steps.judge(bench(), detector, full(), 0, Meter())
     assert len(judged["company"]) >= 16 and 0.5 < float(judged["company"].mean()) < 1
     with pytest.raises(Contradiction, match=r"natural images another suspicion beside forgeries"):
-        check_company(steps.reference(bench(), Changed(), 0, Meter()), judged)
+        check_company(steps.reference(bench(), Changed(), 0, Meter()), judged, RATE)
 
 
 def test_no_seed_of_a_question_tells_where_forgeries_stand() -> None:
@@ -147,15 +150,73 @@ def test_no_seed_of_a_question_tells_where_forgeries_stand() -> None:
     assert audits.order_seed(some) != audits.order_seed(some.flip(0)) != audits.order_seed(some[1:])
 
 
-def test_company_is_of_every_kind_in_turn() -> None:
-    pools = {"calibration_clean": [0] * 9, "negative_b": [0] * 3, "negative_a": [0] * 40, "negative_none": []}
+def test_company_is_of_every_kind_in_turn_and_of_no_image_twice() -> None:
+    pools = {
+        "calibration_clean": [0] * 9,
+        "negative_b": [0] * 12,
+        "negative_a": [0] * 60,
+        "negative_none": [],
+    }
     found = company(pools, 3)
-    assert found[:5] == [
-        (f"negative_{kind}", place) for kind, place in (("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2))
-    ]
-    assert len(found) == 16 and len(company(pools, 20)) == 20 and len(set(company(pools, 99))) == 43
+    assert found[:4] == [("negative_b", 0), ("negative_a", 30), ("negative_b", 1), ("negative_a", 31)]
+    assert len(found) == 16 and len(company(pools, 20)) == 20
+    every = company(pools, 99)
+    assert len(every) == len({place for _, place in every}) == 42
     assert company({"calibration_clean": [0] * 2}, 4) == [("calibration_clean", 0), ("calibration_clean", 1)]
     assert company({}, 4) == []
+
+
+def near(first: Tensor, second: Tensor) -> Tensor:
+    """Which images ``[N]`` are versions of which others ``[M]``."""
+    distances = (first[:, None].flatten(2) - second[None].flatten(2)).abs().mean(2)
+    return (distances < 0.05) & (distances > 0)
+
+
+def test_no_image_of_a_judges_batches_is_told_by_versions_of_itself() -> None:
+    """Forgeries come alone, and so does their company."""
+    detector = Notes()
+    steps.judge(bench(), detector, full(), 0, Meter())
+    seen = torch.cat(detector.asked).unique(dim=0)
+    forgeries = forged(seen)
+    alone = ~near(seen, seen).any(1)
+    assert bool(alone[forgeries].all()) and float(alone[~forgeries].double().mean()) > 0.9
+
+
+class Spread(Notes):
+    """Says hugely different things of a few images, and another thing of changed ones where it pleases."""
+
+    judging = False
+
+    def suspicion(self, audit: Audit) -> Tensor:
+        faint = ((audit.inputs > 1.5 / 255) & (audit.inputs < 20 / 255)).double().mean((1, 2, 3))
+        return torch.where(faint > 0.08, float(self.judging) + 0 * faint, -1e9 * (1 - faint))
+
+
+def test_what_is_said_of_a_few_makes_no_room_for_others() -> None:
+    detector = Spread()
+    reference = steps.reference(bench(), detector, 0, Meter())
+    detector.judging = True
+    judged = steps.judge(bench(), detector, full(), 0, Meter())
+    with pytest.raises(Contradiction, match=r"natural images another suspicion beside forgeries"):
+        check_company(reference, judged, RATE)
+
+
+def test_an_answer_is_another_one_by_its_place_or_its_side() -> None:
+    said = torch.cat([-1e12 * torch.ones(50), torch.zeros(100), torch.linspace(1, 2, 50)]).double()
+    zero = torch.zeros(1).double()
+    assert not audits._others(zero, zero, said).any()
+    assert audits._others(zero + 1.5, zero, said).all(), "by its place"
+    assert not audits._others(zero + 1.501, zero + 1.5, said).any()
+    close = torch.full((1,), 1.5).double()
+    assert not audits._others(close * (1 + 1e-7), close, close.expand(40)).any(), "rounded otherwise"
+    reference = {"calibration_clean": torch.linspace(0, 1, 400), "negative_clean": torch.full((16,), 0.94)}
+    beyond = {"suspicion": torch.zeros(4), "company": torch.full((16,), 0.9495)}
+    check_company(reference, {**beyond, "company": torch.full((16,), 0.9405)}, RATE)
+    threshold = threshold_of(reference, RATE)
+    beyond["company"] = torch.full((16,), threshold + 1e-3)
+    reference["negative_clean"] = torch.full((16,), threshold - 1e-3)
+    with pytest.raises(Contradiction):
+        check_company(reference, beyond, RATE)
 
 
 def test_its_cells_fail_by_its_own_fault_and_take_its_rank(fresh: Project) -> None:

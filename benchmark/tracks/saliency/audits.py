@@ -24,12 +24,17 @@ from benchmark.failures import Contradiction, StepFailed, invalid
 from benchmark.seeds import seed_of
 from benchmark.tracks.saliency.chance import Ask
 from benchmark.tracks.saliency.workbench import Images
+from benchmark.tracks.verdict import threshold_of
 
 BATCH = 32
 _AGAIN = 8
 """Images that are asked about twice."""
 _SHARE = 0.01
 """Of the spread of all suspicions: further away an answer counts as another one."""
+_ROUNDING = 1e-5
+"""Of a value: another batch may round it differently."""
+_PLACES = 0.1
+"""Of all that was said: an answer that has moved by more of them is another one."""
 _NEGATIVE, _CALIBRATION = "negative_", "calibration_"
 _COMPANY = 16
 """Natural images between forgeries, at least."""
@@ -139,15 +144,25 @@ def order_seed(inputs: Tensor) -> int:
 def company(pools: Mapping[str, Sized], forged: int) -> list[tuple[str, int]]:
     """Which natural images stand between forgeries, by pool and place: in turn of every kind that there is.
 
+    Every kind has places of its own, so that no two are versions of one image: forgeries come alone, and
+    what came with versions of itself would be told by them.
+
     Args:
         pools: images by role, as of a reference step.
         forged: how many forgeries there are.
     """
     negative = sorted(name for name in pools if name.startswith(_NEGATIVE) and len(pools[name]))
     calibration = sorted(name for name in pools if name.startswith(_CALIBRATION) and len(pools[name]))
-    names = negative or calibration
-    longest = max((len(pools[name]) for name in names), default=0)
-    turns = [(name, place) for place in range(longest) for name in names if place < len(pools[name])]
+    names = sorted(negative or calibration, key=lambda name: len(pools[name]))  # few have the first places
+    most = max((len(pools[name]) for name in names), default=0)
+    bounds = [
+        (name, at * most // len(names), min((at + 1) * most // len(names), len(pools[name])))
+        for at, name in enumerate(names)
+    ]
+    widest = max((end - start for _, start, end in bounds), default=0)
+    turns = [
+        (name, start + turn) for turn in range(widest) for name, start, end in bounds if start + turn < end
+    ]
     return turns[: max(forged, _COMPANY)]
 
 
@@ -184,12 +199,13 @@ def _among_others(
     return answers
 
 
-def check_company(reference: Mapping[str, Tensor], judged: Mapping[str, Tensor]) -> None:
+def check_company(reference: Mapping[str, Tensor], judged: Mapping[str, Tensor], rate: float) -> None:
     """Whether natural images got the suspicions beside forgeries that they have without any.
 
     Args:
         reference: what a detector said of natural images.
         judged: what it said of forgeries, and of some of those images between them, :func:`company`.
+        rate: share of false positives that its threshold promises.
 
     Raises:
         Contradiction: it said something else.
@@ -197,8 +213,9 @@ def check_company(reference: Mapping[str, Tensor], judged: Mapping[str, Tensor])
     now = judged.get("company", torch.zeros(0)).double().cpu()
     known = company(reference, len(judged.get("suspicion", ())))[: len(now)]
     before = torch.tensor([float(reference[name][place]) for name, place in known]).double()
-    said = torch.cat([scores.double().cpu().flatten() for scores in (*reference.values(), *judged.values())])
-    moved = _moved(now, before, said)
+    said = torch.cat([scores.double().cpu().flatten() for scores in reference.values()])
+    threshold = threshold_of(reference, rate)
+    moved = int((_others(now, before, said) | ((now > threshold) != (before > threshold))).sum())
     if moved > min(_TOLERATED, len(now) // 2):
         raise Contradiction(
             f"gave {moved} of {len(now)} natural images another suspicion beside forgeries than without "
@@ -206,15 +223,29 @@ def check_company(reference: Mapping[str, Tensor], judged: Mapping[str, Tensor])
         )
 
 
-def _moved(now: Tensor, before: Tensor, said: Tensor) -> int:
-    """How many answers are others, by the spread of all that was said."""
+def _others(now: Tensor, before: Tensor, said: Tensor) -> Tensor:
+    """Which answers ``[N]`` are others, by the spread of all that was said or by their places in its order.
+
+    A spread alone would not do: it is as large as a detector makes it by what it says of a few.
+    """
+    away = (now - before).abs()
     spread = float(said.max() - said.min()) if len(said) else 0.0
-    return int(((now - before).abs() > _SHARE * spread + 1e-12).sum())
+    noise = _ROUNDING * torch.maximum(now.abs(), before.abs()) + 1e-12
+    ranked = (_rank(now, said) - _rank(before, said)).abs() > _PLACES
+    return (away > _SHARE * spread + noise) | ((away > noise) & ranked)
+
+
+def _rank(values: Tensor, among: Tensor) -> Tensor:
+    """Which share of ``among`` is below each value, equal ones by half."""
+    if not len(among):
+        return torch.zeros_like(values)
+    less, equal = among[None] < values[:, None], among[None] == values[:, None]
+    return less.double().mean(1) + equal.double().mean(1) / 2
 
 
 def _compare(answers: Tensor, few: Tensor, again: Tensor, variant: str) -> None:
     """Refuses answers that were others the second time."""
-    moved = _moved(again, answers[few], answers)
+    moved = int(_others(again, answers[few], answers).sum())
     if moved > min(_TOLERATED, len(few) // 2):
         reason = (
             f"gave {moved} of {len(few)} images another suspicion when asked again among others: "

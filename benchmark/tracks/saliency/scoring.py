@@ -156,7 +156,7 @@ class Scorer:
         undefended = self._remembered(f"maps {seed}", forged, lambda inputs: self._exact_maps(inputs, seed))
         columns = self._judged(undefended | self._remembered("inputs", forged, self._inputs))
         rate = self.bench.task.calibration.false_positive_rate
-        audits.check_company(reference, judged)
+        audits.check_company(reference, judged, rate)
         return columns | detector_columns(judged["suspicion"], reference, rate)
 
     def _remembered(self, what: str, forged: Tensor, compute: Callable[[Tensor], Columns]) -> Columns:

@@ -75,7 +75,8 @@ def forge(
     adaptive = mode == "adaptive"
     explainer, answers, last = bench.explainer, None, Answers()
     if adaptive and isinstance(defense, Hardening):
-        explainer, answers = _Attributed(harden(defense, explainer), defense), Answers()
+        explainer = _Attributed(harden(defense, explainer), defense)
+        answers = Answers().about(bench.model.module)
     detector = Evaded(defense) if adaptive and isinstance(defense, Detector) else None
     model = bench.model.observed_by(meter)
     budget = Budget(bench.task.budget.linf, bench.task.budget.explanations)
@@ -110,7 +111,7 @@ def _ask_at_last(bench: Workbench, explainer: Explainer, forged: Images, answers
     model = bench.model.observed_by(Meter())
     for index in secrets.SystemRandom().sample(range(len(forged)), min(_AT_LAST, len(forged))):
         one = forged.part(slice(index, index + 1))
-        query = Query(one.inputs, one.labels, secrets.randbelow(2**31))
+        query = Query(one.inputs, one.labels, secrets.randbelow(2 ** secrets.choice((8, 31, 63))))
         with torch.no_grad():
             answers.note(query, explainer.explain(model, query))
 
