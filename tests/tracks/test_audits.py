@@ -162,6 +162,7 @@ def test_company_is_of_every_kind_in_turn_and_of_no_image_twice() -> None:
     assert len(found) == 16 and len(company(pools, 20)) == 20
     every = company(pools, 99)
     assert len(every) == len({place for _, place in every}) == 42
+    assert len(set(company({"negative_a": [0] * 8, "negative_b": [0] * 8, "negative_c": [0] * 8}, 4))) == 16
     assert company({"calibration_clean": [0] * 2}, 4) == [("calibration_clean", 0), ("calibration_clean", 1)]
     assert company({}, 4) == []
 

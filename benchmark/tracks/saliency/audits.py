@@ -144,8 +144,8 @@ def order_seed(inputs: Tensor) -> int:
 def company(pools: Mapping[str, Sized], forged: int) -> list[tuple[str, int]]:
     """Which natural images stand between forgeries, by pool and place: in turn of every kind that there is.
 
-    Every kind has places of its own, so that no two are versions of one image: forgeries come alone, and
-    what came with versions of itself would be told by them.
+    Every kind has places of its own, so that no two are versions of one image, where there are enough images
+    for it: forgeries come alone, and what came with versions of itself would be told by them.
 
     Args:
         pools: images by role, as of a reference step.
@@ -160,10 +160,13 @@ def company(pools: Mapping[str, Sized], forged: int) -> list[tuple[str, int]]:
         for at, name in enumerate(names)
     ]
     widest = max((end - start for _, start, end in bounds), default=0)
-    turns = [
+    alone = [
         (name, start + turn) for turn in range(widest) for name, start, end in bounds if start + turn < end
     ]
-    return turns[: max(forged, _COMPANY)]
+    if len(alone) >= _COMPANY:
+        return alone[: max(forged, _COMPANY)]
+    rest = [(name, place) for place in range(most) for name in names if place < len(pools[name])]
+    return [*alone, *(one for one in rest if one not in alone)][:_COMPANY]
 
 
 def _alone(asks: Asks, images: Images, seeds: list[int], mixed: int, variant: str) -> Tensor:
