@@ -9,10 +9,11 @@ from torch import Tensor
 from benchmark.errors import TaskError, unknown
 from benchmark.network.captured import MatMul, Rearrange, Softmax
 from benchmark.network.graph import BackwardRule, Network
+from benchmark.network.layouts import Layout
 from benchmark.network.normalizations import Normalize
 from benchmark.network.opaque import Opaque
 from benchmark.network.operations import AveragePool, Concatenation, MaxPool, Operation, Reshape
-from benchmark.network.places import Layout, places
+from benchmark.network.places import places
 from benchmark.network.smoothing import EXACT, Smoothing
 
 _POWER = "pow"

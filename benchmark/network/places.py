@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from benchmark.network.captured import Call, Captured, MatMul, Product, Rearrange, Softmax, Stored, Weight
 from benchmark.network.graph import Network
+from benchmark.network.layouts import SAME, SAMPLES, Coordinates, Layout, layout_of, ordered, varies
 from benchmark.network.normalizations import Normalize
 from benchmark.network.operations import (
     Activation,
@@ -30,61 +31,12 @@ from benchmark.network.operations import (
     Operation,
     Reshape,
     SmoothActivation,
+    Wrapped,
 )
 
-_SAMPLES = 2
-"""In the batch that coordinates are followed in; one would be squeezed away."""
-_SAME = 1e-4
-"""Coordinates, of an image from 1 to 2, closer than this are one place."""
 _NOT_THERE = (RuntimeError, IndexError, ValueError, TypeError)
 """What a call may raise that computes with more than the values it moves; their places are not known then."""
 _KEEPS = (Activation, SmoothActivation, Normalization, Normalize, Softmax)
-
-
-@dataclass(frozen=True, eq=False)
-class Coordinates:
-    """Row and column of every number of a value: from 1 to 2 over the image, 0 where it is nowhere in it."""
-
-    rows: Tensor
-    columns: Tensor
-
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> Coordinates:
-        """Both of them, changed alike."""
-        return Coordinates(change(self.rows), change(self.columns))
-
-
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """How a value is brought to channels, rows and columns.
-
-    Args:
-        axis: of the channels, in the value.
-        order: of the numbers of a channel, row by row; those that are nowhere in the image are left out.
-        grid: rows and columns.
-        part: of the image that they cover: top, bottom, left and right, from 0 to 1.
-    """
-
-    axis: int
-    order: Tensor
-    grid: tuple[int, int]
-    part: tuple[float, float, float, float]
-
-    def arranged(self, value: Tensor) -> Tensor:
-        """A value, or a signal of its shape, as ``[N, K, rows, columns]``."""
-        moved: Tensor = value.movedim(self.axis, 1)
-        if tuple(moved.shape[2:]) == self.grid and self._is_in_order():
-            return moved
-        flat = moved.flatten(2)[:, :, self.order.to(value.device)]
-        return flat.reshape(*flat.shape[:2], *self.grid)
-
-    def _is_in_order(self) -> bool:
-        return bool((self.order == torch.arange(len(self.order))).all())
-
-    def covers_image(self) -> bool:
-        """Whether the grid covers all of the image, to half of one of its cells."""
-        top, bottom, left, right = self.part
-        rows, columns = self.grid
-        return max(top, 1 - bottom) <= 0.5 / rows and max(left, 1 - right) <= 0.5 / columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +71,7 @@ def _followed(model: Network, values: Sequence[Tensor]) -> Places:
     last_reader = {source: at for at, step in enumerate(steps, 1) for source in step.sources}
     held: dict[int, Coordinates | None] = {0: _of_image(sides[0])}
     layouts: list[Layout | None] = [None] * len(values)
-    layouts[0] = _layout(held[0])
+    layouts[0] = layout_of(held[0])
     softmaxes: dict[int, int] = {}
     weighed: dict[int, Layout | None] = {}
     for at, step in enumerate(steps, 1):
@@ -128,7 +80,7 @@ def _followed(model: Network, values: Sequence[Tensor]) -> Places:
         found = _after(step, sources, shapes, sides[at])
         held[at] = found
         same = next((s for s in step.sources if found is not None and held[s] is found), None)
-        layouts[at] = _layout(found) if same is None else layouts[same]
+        layouts[at] = layout_of(found) if same is None else layouts[same]
         _note_weighed(step, at, sources, shapes, softmaxes, weighed)
         for source in step.sources:
             if last_reader[source] == at:
@@ -158,7 +110,7 @@ def _note_weighed(
 
 def _shapes(model: Network, images: Tensor) -> list[tuple[int, ...]]:
     """Of all values, in the batch of coordinates: which of their sides follow from it is not known."""
-    values = [images[:1].expand(_SAMPLES, *images.shape[1:])]
+    values = [images[:1].expand(SAMPLES, *images.shape[1:])]
     for step in model.operations:
         values.append(step.forward(*(values[source] for source in step.sources)))
     return [tuple(value.shape) for value in values]
@@ -196,7 +148,7 @@ def _after(
     first = known[0]
     if isinstance(step, Affine):
         return _mixed(first, shape, -1)
-    if isinstance(step, AveragePool | MaxPool) or _resizes(step):
+    if isinstance(step, Wrapped) and (isinstance(step, AveragePool | MaxPool) or _resizes(step)):
         laid = _laid_anew(first, shape)
         return _reduced(step, first, shape) if laid is None else laid
     if isinstance(step, Rearrange | Reshape | Concatenation):
@@ -241,7 +193,7 @@ def _side(values: Tensor, axis: int) -> Tensor | None:
     full = torch.zeros(len(count), dtype=values.dtype)
     full[count > 0] = side
     away = (values - full.view(*(-1 if a == axis else 1 for a in range(4)))).abs()
-    return side if float(torch.where(known, away, 0.0).max()) <= step / 2 + _SAME else None
+    return side if float(torch.where(known, away, 0.0).max()) <= step / 2 + SAME else None
 
 
 def _resized(side: Tensor, length: int) -> Tensor:
@@ -265,7 +217,7 @@ def _mixed(source: Coordinates, shape: tuple[int, ...], axis: int) -> Coordinate
     """Where one side is mixed: rows or columns of it stay what they are, anything else is forgotten."""
     if source.rows.dim() != len(shape):
         return None
-    layout = _layout(source) if tuple(source.rows.shape) == shape else None
+    layout = layout_of(source) if tuple(source.rows.shape) == shape else None
     if layout is not None and layout.axis != axis % len(shape):
         return source
     return source.mapped(lambda values: _mean(values, axis).expand(shape))
@@ -287,19 +239,19 @@ def _broadest(known: Sequence[Coordinates], shape: tuple[int, ...]) -> Coordinat
     """Of branches that come together, the coordinates of the one that is not broadcast."""
     full = [source for source in known if tuple(source.rows.shape) == shape]
     chosen = full[0] if full else max(known, key=lambda source: source.rows.numel())
-    if len(full) > 1 and _layout(chosen) is None:
-        chosen = next((source for source in full if _layout(source) is not None), chosen)
+    if len(full) > 1 and layout_of(chosen) is None:
+        chosen = next((source for source in full if layout_of(source) is not None), chosen)
     return chosen if full else _applied(lambda values: values.expand(shape), chosen, shape)
 
 
 def _moved(
-    step: Operation,
+    step: Wrapped,
     sources: Sequence[Coordinates | None],
     shapes: Sequence[tuple[int, ...]],
     shape: tuple[int, ...],
 ) -> Coordinates | None:
     """Coordinates moved as the numbers are; what comes from no place is nowhere."""
-    function = _without_numbers(getattr(step, "function"))  # noqa: B009 - every kind of these has one
+    function = _without_numbers(step.function)
     nowhere = [torch.zeros(sides, dtype=torch.float64) for sides in shapes]
     pairs = [
         Coordinates(zeros, zeros) if source is None else source
@@ -327,14 +279,14 @@ def _checked(found: Coordinates, shape: tuple[int, ...]) -> Coordinates | None:
     return found.mapped(lambda values: torch.where((values >= 1) & (values <= 2), values, 0.0))
 
 
-def _reduced(step: Operation, source: Coordinates, shape: tuple[int, ...]) -> Coordinates | None:
+def _reduced(step: Wrapped, source: Coordinates, shape: tuple[int, ...]) -> Coordinates | None:
     """Of an average the mean of the coordinates; of a maximum theirs where it chooses within one place."""
-    function = _without_numbers(getattr(step, "function"))  # noqa: B009
+    function = _without_numbers(step.function)
 
     def reduced(values: Tensor) -> Tensor:
         if isinstance(step, MaxPool):
             high, low = function(values), -function(-values)
-            return torch.where((high - low).abs() < _SAME, high, 0.0)
+            return torch.where((high - low).abs() < SAME, high, 0.0)
         counted = function((values > 0).to(values.dtype))
         return torch.where(counted > 0, function(values) / counted.clamp(min=1e-12), 0.0)
 
@@ -348,7 +300,7 @@ def _multiplied(
     for index, source in enumerate(sources):
         if source is not None:
             means, spread = _contracted(step, source, shapes[1 - index], index)
-            if spread < _SAME and bool((means.rows > 0).any()):
+            if spread < SAME and bool((means.rows > 0).any()):
                 return means
     return None
 
@@ -376,12 +328,12 @@ def _weighed(
     step: MatMul, source: Coordinates | None, attention: tuple[int, ...], index: int
 ) -> Layout | None:
     """The layout of the things that attention weighs; None where they are no parts of the image."""
-    if source is None or source.rows.dim() < 3 or _contracted(step, source, attention, index)[1] < _SAME:
+    if source is None or source.rows.dim() < 3 or _contracted(step, source, attention, index)[1] < SAME:
         return None
     sides = [values.flatten(0, -3)[0] for values in (source.rows, source.columns)]
     for axis in (0, 1):
-        if not any(_varies(side, 1 - axis) for side in sides):
-            return _ordered(axis, *(side.amax(1 - axis) for side in sides))
+        if not any(varies(side, 1 - axis) for side in sides):
+            return ordered(axis, *(side.amax(1 - axis) for side in sides))
     return None
 
 
@@ -409,49 +361,3 @@ def _blank(template: Any, module: nn.Module) -> Any:
         case tuple() | list():
             return tuple(_blank(part, module) for part in template)
     return template
-
-
-def _layout(found: Coordinates | None) -> Layout | None:
-    """The layout of a value; None where it has no side of channels, or its places are no grid."""
-    if found is None or found.rows.shape[0] != _SAMPLES:
-        return None
-    rows, columns = found.rows[0], found.columns[0]
-    axes = range(rows.dim())
-    places = {a for a in axes if _varies(rows, a) or _varies(columns, a)}
-    rest = [a for a in axes if a not in places]
-    wide = [a for a in rest if rows.shape[a] > 1]
-    if not places or not rest or len(wide) > 1:
-        return None
-    channel = (wide or rest)[0]
-    flat = [values.movedim(channel, 0)[0].flatten() for values in (rows, columns)]
-    return _ordered(channel + 1, *flat)
-
-
-def _varies(values: Tensor, axis: int) -> bool:
-    known = values > 0
-    high = torch.where(known, values, 0.0).amax(axis)
-    low = torch.where(known, values, 3.0).amin(axis)
-    return bool((high - low > _SAME).any())
-
-
-def _ordered(axis: int, rows: Tensor, columns: Tensor) -> Layout | None:
-    """A layout from the places ``[T]`` of a channel's numbers."""
-    known = ((rows > 0) & (columns > 0)).nonzero().flatten()
-    across, row = torch.unique((rows[known] / _SAME).round(), return_inverse=True)
-    along, column = torch.unique((columns[known] / _SAME).round(), return_inverse=True)
-    grid = len(across), len(along)
-    cell = row * grid[1] + column
-    if max(grid) < 2 or len(cell) != grid[0] * grid[1] or len(cell.unique()) != len(cell):
-        return None
-    order = known[cell.argsort()]
-    part = (*_covered(across * _SAME), *_covered(along * _SAME))
-    return Layout(axis, order, grid, part)
-
-
-def _covered(centres: Tensor) -> tuple[float, float]:
-    """Where the cells of these centres begin and end, from 0 to 1; one cell covers all of a side."""
-    if len(centres) == 1:
-        return 0.0, 1.0
-    first, last = float(centres[0]) - 1, float(centres[-1]) - 1
-    half = (last - first) / (len(centres) - 1) / 2
-    return max(first - half, 0.0), min(last + half, 1.0)

@@ -391,7 +391,7 @@ class Parts(nn.Module):
 class Named(Parts):
     """The same with an input that has a name."""
 
-    def forward(self, inputs: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, inputs: Tensor) -> Tensor:  # type: ignore[override] # on purpose: fx takes no *inputs
         """Logits."""
         return super().forward(inputs)
 

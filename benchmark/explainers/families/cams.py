@@ -28,7 +28,7 @@ from benchmark.explainers.saliency import Backpropagation
 from benchmark.names import ByName
 from benchmark.network import Gate, Network, Smoothing
 from benchmark.network.layers import layer_position, positions_of, signals_at, spatial_position
-from benchmark.network.places import Layout
+from benchmark.network.layouts import Layout
 
 _TINIEST = 1e-30
 _FLAT = 1e-8
