@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from benchmark.auditing.bench import own_bench
 from benchmark.auditing.foreign import Foreign, Function
-from benchmark.auditing.pictures import as_tensor
+from benchmark.auditing.pictures import as_tensor, left_out, listed
 from benchmark.auditing.report import Report
 from benchmark.auditing.run import UNDEFENDED, Run
 from benchmark.auditing.subject import Subject, prepared
@@ -39,7 +39,7 @@ def audit(
     *,
     explainer: str | Function = "gradient",
     settings: Mapping[str, Any] | None = None,
-    labels: Sequence[int] | None = None,
+    labels: Sequence[int | str] | None = None,
     names: Sequence[str] = (),
     mean: Sequence[float] = MEAN,
     deviation: Sequence[float] = DEVIATION,
@@ -55,11 +55,11 @@ def audit(
 
     Args:
         network: classifier that takes normalized pictures and gives logits.
-        pictures: a folder, files, or a tensor ``[N, C, H, W]`` in [0, 1]; 2 to 64.
+        pictures: a folder, files, or a tensor ``[N, C, H, W]`` in [0, 1]; 2 to 64; of more files, 64.
         explainer: a name (``potemkin list explainers``), or a function of a module, normalized pictures and
             classes that returns maps ``[N, H, W]``: captum's, say.
         settings: of an explainer that is named.
-        labels: classes that are explained; the predicted ones by default.
+        labels: classes that are explained, by number or by name in ``names``; the predicted ones by default.
         names: of the classes.
         mean: one value per channel, subtracted from pictures.
         deviation: one value per channel, by which the difference is divided.
@@ -93,7 +93,8 @@ def audit(
         "detector": _entries(registry, "detector", detectors),
     }
     folder = None if out is None else _folder(Path(out))
-    tensor = as_tensor(pictures, side)
+    given = listed(pictures)
+    tensor = as_tensor(given, side)
     subject = prepared(network, tensor, mean, deviation)
     if names and len(names) != subject.classes:
         raise TaskError(
@@ -102,9 +103,10 @@ def audit(
         )
     with _in_a_sentence():
         own = _explainer(explainer, settings or {}, subject, tensor)
-        bench = own_bench(subject, tensor, labels, own, share)
+        bench = own_bench(subject, tensor, labels, names, own, share)
         told = [str(names[one]) if names else f"class {one}" for one in bench.cases.labels.tolist()]
-        report = Report(bench.explainer.name, share, len(tensor), list(subject.notes), classes=tuple(told))
+        notes = [*subject.notes, *left_out(given)]
+        report = Report(bench.explainer.name, share, len(tensor), notes, classes=tuple(told))
         run = Run(bench, report, registry, iterations, folder, tell)
         run.undefended()
         run.detectors(wanted["detector"])

@@ -19,10 +19,16 @@ _BATCH = 8
 
 
 def own_bench(
-    subject: Subject, pictures: Tensor, labels: Sequence[int] | None, explainer: Explainer, budget: float
+    subject: Subject,
+    pictures: Tensor,
+    labels: Sequence[int | str] | None,
+    names: Sequence[str],
+    explainer: Explainer,
+    budget: float,
 ) -> Workbench:
     """The pictures as a task of track `saliency`, ready."""
-    found = chosen(len(pictures), labels, subject.classes, predictions(subject.network, pictures))
+    predicted = predictions(subject.network, pictures)
+    found = chosen(len(pictures), labels, names, subject.classes, predicted)
     order = targets_among(found)
     cases = Images(pictures, found)
     task = SaliencyTask(

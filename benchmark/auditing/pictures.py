@@ -11,7 +11,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from benchmark.errors import AssetError, TaskError
+from benchmark.errors import AssetError, TaskError, nearest
 from benchmark.files.images import read_pictures
 from benchmark.files.pictures import EXTENSIONS
 
@@ -20,6 +20,28 @@ MOST = 64
 _LISTS = (".csv", ".tsv", ".txt")
 _LARGER = 256 / 224
 """How much larger than its crop a picture is made, as is usual."""
+
+
+def listed(pictures: Tensor | Path | str | Iterable[Path | str]) -> Any:
+    """What :func:`as_tensor` takes, a folder as its files, so that they can be counted.
+
+    Raises:
+        AssetError: there is no picture.
+    """
+    return files(pictures) if isinstance(pictures, str | Path) else _held(pictures)
+
+
+def left_out(listed_pictures: Any) -> list[str]:
+    """A sentence on files that :func:`as_tensor` leaves out, where there are more than it takes."""
+    if not isinstance(listed_pictures, list) or len(listed_pictures) <= MOST:
+        return []
+    return [f"Of {len(listed_pictures)} pictures {MOST} are audited, in turn from every folder."]
+
+
+def _held(pictures: Any) -> Any:
+    """As it is, but for what can be gone through once."""
+    lasting = isinstance(pictures, Tensor | numpy.ndarray) or not isinstance(pictures, Iterable)
+    return pictures if lasting else list(pictures)
 
 
 def as_tensor(pictures: Tensor | Path | str | Iterable[Path | str], side: int) -> Tensor:
@@ -136,8 +158,10 @@ def _checked(given: Tensor) -> Tensor:
     return (found * 255).round() / 255
 
 
-def chosen(count: int, wanted: Sequence[int] | None, classes: int, predicted: Tensor) -> Tensor:
-    """Classes that are explained ``[N]``: those that are told, or predicted.
+def chosen(
+    count: int, wanted: Sequence[int | str] | None, names: Sequence[str], classes: int, predicted: Tensor
+) -> Tensor:
+    """Classes that are explained ``[N]``: those that are told, by number or name, or predicted.
 
     Raises:
         TaskError: there are not as many labels as pictures, or one is no class.
@@ -145,10 +169,30 @@ def chosen(count: int, wanted: Sequence[int] | None, classes: int, predicted: Te
     if wanted is None:
         return predicted
     try:
-        labels = torch.as_tensor(wanted).flatten()
+        labels = torch.as_tensor(_numbered(wanted, names)).flatten()
     except (TypeError, ValueError, RuntimeError):
         labels = torch.zeros(0)
     whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
     if not whole or len(labels) != count or int(labels.min()) < 0 or int(labels.max()) >= classes:
         raise TaskError(f"labels are {count} numbers from 0 to {classes - 1}, one for each picture")
     return labels.long()
+
+
+def _numbered(labels: Sequence[int | str], names: Sequence[str]) -> Sequence[int | str]:
+    """Labels, each that is a class's name as the class's number."""
+    if not isinstance(labels, list | tuple) or not any(isinstance(one, str) for one in labels):
+        return labels
+    for one in labels:
+        if isinstance(one, str) and names.count(one) != 1:
+            raise TaskError(_odd_name(one, names))
+    return [names.index(one) if isinstance(one, str) else one for one in labels]
+
+
+def _odd_name(label: str, names: Sequence[str]) -> str:
+    if not names:
+        return f"labels are numbers, not {label!r}: to give classes by their names, give names as well"
+    if label in names:
+        return f"label {label!r} is the name of several classes: give its number"
+    near = nearest(label, names)
+    hint = f": did you mean {near!r}?" if near else ""
+    return f"label {label!r} is no class that names has{hint}"

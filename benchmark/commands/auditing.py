@@ -12,7 +12,7 @@ import torch
 
 from benchmark.auditing.audit import DEVIATION, MEAN
 from benchmark.auditing.audit import audit as run_audit
-from benchmark.auditing.pictures import as_tensor
+from benchmark.auditing.pictures import as_tensor, left_out, listed
 from benchmark.auditing.subject import from_hub, from_library
 from benchmark.errors import PotemkinError, TaskError, nearest
 from benchmark.files.assets import locate_root
@@ -71,7 +71,10 @@ def _network(options: argparse.Namespace) -> dict[str, Any]:
 def _pictures(options: argparse.Namespace, given: dict[str, Any]) -> torch.Tensor:
     """The pictures, in grey for a network of one channel."""
     print(f"audit: reading pictures of {options.pictures}", file=sys.stderr, flush=True)
-    found = as_tensor(options.pictures, given["side"])
+    files = listed(options.pictures)
+    for sentence in left_out(files):
+        _say(sentence)
+    found = as_tensor(files, given["side"])
     if given["channels"] == 1:
         found = (found * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
         found = (found * 255).round() / 255

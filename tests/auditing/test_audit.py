@@ -19,7 +19,7 @@ from torch.nn.utils.prune import l1_unstructured
 import benchmark
 from benchmark.auditing.audit import audit
 from benchmark.auditing.bench import targets_among
-from benchmark.auditing.pictures import as_tensor
+from benchmark.auditing.pictures import as_tensor, chosen, left_out, listed
 from benchmark.auditing.report import Attacked, Report
 from benchmark.auditing.resemblance import usual
 from benchmark.auditing.subject import from_library, prepared
@@ -282,7 +282,7 @@ def test_a_network_that_gives_no_logits_is_told_so(change: Callable[[Tensor], An
         ({"mean": ("a",)}, "mean is one number per channel, not"),
         ({"deviation": 0.0}, "deviation is what pictures are divided by, above 0"),
         ({"labels": [0.6, 1.9, 2, 3]}, "labels are 4 numbers"),
-        ({"labels": ["a"] * 4}, "labels are 4 numbers"),
+        ({"labels": ["a"] * 4}, "labels are numbers, not .a.: .* give names as well"),
         ({"iterations": 0}, "iterations is a whole number of at least 1, not 0"),
         ({"iterations": 2.5}, "iterations is a whole number of at least 1, not 2.5"),
         ({"budget": "8/0"}, "between 0 and 1, not 8/0"),
@@ -499,3 +499,26 @@ def test_of_many_pictures_every_folder_gives_as_many(tmp_path: Path) -> None:
         (tmp_path / name / "._000.png").write_bytes(b"no picture")
     found = as_tensor(tmp_path, 8)
     assert len(found) == 64 and int((found.flatten(1).mean(1) > 0.5).sum()) == 3
+    assert left_out(listed(tmp_path)) == ["Of 93 pictures 64 are audited, in turn from every folder."]
+    assert left_out(listed(tmp_path / "dog")) == left_out(listed(found)) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "says"),
+    [
+        (["cat", "dgo"], ("cat", "dog"), "did you mean 'dog'"),
+        (["cat", "dog"], (), "give names as well"),
+        (["cat", "cat"], ("cat", "cat"), "name of several classes"),
+        (["cat"], ("cat", "dog"), "2 numbers from 0 to 1"),
+    ],
+)
+def test_labels_that_name_no_class_get_a_sentence(
+    labels: list[int | str], names: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(TaskError, match=says):
+        chosen(2, labels, names, 2, torch.zeros(2, dtype=torch.long))
+
+
+def test_labels_may_be_names() -> None:
+    predicted = torch.zeros(3, dtype=torch.long)
+    assert chosen(3, ["dog", 0, "dog"], ["cat", "dog"], 2, predicted).tolist() == [1, 0, 1]
