@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from baselines.attacks.unnoticed import shrunk, usual
+from baselines.attacks.unnoticed import in_usual_units, shrunk, usual
 from benchmark.api import Attack, Case, Forgery, Gate, Smoothing, Softplus, correlation
 
 
@@ -42,8 +42,7 @@ class Dombrowski(Attack):
         reference = case.model(case.inputs).softmax(1).detach()
         inputs = case.inputs.clone().requires_grad_()
         follows = attacked.suspicion(inputs, self.smoothing(0.0)).requires_grad
-        if not follows:
-            attacked = Case(**{**vars(attacked), "detector": None})
+        attacked = in_usual_units(attacked) if follows else Case(**{**vars(attacked), "detector": None})
         step = self.learning_rate * case.budget.linf
         optimizer = torch.optim.Adam([inputs], lr=step)
         seeds = torch.randint(2**31, (self.iterations,), generator=case.generator).tolist()

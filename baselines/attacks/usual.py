@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_ORDINARY = (1e-3, 1e3)
+_ROUNDING = 1e-13
+"""Of a value, in double precision."""
+
 
 @dataclass(frozen=True)
 class Usual:
@@ -16,10 +20,12 @@ class Usual:
     Args:
         middle: that nobody would notice.
         spread: from there to what may be noticed.
+        alike: whether all have the same suspicion, so that there is no unit to tell.
     """
 
     middle: float
     spread: float
+    alike: bool = False
 
     @staticmethod
     def of(suspicions: Tensor, share: float = 1.0) -> Usual:
@@ -31,7 +37,19 @@ class Usual:
         if not len(finite):
             return Usual(0.0, 1.0)
         middle = float(finite.median())
-        return Usual(middle, max(float(finite.quantile(share)) - middle, 1e-6))
+        spread = float(finite.quantile(share)) - middle
+        alike = spread <= _ROUNDING * abs(middle)
+        return Usual(middle, 1e-6 if alike else spread, alike)
+
+    @property
+    def unit(self) -> float:
+        """What to divide suspicions by before a weight that was chosen for usual ones; 1 for those.
+
+        A detector may speak in any unit. In a tiny one it would not be heard beside another loss, and in a
+        huge one nothing else would be.
+        """
+        least, most = _ORDINARY
+        return 1.0 if self.alike or least <= self.spread <= most else self.spread
 
     def excess(self, suspicion: float) -> float:
         """How far a suspicion lies above what nobody would notice; infinite where it is not finite."""

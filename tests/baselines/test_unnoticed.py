@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from map_case import BUDGET, case
 from torch import Tensor
@@ -21,6 +22,43 @@ class _AtTheEnd(Detector):
     def suspicion(self, audit: Audit) -> Tensor:
         levels = (audit.inputs.detach() * 255).round()
         return (levels == 32).double().mean((1, 2, 3))
+
+
+class _Bright(Detector):
+    """Mean brightness, in a unit of its own."""
+
+    name = "bright"
+    paper = "made for a test"
+
+    def __init__(self, unit: float) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def suspicion(self, audit: Audit) -> Tensor:
+        return self.unit * audit.inputs.double().mean((1, 2, 3))
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e9])
+def test_an_attack_hears_a_detector_in_whatever_unit_it_speaks(unit: float) -> None:
+    """One that whispers was not heard beside the map, and one that shouts left no map to move."""
+    blind = case(None)
+    plain, usual_unit, other = (forged(case(one)) for one in (None, _Bright(1.0), _Bright(unit)))
+    darker = [float((plain - made).mean()) for made in (usual_unit, other)]
+    assert darker[1] >= 0.5 * darker[0] > 0, "it is believed"
+    with torch.no_grad():
+        shown = [
+            correlation(blind.explain(made), blind.target).mean() for made in (blind.inputs, plain, other)
+        ]
+    assert shown[2] - shown[0] > 0.3 * (shown[1] - shown[0]), "and shows the target still"
+
+
+def test_a_unit_is_asked_for_where_it_is_no_usual_one_alone() -> None:
+    natural = torch.linspace(0, 1, 21)
+    assert Usual.of(natural, 0.9).unit == 1 == Usual.of(torch.ones(9), 0.9).unit
+    for unit in (1e-10, 1e6):
+        offset = Usual.of(1 + unit * natural.double(), 0.9)
+        assert offset.unit == offset.spread == pytest.approx(0.4 * unit, rel=1e-4)
+        assert offset.excess(1 + 0.9 * unit) == pytest.approx(1, rel=1e-4)
 
 
 def forged(made: Case) -> Tensor:

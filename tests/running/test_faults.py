@@ -146,6 +146,10 @@ HARDENINGS = {
         Fault("return Wrapped(explainer)", "invalid", "maps must not be negative; the least value is -0.5"),
         "return maps - 0.5",
     ),
+    "faint-maps": (
+        Fault("return Wrapped(explainer)", "invalid", "maps must sum to 1 each, or be zero everywhere"),
+        "return maps * 1e-6",
+    ),
     "small-maps": (
         Fault("return Wrapped(explainer)", "invalid", "shape [2, 27, 28] instead of [2, 28, 28]"),
         "return maps[:, 1:]",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -159,12 +160,24 @@ def test_company_is_of_every_kind_in_turn_and_of_no_image_twice() -> None:
     }
     found = company(pools, 3)
     assert found[:4] == [("negative_b", 0), ("negative_a", 30), ("negative_b", 1), ("negative_a", 31)]
-    assert len(found) == 16 and len(company(pools, 20)) == 20
+    assert len(found) == 42 == len(company(pools, 20))
+    assert (
+        len(company({"negative_a": [0] * 90}, 3)) == 56 and len(company({"negative_a": [0] * 90}, 60)) == 60
+    )
     every = company(pools, 99)
     assert len(every) == len({place for _, place in every}) == 42
     assert len(set(company({"negative_a": [0] * 8, "negative_b": [0] * 8, "negative_c": [0] * 8}, 4))) == 16
     assert company({"calibration_clean": [0] * 2}, 4) == [("calibration_clean", 0), ("calibration_clean", 1)]
     assert company({}, 4) == []
+
+
+def test_most_company_is_of_the_kinds_that_thresholds_are_set_on() -> None:
+    kinds = ("clean", "adversarial")
+    promised = {f"calibration_{kind}": [0] * 9 for kind in kinds} | {f"negative_{k}": [0] * 60 for k in kinds}
+    found = company({**promised, "negative_jpeg": [0] * 60, "negative_blur": [0] * 60}, 8)
+    counts = Counter(name for name, _ in found)
+    assert counts["negative_clean"] == counts["negative_adversarial"] >= 22 and counts["negative_jpeg"] >= 5
+    assert len({place for _, place in found}) == len(found) == 56
 
 
 def near(first: Tensor, second: Tensor) -> Tensor:
@@ -218,6 +231,19 @@ def test_an_answer_is_another_one_by_its_place_or_its_side() -> None:
     reference["negative_clean"] = torch.full((16,), threshold - 1e-3)
     with pytest.raises(Contradiction):
         check_company(reference, beyond, RATE)
+    one = torch.full((16,), threshold - 1e-3)
+    one[3] = threshold + 1e-3
+    with pytest.raises(Contradiction, match="and 1 an alarm"):
+        check_company(reference, {**beyond, "company": one}, RATE)
+    silent = {**reference, "negative_clean": one}
+    check_company(silent, {**beyond, "company": one.clamp(max=threshold - 1e-3)}, RATE)
+
+
+def test_answers_in_another_unit_are_compared_alike() -> None:
+    said = torch.linspace(0, 1, 50).double()
+    now, before = torch.tensor([0.5, 0.2]).double(), torch.tensor([0.1, 0.2]).double()
+    for unit in (1e-15, 1e-10, 1e6):
+        assert audits._others(unit * now, unit * before, unit * said).tolist() == [True, False]
 
 
 def test_its_cells_fail_by_its_own_fault_and_take_its_rank(fresh: Project) -> None:

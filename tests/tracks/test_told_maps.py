@@ -46,8 +46,14 @@ def test_no_map_is_credited_with_more_than_the_undefended_one(scorer: Scorer) ->
 
 
 def test_negative_maps_are_the_defenses_failure() -> None:
-    maps = torch.full((2, 3, 3), 0.1)
+    maps = torch.full((2, 3, 3), 1 / 9)
     assert check_maps(NoDefense(), maps, (2, 3, 3)) is maps
+    maps[0] = 0  # a dead one
+    assert check_maps(NoDefense(), maps, (2, 3, 3)) is maps
+    with pytest.raises(
+        StepFailed, match=r"maps must sum to 1 each, or be zero everywhere; one sums to 1e-06"
+    ):
+        check_maps(NoDefense(), maps * 1e-6, (2, 3, 3))
     maps[1, 2, 0] = -0.01
     with pytest.raises(StepFailed, match=r"maps must not be negative; the least value is -0\.01") as failure:
         check_maps(NoDefense(), maps, (2, 3, 3))

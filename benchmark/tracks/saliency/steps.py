@@ -53,6 +53,8 @@ _AT_LAST = 8
 """Forgeries of a batch that a hardening is asked about where they were made."""
 TOLERANCE = 1e-6
 """Rounding that a budget or a range forgives, in units of the input range."""
+_SUM = 1e-3
+"""How far from 1 the sum of a map may be."""
 
 
 def forge(
@@ -222,6 +224,8 @@ class _Attributed(Explainer):
                 )
 
     def _on_graph(self, maps: Tensor, query: Query) -> Tensor:
+        if maps.shape == (len(query.inputs), *query.inputs.shape[2:]):
+            _check_sums(self.defense, maps)
         wanted = self.smooth and query.inputs.requires_grad and torch.is_grad_enabled()
         if wanted and not maps.requires_grad:
             raise invalid(
@@ -280,12 +284,30 @@ def target_maps(
 
 
 def check_maps(defense: Method, maps: object, shape: tuple[int, int, int]) -> Tensor:
-    """Maps ``[N, H, W]``, finite and nowhere negative as the contract says; else the defense's failure."""
+    """Maps ``[N, H, W]``, finite and nowhere negative as the contract says; else the defense's failure.
+
+    Each sums to 1, or is zero everywhere: metrics compare maps in whatever unit they are, and attacks do not.
+    """
     checked = check_tensor(defense.variant, "maps", maps, shape)
     least = float(checked.min()) if checked.numel() else 0.0
     if least < -TOLERANCE:
         raise invalid(defense.variant, f"maps must not be negative; the least value is {least:.3g}")
+    _check_sums(defense, checked)
     return checked
+
+
+def _check_sums(defense: Method, maps: object) -> None:
+    """What is no map at all, negative or no number, is for others to say."""
+    if not isinstance(maps, Tensor) or maps.ndim != 3 or not maps.numel():
+        return
+    with torch.no_grad():
+        sums, least = maps.sum((1, 2)), maps.amin((1, 2))
+        silent = (maps == 0).flatten(1).all(1) | ~sums.isfinite() | (least < -TOLERANCE)
+        off = torch.where(silent, 0.0, (sums - 1).abs())
+        worst = int(off.argmax())
+    if float(off[worst]) > _SUM:
+        reason = f"maps must sum to 1 each, or be zero everywhere; one sums to {float(sums[worst]):.3g}"
+        raise invalid(defense.variant, reason)
 
 
 def judge_seeds(bench: Workbench, inputs: Tensor, seed: int) -> list[int]:
