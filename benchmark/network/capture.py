@@ -38,6 +38,7 @@ from benchmark.network.captured import (
     Stored,
     Weight,
 )
+from benchmark.network.kinks import Extremum, Spelt
 from benchmark.network.nodes import call_name, length_of
 from benchmark.network.operations import (
     Activation,
@@ -47,6 +48,7 @@ from benchmark.network.operations import (
     Wrapped,
 )
 from benchmark.network.signs import mark_non_negative
+from benchmark.network.spellings import Spellings, extremes
 from benchmark.network.tracing import modules_of
 
 _ATEN = torch.ops.aten
@@ -125,8 +127,10 @@ class _Compilation:
         graph = program.graph_module.graph
         open_attention(graph)
         graph.eliminate_dead_code()
+        self._spellings = Spellings(graph, call_name, self._constant)
         for node in graph.nodes:
-            self._take(node)
+            if node not in self._spellings.absorbed:
+                self._take(node)
         mark_non_negative(self.operations)
         self._name_all()
 
@@ -154,7 +158,8 @@ class _Compilation:
         if call_name(node) in NO_VALUE or not any(source in self._place for source in node.all_input_nodes):
             return False
         parts = value if isinstance(value, tuple | list) else (value,)
-        return any(isinstance(part, Tensor) and part.is_floating_point() for part in parts)
+        kinds = [part.dtype for part in parts if isinstance(part, Tensor)]
+        return any(kind.is_floating_point or kind.is_complex for kind in kinds)
 
     def _position(self, node: fx.Node) -> int:
         """Position of the value of a node that is active."""
@@ -226,7 +231,7 @@ class _Compilation:
         sources: list[fx.Node] = []
         if (affine := self._affine(node, name)) is not None:
             return affine
-        if (known := self._activation(node, name)) is not None:
+        if (known := self._activation(node, name) or self._spelt(node, name)) is not None:
             return known
         template = self._call(node, sources)
         return self._wrapped(self._kind(node, name), node, node, sources, template)
@@ -307,6 +312,33 @@ class _Compilation:
             weight = self._template(node.args[1], parts)
             return None if parts else Prelu(self._title(node), place, Captured(self.module, weight))
         return hard_activation(self._title(node), place, name, node.args[1:], node.kwargs)
+
+    def _spelt(self, node: fx.Node, name: str) -> Operation | None:
+        """An activation with kinks that is spelt otherwise, or the larger or smaller of two values."""
+        spelling = self._spellings.get(node)
+        if spelling is None and (pair := extremes(node, name)) is not None:
+            sources: list[fx.Node] = []
+            function = Captured(self.module, self._call(node, sources))
+            first, second = (Captured(self.module, self._template(part, sources)) for part in pair[:2])
+            places = tuple(self._place[source] for source in sources)
+            return Extremum(self._title(node), places, function, name, (first, second), pair[2])
+        if spelling is None or spelling.root not in self._place:
+            return None
+        places, self._place = self._place, {spelling.root: self._place[spelling.root]}
+        try:  # of its calls none is an operation, though something else reads it
+            function = Captured(self.module, self._call(node, [spelling.root]))
+        finally:
+            self._place = places
+        place = (self._place[spelling.root],)
+        return Spelt(self._title(node), place, spelling.shape, function, name)
+
+    def _constant(self, node: fx.Node) -> Tensor | None:
+        """The tensor that a node always is."""
+        if node.op == "get_attr":
+            value = getattr(self._program.graph_module, str(node.target))
+        else:
+            value = self._program.constants.get(self._constants.get(node.name, ""))
+        return value if isinstance(value, Tensor) else None
 
     def _norm(self, node: fx.Node, reader: fx.Node | None = None) -> int:
         """A batch norm, folded into the layer before it where nothing else reads that layer."""
