@@ -20,8 +20,9 @@ from torch import Tensor, fx, nn
 
 from benchmark.errors import TaskError
 from benchmark.network.activations import Prelu, hard_activation
+from benchmark.network.affines import LAYERS, layer_of
 from benchmark.network.attention import open_attention
-from benchmark.network.calls import KINDS, NO_VALUE, SAME, SHAPES_ALONE, SUMS
+from benchmark.network.calls import ALIKE, KINDS, NO_VALUE, SAME, SHAPES_ALONE, SUMS
 from benchmark.network.captured import (
     Call,
     Captured,
@@ -39,10 +40,11 @@ from benchmark.network.captured import (
     Weight,
 )
 from benchmark.network.kinks import Extremum, Spelt
-from benchmark.network.nodes import call_name, length_of
+from benchmark.network.nodes import call_name, length_of, values_read
 from benchmark.network.operations import (
     Activation,
     Add,
+    MaxPool,
     Operation,
     Other,
     Wrapped,
@@ -128,8 +130,9 @@ class _Compilation:
         open_attention(graph)
         graph.eliminate_dead_code()
         self._spellings = Spellings(graph, call_name, self._constant)
+        read = values_read(graph)
         for node in graph.nodes:
-            if node not in self._spellings.absorbed:
+            if node in read and node not in self._spellings.absorbed:
                 self._take(node)
         mark_non_negative(self.operations)
         self._name_all()
@@ -220,7 +223,7 @@ class _Compilation:
             return self._norm(several, node)
         sources: list[fx.Node] = []
         template = self._call(several, sources, int(node.args[1]))  # type: ignore[arg-type]
-        kind = KINDS.get(call_name(several), Other)
+        kind = MaxPool if several.target is _ATEN.max.dim else KINDS.get(call_name(several), Other)
         return self._append(self._wrapped(kind, node, several, sources, template))
 
     def _append(self, step: Operation) -> int:
@@ -244,6 +247,8 @@ class _Compilation:
             self._depends(part) for part in node.all_input_nodes if part not in terms
         ):
             return Other  # what is moved, or masked, follows from the image
+        if name == "instance_norm" and not node.args[5]:
+            return Other  # by running statistics
         if kind is Softmax and node.args[1] not in (-1, len(node.meta["val"].shape) - 1):
             return Other  # of another side, which no rule here goes along
         if name == "mul" or kind is MatMul:
@@ -270,31 +275,14 @@ class _Compilation:
 
     def _affine(self, node: fx.Node, name: str) -> Operation | None:
         """A convolution or fully connected layer of one input."""
-        if name not in ("linear", "conv2d") or node.target is _ATEN.conv2d.padding:
+        inputs, weight, bias = [*node.args, None, None, None][:3]
+        if not isinstance(inputs, fx.Node) or not isinstance(weight, fx.Node):
             return None
-        inputs, weight, bias = [*node.args, None][:3]
+        layer = layer_of(name, weight.meta["val"].shape, node.args[3:]) if name in LAYERS else None
         parts: list[fx.Node] = []
-        templates = [self._template(part, parts) for part in (weight, bias)]
-        if parts or not isinstance(inputs, fx.Node) or not isinstance(weight, fx.Node):
+        templates = [self._template(part, parts) for part in (weight, bias)] if layer is not None else []
+        if layer is None or parts or inputs not in self._place:
             return None
-        shape = weight.meta["val"].shape
-        layer: nn.Conv2d | nn.Linear
-        if name == "linear":
-            layer = nn.Linear(int(shape[1]), int(shape[0]), bias=False, device="meta")
-        else:
-            given: list[Any] = [*node.args[3:]]
-            stride, padding, dilation, groups = given + [1, 0, 1, 1][len(given) :]
-            layer = nn.Conv2d(
-                int(shape[1]) * int(groups),
-                int(shape[0]),
-                (int(shape[2]), int(shape[3])),
-                _two(stride),
-                _two(padding),
-                _two(dilation),
-                int(groups),
-                bias=False,
-                device="meta",
-            )
         places = (self._place[inputs],)
         return CapturedAffine(self._title(node), places, layer, self.module, *templates)
 
@@ -324,13 +312,13 @@ class _Compilation:
             return Extremum(self._title(node), places, function, name, (first, second), pair[2])
         if spelling is None or spelling.root not in self._place:
             return None
-        places, self._place = self._place, {spelling.root: self._place[spelling.root]}
+        root, known = spelling.root, self._place
+        self._place = {root: known[root]}
         try:  # of its calls none is an operation, though something else reads it
-            function = Captured(self.module, self._call(node, [spelling.root]))
+            function = Captured(self.module, self._call(node, [root]))
         finally:
-            self._place = places
-        place = (self._place[spelling.root],)
-        return Spelt(self._title(node), place, spelling.shape, function, name)
+            self._place = known
+        return Spelt(self._title(node), (known[root],), spelling.shape, function, name)
 
     def _constant(self, node: fx.Node) -> Tensor | None:
         """The tensor that a node always is."""
@@ -368,6 +356,8 @@ class _Compilation:
     def _call(self, node: fx.Node, sources: list[fx.Node], item: int | None = None) -> Call:
         """The template of a node's call; nodes of the walk that it reads are added to ``sources``."""
         target: Any = node.target
+        if call_name(node) in ALIKE and sources:
+            return self._alike(node, sources)
         if target in (_ATEN.view.default, _ATEN._unsafe_view.default):
             target = _ATEN.reshape.default  # gradients have other strides
         for part in node.all_input_nodes:
@@ -383,6 +373,15 @@ class _Compilation:
         arguments = tuple(self._template(part, sources) for part in given)
         keywords = tuple((name, self._template(part, sources)) for name, part in node.kwargs.items())
         return Call(target, arguments, keywords, item)
+
+    def _alike(self, node: fx.Node, sources: list[fx.Node]) -> Call:
+        """Numbers in a value's shape, which is no source by that: the first source tells the type."""
+        name, value, first = call_name(node), node.meta["val"], sources[0].meta["val"]
+        shape = tuple(length_of(side, sources) for side in value.shape)
+        numbers = tuple(self._template(part, sources) for part in node.args[1:])
+        keywords = () if value.dtype == first.dtype else (("dtype", value.dtype),)
+        made = getattr(_ATEN, f"new_{name.removesuffix('_like')}").default
+        return Call(made, (Slot(0), shape, *numbers), keywords)
 
     def _template(self, part: Any, sources: list[fx.Node]) -> Any:
         """What stands for an argument."""
@@ -427,8 +426,3 @@ class _Compilation:
         for step in self.operations:
             module = step.modules[-1] if step.modules else ""
             step.name = module if inner[module] == 1 else f"{module}.{step.name}".strip(".")
-
-
-def _two(value: Any) -> tuple[int, int]:
-    sides = value if isinstance(value, tuple | list) else (value,)
-    return int(sides[0]), int(sides[-1])

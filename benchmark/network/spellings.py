@@ -104,14 +104,24 @@ class _Reader:
         root, shape = found
         if not _same_values(node, root):
             return None
+        inside = self._between(node, root)
+        return None if inside is None else Spelling(root, shape, inside)
+
+    def _between(self, node: fx.Node, root: fx.Node) -> frozenset[fx.Node] | None:
+        """Nodes between; none where a number is told by another value, whose shape is not known then."""
         inside: set[fx.Node] = set()
         waiting = list(node.all_input_nodes)
         while waiting:
             part = waiting.pop()
-            if part is not root and part.op not in ("placeholder", "get_attr") and part not in inside:
-                inside.add(part)
-                waiting += part.all_input_nodes
-        return Spelling(root, shape, frozenset(inside))
+            if part is root or part in inside or self.constant(part) is not None:
+                continue
+            inside.add(part)
+            beyond = [one for one in part.all_input_nodes if one is not root and self.constant(one) is None]
+            if self.number(part) is None or all(self.number(one) is not None for one in beyond):
+                waiting += beyond
+            elif "val" not in part.meta or not self.name(part).endswith("_like"):
+                return None
+        return frozenset(inside)
 
     def _single(self, node: fx.Node) -> tuple[fx.Node, Shape] | None:
         """One call of another name."""
@@ -166,7 +176,10 @@ class _Reader:
             return inner if inner is None or name in _AS_NUMBERS else (inner[0], inner[1], not inner[2])
         if name not in _ABOVE or len(given) != 2:
             return None
-        for root, other, above in ((*given, _ABOVE[name]), (*given[::-1], not _ABOVE[name])):
+        for root, other, above in (
+            (given[0], given[1], _ABOVE[name]),
+            (given[1], given[0], not _ABOVE[name]),
+        ):
             at = self.number(other)
             if isinstance(root, fx.Node) and at is not None and self.number(root) is None:
                 return root, at, above
