@@ -7,12 +7,7 @@ live.
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import io
-import sys
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -39,6 +34,8 @@ from benchmark.network.captured import (
     Stored,
     Weight,
 )
+from benchmark.network.exporting import exported
+from benchmark.network.hand_norms import HandNorms, NormalizeByHand
 from benchmark.network.kinks import Extremum, Spelt
 from benchmark.network.nodes import call_name, length_of, values_read
 from benchmark.network.operations import (
@@ -54,7 +51,6 @@ from benchmark.network.spellings import Spellings, extremes
 from benchmark.network.tracing import modules_of
 
 _ATEN = torch.ops.aten
-_LARGEST_BATCH = 4096
 
 
 def capture(module: nn.Module, size: tuple[int, ...]) -> list[Operation]:
@@ -68,47 +64,10 @@ def capture(module: nn.Module, size: tuple[int, ...]) -> list[Operation]:
     Raises:
         TaskError: ``torch.export`` cannot capture the module, or it does not give one tensor of logits.
     """
-    parameter = next(module.parameters(), torch.zeros(()))
-    example = torch.zeros(2, *size, dtype=parameter.dtype, device=parameter.device)
-    try:
-        with torch.no_grad(), _without_graphs():
-            shapes = _shapes(module)
-            program = torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
-            program = program.run_decompositions({})
-    except Exception as error:  # the exporter raises whatever the network's own code and its own does
-        reason = " ".join(str(error).split())[:200]
-        raise TaskError(
-            f"torch.export cannot capture this victim: {type(error).__name__}: {reason}"
-        ) from error
-    steps = _Compilation(module, program).operations
+    steps = _Compilation(module, exported(module, size)).operations
     for step in steps:
         step.captured_at = tuple(size)
     return steps
-
-
-def _shapes(module: nn.Module) -> tuple[Any, ...]:
-    """Which sides of the input may be of any length: the first, be the input named or one of ``*args``."""
-    batch = {0: torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)}
-    first = next(iter(inspect.signature(module.forward).parameters.values()), None)
-    return ((batch,),) if first is not None and first.kind is first.VAR_POSITIONAL else (batch,)
-
-
-@contextlib.contextmanager
-def _without_graphs() -> Iterator[None]:
-    """Keeps back the graph that ``torch.export`` prints, over many lines, of what it fails to capture.
-
-    Whatever else is written on standard error comes when the export has ended.
-    """
-    said, graph = io.StringIO(), ""
-    try:
-        with contextlib.redirect_stderr(said):
-            yield
-    except Exception as error:
-        graph = str(getattr(error, "partial_fx_graph", ""))
-        raise
-    finally:
-        text = said.getvalue()
-        sys.stderr.write(text.replace(graph + "\n", "") if graph else text)
 
 
 class _Compilation:
@@ -130,9 +89,10 @@ class _Compilation:
         open_attention(graph)
         graph.eliminate_dead_code()
         self._spellings = Spellings(graph, call_name, self._constant)
-        read = values_read(graph)
+        self._norms = HandNorms(graph, call_name)
+        taken = values_read(graph) - self._spellings.absorbed - self._norms.absorbed
         for node in graph.nodes:
-            if node in read and node not in self._spellings.absorbed:
+            if node in taken:
                 self._take(node)
         mark_non_negative(self.operations)
         self._name_all()
@@ -158,7 +118,9 @@ class _Compilation:
     def _is_active(self, node: fx.Node) -> bool:
         """Whether a node's value depends on the inputs, and can be differentiated."""
         value = node.meta.get("val")
-        if call_name(node) in NO_VALUE or not any(source in self._place for source in node.all_input_nodes):
+        whole = self._spellings.get(node) or self._norms.get(node)
+        sources = node.all_input_nodes if whole is None else [*node.all_input_nodes, whole.root]
+        if call_name(node) in NO_VALUE or not any(source in self._place for source in sources):
             return False
         parts = value if isinstance(value, tuple | list) else (value,)
         kinds = [part.dtype for part in parts if isinstance(part, Tensor)]
@@ -232,10 +194,9 @@ class _Compilation:
 
     def _operation(self, node: fx.Node, name: str) -> Operation:
         sources: list[fx.Node] = []
-        if (affine := self._affine(node, name)) is not None:
-            return affine
-        if (known := self._activation(node, name) or self._spelt(node, name)) is not None:
-            return known
+        for kind in (self._affine, self._activation, self._spelt, self._by_hand):
+            if (known := kind(node, name)) is not None:
+                return known
         template = self._call(node, sources)
         return self._wrapped(self._kind(node, name), node, node, sources, template)
 
@@ -312,13 +273,26 @@ class _Compilation:
             return Extremum(self._title(node), places, function, name, (first, second), pair[2])
         if spelling is None or spelling.root not in self._place:
             return None
-        root, known = spelling.root, self._place
+        place = (self._place[spelling.root],)
+        return Spelt(self._title(node), place, spelling.shape, self._alone(node, spelling.root), name)
+
+    def _by_hand(self, node: fx.Node, name: str) -> Operation | None:
+        """A normalization of several calls."""
+        norm = self._norms.get(node)
+        if norm is None or norm.root not in self._place:
+            return None
+        place = (self._place[norm.root],)
+        function, *parts = (self._alone(part, norm.root) for part in (node, norm.centred, norm.deviation))
+        return NormalizeByHand(self._title(node), place, function, (parts[0], parts[1]), name == "div")
+
+    def _alone(self, node: fx.Node, root: fx.Node) -> Captured:
+        """A node's value as a function of a root's: no call between is an operation, whatever reads it."""
+        known = self._place
         self._place = {root: known[root]}
-        try:  # of its calls none is an operation, though something else reads it
-            function = Captured(self.module, self._call(node, [root]))
+        try:
+            return Captured(self.module, self._template(node, [root]))
         finally:
             self._place = known
-        return Spelt(self._title(node), (known[root],), spelling.shape, function, name)
 
     def _constant(self, node: fx.Node) -> Tensor | None:
         """The tensor that a node always is."""

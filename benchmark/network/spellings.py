@@ -65,7 +65,7 @@ class Spellings(Mapping[fx.Node, Spelling]):
         self._reader = _Reader(name, constant)
         found = {node: self._reader.spelling(node) for node in graph.nodes}
         self._found = {node: spelling for node, spelling in found.items() if spelling is not None}
-        self.absorbed = self._absorbed(graph)
+        self.absorbed = read_alone(graph, {node: one.inside for node, one in self._found.items()})
         """Nodes that nothing but such activations reads."""
 
     def __getitem__(self, node: fx.Node) -> Spelling:
@@ -77,17 +77,21 @@ class Spellings(Mapping[fx.Node, Spelling]):
     def __len__(self) -> int:
         return len(self._found)
 
-    def _absorbed(self, graph: fx.Graph) -> frozenset[fx.Node]:
-        inside = frozenset(node for spelling in self._found.values() for node in spelling.inside)
-        absorbed: set[fx.Node] = set()
-        for node in reversed(list(graph.nodes)):
-            readers = [user for user in node.users if user.users or user.op == "output"]
-            if node in inside and all(
-                user in absorbed or (user in self._found and node in self._found[user].inside)
-                for user in readers
-            ):
-                absorbed.add(node)
-        return frozenset(absorbed)
+
+def read_alone(graph: fx.Graph, inside: Mapping[fx.Node, frozenset[fx.Node]]) -> frozenset[fx.Node]:
+    """Nodes that nothing reads but those that they are inside of.
+
+    Args:
+        graph: of calls.
+        inside: for some nodes of the graph, nodes before them that are part of what they are.
+    """
+    some = frozenset(node for nodes in inside.values() for node in nodes)
+    alone: set[fx.Node] = set()
+    for node in reversed(list(graph.nodes)):
+        readers = [user for user in node.users if user.users or user.op == "output"]
+        if node in some and all(user in alone or node in inside.get(user, ()) for user in readers):
+            alone.add(node)
+    return frozenset(alone)
 
 
 class _Reader:

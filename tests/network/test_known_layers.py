@@ -14,6 +14,7 @@ from torch.nn import functional
 from benchmark.explainers import Query, build_explainer
 from benchmark.network import Network, Softplus
 from benchmark.network.captured import CapturedAffine
+from benchmark.network.hand_norms import NormalizeByHand
 from benchmark.network.operations import Other
 from benchmark.network.walks import any_way, captured
 
@@ -161,3 +162,38 @@ def test_relevance_of_a_normalization_by_channel_is_by_terms_with_its_deviation_
     torch.testing.assert_close(
         explainer.relevance(network, query), gradient * query.inputs, rtol=1e-5, atol=1e-9
     )
+
+
+class ByHand(nn.Module):
+    """A normalization as it is written by hand, in a few ways."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.weight, self.bias = how, nn.Parameter(torch.ones(6)), nn.Parameter(torch.zeros(6))
+
+    def forward(self, values: Tensor, held: bool = False) -> Tensor:
+        mean = 0.0 if self.how == "root mean square" else values.mean(1, keepdim=True)
+        square = (values - mean).pow(2).mean(1, keepdim=True)
+        if self.how == "variance":
+            square = values.var(1, keepdim=True, unbiased=False)
+        square = square.detach() if held else square
+        if self.how == "squares":
+            out = (values - mean) / torch.sqrt(square + 1e-6)
+        else:
+            out = (values - mean if self.how == "variance" else values) * torch.rsqrt(square + 1e-6)
+        return self.weight[:, None, None] * out + self.bias[:, None, None]
+
+
+@pytest.mark.parametrize("how", ["squares", "variance", "root mean square"])
+def test_a_normalization_that_is_written_by_hand_is_one(how: str) -> None:
+    network, query = subject(Between(lambda net, v: net.own(v), own=ByHand(how)), bias=True)
+    assert sum(isinstance(step, NormalizeByHand) for step in network.operations) == 1
+    assert not any(isinstance(step, Other) for step in network.operations)
+    module = network.module
+    gradient = build_explainer("gradient", {}, network, query.inputs.__getitem__)
+    torch.testing.assert_close(gradient.relevance(network, query), own_gradient(module, query))
+    explainer = build_explainer("lrp_epsilon", {"epsilon": 1e-10}, network, query.inputs.__getitem__)
+    found = explainer.relevance(network, query)
+    module.call = lambda net, values: net.own(values, held=True)  # type: ignore[assignment]
+    expected = own_gradient(module, query) * query.inputs
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-9)

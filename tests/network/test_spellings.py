@@ -52,6 +52,7 @@ SPELLINGS: dict[str, tuple[Function, Function]] = {
     "where, the other way": (lambda v: torch.where(torch.gt(torch.zeros_like(v), v), 0.1 * v, v), leaky(0.1)),
     "where, at its end": (lambda v: torch.where(v < 0.5, v, 0.5), lambda v: v - smooth(v - 0.5)),
     "where, a line above": (lambda v: torch.where(v > 0.2, 2 * v - 0.2, v), lambda v: v + smooth(v - 0.2)),
+    "where, lines alone": (lambda v: torch.where(v > 0, 2.0 * v, v / 2), lambda v: v / 2 + 1.5 * smooth(v)),
     "where not": (lambda v: torch.where(~(v > 0), torch.zeros_like(v), v), smooth),
     "a mask": (lambda v: v * (v > 0), smooth),
     "a mask of numbers": (lambda v: (v > 0).to(v) * v, smooth),
