@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from benchmark.errors import AssetError, PotemkinError, TaskError
 from benchmark.files.images import imagenet_classes
 from benchmark.network import Network
+from benchmark.network.kinks import told_of_kinks
 from benchmark.network.opaque import Opaque
 from benchmark.network.states import without_in_place
 from benchmark.network.walks import any_way, check_weights
@@ -168,6 +169,7 @@ def _prepared(
     steps = any_way(own, size)
     if any(isinstance(step, Opaque) for step in steps):
         notes.append("Nothing can look into this network: gradients are had of it, and nothing else.")
+    notes += [told for told in [told_of_kinks(steps)] if told]
     return Subject(Network(own, mean, deviation, steps), classes, tuple(notes))
 
 

@@ -151,6 +151,27 @@ def hard_shape(name: str, numbers: Sequence[Any], named: Mapping[str, Any]) -> S
     return 0.0, float(low), kinks, False
 
 
+def spelt_shape(name: str, numbers: Sequence[Any], named: Mapping[str, Any]) -> Shape | None:
+    """As :func:`hard_shape`, of calls that networks have an activation by, and more.
+
+    Args:
+        name: as torch calls it.
+        numbers: arguments after the input.
+        named: keyword arguments.
+    """
+    if name == "clip":
+        return hard_shape("clamp", numbers, named)
+    if name in ("abs", "absolute"):
+        return -1.0, 0.0, [(0.0, 2.0)], False
+    given = [*numbers, *(named[key] for key in ("threshold", "value", "lambd") if key in named)]
+    if name in ("threshold", "_threshold") and given[0] == given[1]:  # else it has a step
+        return 0.0, float(given[1]), [(float(given[0]), 1.0)], False
+    if name == "softshrink":
+        width = float(given[0]) if given else 0.5
+        return 1.0, width, [(-width, -1.0), (width, 1.0)], False
+    return None
+
+
 def hard_activation(
     name: str, sources: tuple[int, ...], call: str, numbers: Sequence[Any], named: Mapping[str, Any]
 ) -> Activation | None:

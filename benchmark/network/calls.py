@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.network.captured import MatMul, Rearrange, Resize, Softmax
+from benchmark.network.captured import Linear, MatMul, Rearrange, Resize, Softmax
 from benchmark.network.normalizations import Normalize
 from benchmark.network.operations import (
     AveragePool,
@@ -12,19 +12,18 @@ from benchmark.network.operations import (
     Wrapped,
 )
 
+ALIKE = frozenset(("zeros_like", "ones_like", "full_like", "empty_like"))
+"""Calls that make numbers of a tensor's shape and type."""
 SAME = frozenset((
     "alias", "clone", "contiguous", "lift_fresh_copy", "detach", "dropout", "feature_dropout", "type_as",
     "alpha_dropout", "_to_copy", "to",
 ))  # fmt: skip
 """Calls that give their first argument back, in evaluation mode and whatever the type."""
 NO_VALUE = frozenset((
-    "new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like",
-    "eq", "ne", "lt", "gt", "le", "ge",
+    *ALIKE, "new_zeros", "new_ones", "new_full", "new_empty", "eq", "ne", "lt", "gt", "le", "ge",
 ))  # fmt: skip
 """Calls that read a tensor's shape or order, through which no gradient goes."""
-SHAPES_ALONE = frozenset((
-    "new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like", "empty_like",
-))  # fmt: skip
+SHAPES_ALONE = frozenset((*ALIKE, "new_zeros", "new_ones", "new_full", "new_empty"))
 """Those of them whose values follow from the shape."""
 SUMS = {"add": (1, 1), "sub": (1, -1), "rsub": (-1, 1)}
 """Signs of both terms; the second argument's is multiplied by ``alpha``, of ``rsub`` the first one's."""
@@ -47,7 +46,8 @@ KINDS: dict[str, type[Wrapped]] = {
         ("gelu", "silu", "sigmoid", "tanh", "elu", "celu", "selu", "softplus", "mish", "log_sigmoid"),
         SmoothActivation,
     ),
-    **dict.fromkeys(("layer_norm", "group_norm", "rms_norm"), Normalize),
+    **dict.fromkeys(("layer_norm", "group_norm", "rms_norm", "instance_norm"), Normalize),
+    "col2im": Linear,
     **dict.fromkeys(("softmax", "_softmax"), Softmax),
     **dict.fromkeys(("matmul", "bmm", "einsum", "mm"), MatMul),
 }

@@ -7,12 +7,7 @@ live.
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import io
-import sys
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,8 +15,9 @@ from torch import Tensor, fx, nn
 
 from benchmark.errors import TaskError
 from benchmark.network.activations import Prelu, hard_activation
+from benchmark.network.affines import LAYERS, layer_of
 from benchmark.network.attention import open_attention
-from benchmark.network.calls import KINDS, NO_VALUE, SAME, SHAPES_ALONE, SUMS
+from benchmark.network.calls import ALIKE, KINDS, NO_VALUE, SAME, SHAPES_ALONE, SUMS
 from benchmark.network.captured import (
     Call,
     Captured,
@@ -38,19 +34,23 @@ from benchmark.network.captured import (
     Stored,
     Weight,
 )
-from benchmark.network.nodes import call_name, length_of
+from benchmark.network.exporting import exported
+from benchmark.network.hand_norms import HandNorms, NormalizeByHand
+from benchmark.network.kinks import Extremum, Spelt
+from benchmark.network.nodes import call_name, length_of, values_read
 from benchmark.network.operations import (
     Activation,
     Add,
+    MaxPool,
     Operation,
     Other,
     Wrapped,
 )
 from benchmark.network.signs import mark_non_negative
+from benchmark.network.spellings import Spellings, extremes
 from benchmark.network.tracing import modules_of
 
 _ATEN = torch.ops.aten
-_LARGEST_BATCH = 4096
 
 
 def capture(module: nn.Module, size: tuple[int, ...]) -> list[Operation]:
@@ -64,47 +64,10 @@ def capture(module: nn.Module, size: tuple[int, ...]) -> list[Operation]:
     Raises:
         TaskError: ``torch.export`` cannot capture the module, or it does not give one tensor of logits.
     """
-    parameter = next(module.parameters(), torch.zeros(()))
-    example = torch.zeros(2, *size, dtype=parameter.dtype, device=parameter.device)
-    try:
-        with torch.no_grad(), _without_graphs():
-            shapes = _shapes(module)
-            program = torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
-            program = program.run_decompositions({})
-    except Exception as error:  # the exporter raises whatever the network's own code and its own does
-        reason = " ".join(str(error).split())[:200]
-        raise TaskError(
-            f"torch.export cannot capture this victim: {type(error).__name__}: {reason}"
-        ) from error
-    steps = _Compilation(module, program).operations
+    steps = _Compilation(module, exported(module, size)).operations
     for step in steps:
         step.captured_at = tuple(size)
     return steps
-
-
-def _shapes(module: nn.Module) -> tuple[Any, ...]:
-    """Which sides of the input may be of any length: the first, be the input named or one of ``*args``."""
-    batch = {0: torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)}
-    first = next(iter(inspect.signature(module.forward).parameters.values()), None)
-    return ((batch,),) if first is not None and first.kind is first.VAR_POSITIONAL else (batch,)
-
-
-@contextlib.contextmanager
-def _without_graphs() -> Iterator[None]:
-    """Keeps back the graph that ``torch.export`` prints, over many lines, of what it fails to capture.
-
-    Whatever else is written on standard error comes when the export has ended.
-    """
-    said, graph = io.StringIO(), ""
-    try:
-        with contextlib.redirect_stderr(said):
-            yield
-    except Exception as error:
-        graph = str(getattr(error, "partial_fx_graph", ""))
-        raise
-    finally:
-        text = said.getvalue()
-        sys.stderr.write(text.replace(graph + "\n", "") if graph else text)
 
 
 class _Compilation:
@@ -125,8 +88,12 @@ class _Compilation:
         graph = program.graph_module.graph
         open_attention(graph)
         graph.eliminate_dead_code()
+        self._spellings = Spellings(graph, call_name, self._constant)
+        self._norms = HandNorms(graph, call_name)
+        taken = values_read(graph) - self._spellings.absorbed - self._norms.absorbed
         for node in graph.nodes:
-            self._take(node)
+            if node in taken:
+                self._take(node)
         mark_non_negative(self.operations)
         self._name_all()
 
@@ -151,10 +118,13 @@ class _Compilation:
     def _is_active(self, node: fx.Node) -> bool:
         """Whether a node's value depends on the inputs, and can be differentiated."""
         value = node.meta.get("val")
-        if call_name(node) in NO_VALUE or not any(source in self._place for source in node.all_input_nodes):
+        whole = self._spellings.get(node) or self._norms.get(node)
+        sources = node.all_input_nodes if whole is None else [*node.all_input_nodes, whole.root]
+        if call_name(node) in NO_VALUE or not any(source in self._place for source in sources):
             return False
         parts = value if isinstance(value, tuple | list) else (value,)
-        return any(isinstance(part, Tensor) and part.is_floating_point() for part in parts)
+        kinds = [part.dtype for part in parts if isinstance(part, Tensor)]
+        return any(kind.is_floating_point or kind.is_complex for kind in kinds)
 
     def _position(self, node: fx.Node) -> int:
         """Position of the value of a node that is active."""
@@ -215,7 +185,7 @@ class _Compilation:
             return self._norm(several, node)
         sources: list[fx.Node] = []
         template = self._call(several, sources, int(node.args[1]))  # type: ignore[arg-type]
-        kind = KINDS.get(call_name(several), Other)
+        kind = MaxPool if several.target is _ATEN.max.dim else KINDS.get(call_name(several), Other)
         return self._append(self._wrapped(kind, node, several, sources, template))
 
     def _append(self, step: Operation) -> int:
@@ -224,10 +194,9 @@ class _Compilation:
 
     def _operation(self, node: fx.Node, name: str) -> Operation:
         sources: list[fx.Node] = []
-        if (affine := self._affine(node, name)) is not None:
-            return affine
-        if (known := self._activation(node, name)) is not None:
-            return known
+        for kind in (self._affine, self._activation, self._spelt, self._by_hand):
+            if (known := kind(node, name)) is not None:
+                return known
         template = self._call(node, sources)
         return self._wrapped(self._kind(node, name), node, node, sources, template)
 
@@ -239,6 +208,8 @@ class _Compilation:
             self._depends(part) for part in node.all_input_nodes if part not in terms
         ):
             return Other  # what is moved, or masked, follows from the image
+        if name == "instance_norm" and not node.args[5]:
+            return Other  # by running statistics
         if kind is Softmax and node.args[1] not in (-1, len(node.meta["val"].shape) - 1):
             return Other  # of another side, which no rule here goes along
         if name == "mul" or kind is MatMul:
@@ -265,31 +236,14 @@ class _Compilation:
 
     def _affine(self, node: fx.Node, name: str) -> Operation | None:
         """A convolution or fully connected layer of one input."""
-        if name not in ("linear", "conv2d") or node.target is _ATEN.conv2d.padding:
+        inputs, weight, bias = [*node.args, None, None, None][:3]
+        if not isinstance(inputs, fx.Node) or not isinstance(weight, fx.Node):
             return None
-        inputs, weight, bias = [*node.args, None][:3]
+        layer = layer_of(name, weight.meta["val"].shape, node.args[3:]) if name in LAYERS else None
         parts: list[fx.Node] = []
-        templates = [self._template(part, parts) for part in (weight, bias)]
-        if parts or not isinstance(inputs, fx.Node) or not isinstance(weight, fx.Node):
+        templates = [self._template(part, parts) for part in (weight, bias)] if layer is not None else []
+        if layer is None or parts or inputs not in self._place:
             return None
-        shape = weight.meta["val"].shape
-        layer: nn.Conv2d | nn.Linear
-        if name == "linear":
-            layer = nn.Linear(int(shape[1]), int(shape[0]), bias=False, device="meta")
-        else:
-            given: list[Any] = [*node.args[3:]]
-            stride, padding, dilation, groups = given + [1, 0, 1, 1][len(given) :]
-            layer = nn.Conv2d(
-                int(shape[1]) * int(groups),
-                int(shape[0]),
-                (int(shape[2]), int(shape[3])),
-                _two(stride),
-                _two(padding),
-                _two(dilation),
-                int(groups),
-                bias=False,
-                device="meta",
-            )
         places = (self._place[inputs],)
         return CapturedAffine(self._title(node), places, layer, self.module, *templates)
 
@@ -307,6 +261,46 @@ class _Compilation:
             weight = self._template(node.args[1], parts)
             return None if parts else Prelu(self._title(node), place, Captured(self.module, weight))
         return hard_activation(self._title(node), place, name, node.args[1:], node.kwargs)
+
+    def _spelt(self, node: fx.Node, name: str) -> Operation | None:
+        """An activation with kinks that is spelt otherwise, or the larger or smaller of two values."""
+        spelling = self._spellings.get(node)
+        if spelling is None and (pair := extremes(node, name)) is not None:
+            sources: list[fx.Node] = []
+            function = Captured(self.module, self._call(node, sources))
+            first, second = (Captured(self.module, self._template(part, sources)) for part in pair[:2])
+            places = tuple(self._place[source] for source in sources)
+            return Extremum(self._title(node), places, function, name, (first, second), pair[2])
+        if spelling is None or spelling.root not in self._place:
+            return None
+        place = (self._place[spelling.root],)
+        return Spelt(self._title(node), place, spelling.shape, self._alone(node, spelling.root), name)
+
+    def _by_hand(self, node: fx.Node, name: str) -> Operation | None:
+        """A normalization of several calls."""
+        norm = self._norms.get(node)
+        if norm is None or norm.root not in self._place:
+            return None
+        place = (self._place[norm.root],)
+        function, *parts = (self._alone(part, norm.root) for part in (node, norm.centred, norm.deviation))
+        return NormalizeByHand(self._title(node), place, function, (parts[0], parts[1]), name == "div")
+
+    def _alone(self, node: fx.Node, root: fx.Node) -> Captured:
+        """A node's value as a function of a root's: no call between is an operation, whatever reads it."""
+        known = self._place
+        self._place = {root: known[root]}
+        try:
+            return Captured(self.module, self._template(node, [root]))
+        finally:
+            self._place = known
+
+    def _constant(self, node: fx.Node) -> Tensor | None:
+        """The tensor that a node always is."""
+        if node.op == "get_attr":
+            value = getattr(self._program.graph_module, str(node.target))
+        else:
+            value = self._program.constants.get(self._constants.get(node.name, ""))
+        return value if isinstance(value, Tensor) else None
 
     def _norm(self, node: fx.Node, reader: fx.Node | None = None) -> int:
         """A batch norm, folded into the layer before it where nothing else reads that layer."""
@@ -336,6 +330,8 @@ class _Compilation:
     def _call(self, node: fx.Node, sources: list[fx.Node], item: int | None = None) -> Call:
         """The template of a node's call; nodes of the walk that it reads are added to ``sources``."""
         target: Any = node.target
+        if call_name(node) in ALIKE and sources:
+            return self._alike(node, sources)
         if target in (_ATEN.view.default, _ATEN._unsafe_view.default):
             target = _ATEN.reshape.default  # gradients have other strides
         for part in node.all_input_nodes:
@@ -351,6 +347,15 @@ class _Compilation:
         arguments = tuple(self._template(part, sources) for part in given)
         keywords = tuple((name, self._template(part, sources)) for name, part in node.kwargs.items())
         return Call(target, arguments, keywords, item)
+
+    def _alike(self, node: fx.Node, sources: list[fx.Node]) -> Call:
+        """Numbers in a value's shape, which is no source by that: the first source tells the type."""
+        name, value, first = call_name(node), node.meta["val"], sources[0].meta["val"]
+        shape = tuple(length_of(side, sources) for side in value.shape)
+        numbers = tuple(self._template(part, sources) for part in node.args[1:])
+        keywords = () if value.dtype == first.dtype else (("dtype", value.dtype),)
+        made = getattr(_ATEN, f"new_{name.removesuffix('_like')}").default
+        return Call(made, (Slot(0), shape, *numbers), keywords)
 
     def _template(self, part: Any, sources: list[fx.Node]) -> Any:
         """What stands for an argument."""
@@ -395,8 +400,3 @@ class _Compilation:
         for step in self.operations:
             module = step.modules[-1] if step.modules else ""
             step.name = module if inner[module] == 1 else f"{module}.{step.name}".strip(".")
-
-
-def _two(value: Any) -> tuple[int, int]:
-    sides = value if isinstance(value, tuple | list) else (value,)
-    return int(sides[0]), int(sides[-1])

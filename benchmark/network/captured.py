@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.network.activations import by_channel
-from benchmark.network.operations import Affine, Operation, Wrapped
+from benchmark.network.operations import Affine, Layer, Operation, Wrapped
 from benchmark.network.smoothing import EXACT, Smoothing
 
 
@@ -164,7 +164,7 @@ class CapturedAffine(Affine):
         self,
         name: str,
         sources: tuple[int, ...],
-        layer: nn.Conv2d | nn.Linear,
+        layer: Layer,
         module: nn.Module,
         weight: Any,
         bias: Any,
@@ -197,16 +197,16 @@ class CapturedAffine(Affine):
         return shift if bias is None else shift + bias * self.captured_norm.scale(self.module)
 
 
-def _geometry(layer: nn.Conv2d | nn.Linear) -> tuple[Any, ...]:
-    if isinstance(layer, nn.Linear):
-        return layer.in_features, layer.out_features
-    sides = layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride
-    return (*sides, layer.padding, layer.dilation, layer.groups)
+def _geometry(layer: Layer) -> tuple[Any, dict[str, Any]]:
+    names = ["in_features", "out_features"]
+    if not isinstance(layer, nn.Linear):
+        names = ["in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"]
+        names += ["output_padding"] * isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d)
+    return type(layer), {name: getattr(layer, name) for name in names}
 
 
-def _layer(*geometry: Any) -> nn.Conv2d | nn.Linear:
-    kind: Any = nn.Linear if len(geometry) == 2 else nn.Conv2d
-    layer: nn.Conv2d | nn.Linear = kind(*geometry, bias=False, device="meta")
+def _layer(kind: Any, geometry: dict[str, Any]) -> Layer:
+    layer: Layer = kind(**geometry, bias=False, device="meta")
     return layer
 
 

@@ -16,6 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from benchmark.network.kinks import warn_of_kinks
 from benchmark.network.operations import Operation
 from benchmark.network.sizes import Sizes, check_logits
 from benchmark.network.smoothing import EXACT, Smoothing
@@ -160,6 +161,8 @@ class Network(nn.Module):
         """
         if self.listener is not None:
             self.listener.forward(len(normalized))
+        if smoothing != EXACT:
+            warn_of_kinks(self.operations)
         self._sizes.check(normalized, self.module, lambda images: self._values(images, EXACT)[-1])
         values = self._values(normalized, smoothing)
         check_logits(values[-1], len(normalized))

@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from benchmark.errors import TaskError
+from benchmark.network.calls import SHAPES_ALONE
 from benchmark.network.captured import Length
 
 
@@ -18,6 +19,20 @@ def call_name(node: fx.Node) -> str:
         return "getitem"
     packet = getattr(node.target, "overloadpacket", None)
     return str(getattr(packet or node.target, "__name__", node.target))
+
+
+def values_read(graph: fx.Graph) -> frozenset[fx.Node]:
+    """Inputs, and nodes whose values, and not their shapes alone, the output follows from."""
+    read: set[fx.Node] = set()
+    for node in reversed(list(graph.nodes)):
+        by_value = (user in read and not _reads_shape(user) for user in node.users)
+        if node.op in ("output", "placeholder") or any(by_value):
+            read.add(node)
+    return frozenset(read)
+
+
+def _reads_shape(node: fx.Node) -> bool:
+    return call_name(node) in SHAPES_ALONE or isinstance(node.meta.get("val"), torch.SymInt | int)
 
 
 def length_of(value: Any, sources: list[fx.Node]) -> Any:

@@ -68,6 +68,21 @@ def _fixed_group_norm(
     return apply
 
 
+def _fixed_instance_norm(
+    at: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    mean: Tensor | None = None,
+    variance: Tensor | None = None,
+    own: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *_: Any,
+) -> Callable[[Tensor], Tensor]:
+    assert own, "running statistics are no deviation of a sample's own"
+    return _fixed_group_norm(at, at.shape[1], weight, bias, eps)
+
+
 def _fixed_rms_norm(
     at: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None, **_: Any
 ) -> Callable[[Tensor], Tensor]:
@@ -84,5 +99,6 @@ def _fixed_rms_norm(
 _FIXED: dict[str, Callable[..., Callable[[Tensor], Tensor]]] = {
     "layer_norm": _fixed_layer_norm,
     "group_norm": _fixed_group_norm,
+    "instance_norm": _fixed_instance_norm,
     "rms_norm": _fixed_rms_norm,
 }

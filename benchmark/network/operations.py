@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from torch.nn import functional
 from benchmark.errors import TaskError
 from benchmark.network.smoothing import EXACT, Smoothing
 from benchmark.network.timm_layers import is_activated_norm, is_same_convolution, pad_same
+
+Layer = nn.Conv2d | nn.Linear | nn.Conv1d | nn.ConvTranspose1d | nn.ConvTranspose2d
 
 
 class Operation(ABC):
@@ -64,7 +66,7 @@ class Affine(Operation):
     explanation, and gradients reach the parameters themselves.
     """
 
-    def __init__(self, name: str, sources: tuple[int, ...], layer: nn.Conv2d | nn.Linear) -> None:
+    def __init__(self, name: str, sources: tuple[int, ...], layer: Layer) -> None:
         super().__init__(name, sources)
         self.layer = layer
         self.norm: nn.BatchNorm2d | None = None
@@ -80,7 +82,7 @@ class Affine(Operation):
         if not isinstance(module, nn.Conv2d) or type(module)._conv_forward is not nn.Conv2d._conv_forward:
             return False
         plain = is_same_convolution(module) or type(module).forward is nn.Conv2d.forward
-        return plain and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+        return plain and module.padding_mode == "zeros"
 
     def weight(self) -> Tensor:
         """The folded weight, of the layer's own shape."""
@@ -102,6 +104,8 @@ class Affine(Operation):
         layer = self.layer
         if isinstance(layer, nn.Linear):
             return functional.linear(inputs, weight, bias)
+        if not isinstance(layer, nn.Conv2d) or isinstance(layer.padding, str):
+            return _convolved(layer, inputs, weight, bias)
         padding = _pair(layer.padding)
         if is_same_convolution(layer):
             inputs, padding = pad_same(inputs, layer), (0, 0)
@@ -112,7 +116,8 @@ class Affine(Operation):
         layer = self.layer
         if isinstance(layer, nn.Linear):
             return signal @ weight
-        if is_same_convolution(layer):
+        plain = isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str)
+        if not plain or is_same_convolution(layer):
             return pullback(lambda value: self.apply(value, weight), [inputs], signal)[0]
         padding = _pair(layer.padding)
         left_over = [
@@ -296,6 +301,21 @@ def pullback(function: Callable[..., Tensor], inputs: Sequence[Tensor], signal: 
     """Vector-Jacobian product of ``function`` at ``inputs`` with ``signal``, differentiable."""
     pull: Callable[[Tensor], tuple[Tensor, ...]] = torch.func.vjp(function, *inputs)[1]
     return pull(signal)
+
+
+def _convolved(layer: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A convolution of one side or transposed, or one with padding by name, with another weight."""
+    result: Tensor
+    sides: tuple[Any, ...] = (layer.stride, layer.padding)
+    if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d):
+        one = isinstance(layer, nn.ConvTranspose1d)
+        transposed: Any = functional.conv_transpose1d if one else functional.conv_transpose2d
+        sides = (*sides, layer.output_padding, layer.groups, layer.dilation)
+        result = transposed(inputs, weight, bias, *sides)
+        return result
+    convolve: Any = functional.conv1d if isinstance(layer, nn.Conv1d) else functional.conv2d
+    result = convolve(inputs, weight, bias, *sides, layer.dilation, layer.groups)
+    return result
 
 
 def _is_plain(pool: nn.AvgPool2d) -> bool:

@@ -137,7 +137,7 @@ def _after(
 ) -> Coordinates | None:
     """Coordinates of an operation's output, from those of its inputs and all shapes."""
     known = [source for source in sources if source is not None]
-    if isinstance(step, Affine) and isinstance(step.layer, nn.Conv2d):
+    if isinstance(step, Affine) and isinstance(step.layer, nn.Conv2d | nn.ConvTranspose2d):
         return _convolved(step.layer, sources[0], shape)
     if not known:
         return None
@@ -146,6 +146,8 @@ def _after(
     if isinstance(step, Add | Product) or (len(sources) > 1 and not isinstance(step, Concatenation)):
         return _broadest(known, shape) if isinstance(step, Add | Product) else None
     first = known[0]
+    if isinstance(step, Affine) and not isinstance(step.layer, nn.Linear):
+        return None  # along one side
     if isinstance(step, Affine):
         return _mixed(first, shape, -1)
     if isinstance(step, Wrapped) and (isinstance(step, AveragePool | MaxPool) or _resizes(step)):
@@ -162,7 +164,9 @@ def _resizes(step: Operation) -> bool:
     return isinstance(step, Rearrange) and "upsample" in step.title
 
 
-def _convolved(layer: nn.Conv2d, source: Coordinates | None, shape: tuple[int, ...]) -> Coordinates | None:
+def _convolved(
+    layer: nn.Conv2d | nn.ConvTranspose2d, source: Coordinates | None, shape: tuple[int, ...]
+) -> Coordinates | None:
     if source is None:  # of what is not known a convolution takes the last two sides for rows and columns
         return _of_image(shape)
     laid = _laid_anew(source, shape)

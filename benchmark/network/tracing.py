@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from benchmark.errors import TaskError
 from benchmark.network.activations import activation, hard_activation
+from benchmark.network.kinks import Extremum, Spelt
 from benchmark.network.operations import (
     Activation,
     Add,
@@ -27,6 +28,7 @@ from benchmark.network.operations import (
     Wrapped,
 )
 from benchmark.network.signs import mark_non_negative
+from benchmark.network.spellings import Spellings, extremes, torch_name
 from benchmark.network.timm_layers import is_activated_norm
 
 _IN_PLACE_OPERATORS: dict[Any, Callable[..., Any]] = {
@@ -83,9 +85,11 @@ def trace(module: nn.Module) -> list[Operation]:
     for node in reversed(list(graph.nodes)):
         if not node.users and node.op not in ("placeholder", "output"):
             graph.erase_node(node)
-    compilation = _Compilation(module)
+    spellings = Spellings(graph, torch_name)
+    compilation = _Compilation(module, spellings)
     for node in graph.nodes:
-        compilation.take(node)
+        if node not in spellings.absorbed:
+            compilation.take(node)
         for step in compilation.operations[len(compilation.homes) :]:
             compilation.homes.append(node)
             step.modules = modules_of(node)
@@ -101,8 +105,8 @@ def modules_of(node: fx.Node) -> tuple[str, ...]:
 class _Compilation:
     """Operations so far, and where in the walk the value of every node stands."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
+    def __init__(self, module: nn.Module, spellings: Spellings) -> None:
+        self.module, self.spellings = module, spellings
         self.operations: list[Operation] = []
         self.position: dict[fx.Node, int] = {}
         self.homes: list[fx.Node] = []
@@ -171,10 +175,11 @@ class _Compilation:
         """Position of the value of a function or method call."""
         if node.target in _SHAPE_CALLS:
             raise TaskError(f"a victim must not compute with shapes ({node.name}); use flatten(1)")
+        if (spelt := self._spelt(node)) is not None:
+            return self._append(spelt)
         tensors = node.all_input_nodes
         sources = tuple(self.position[argument] for argument in tensors)
-        target, call = _pure(node)
-        keywords = {**node.kwargs, "inplace": False} if "inplace" in node.kwargs else node.kwargs
+        target, _ = _pure(node)
         if target is functional.dropout and not node.kwargs.get("training", True):
             return sources[0]
         if target in (operator.add, torch.add, "add") and len(sources) == 2 and not node.kwargs:
@@ -184,15 +189,7 @@ class _Compilation:
 
         if (hard := self._hard(node, target, sources)) is not None:
             return self._append(hard)
-
-        def run(*values: Tensor) -> Tensor:
-            table = dict(zip(tensors, values, strict=True))
-            arguments: Any = fx.node.map_arg(node.args, lambda argument: table[argument])
-            named: Any = fx.node.map_arg(keywords, lambda argument: table[argument])
-            result: Tensor = call(*arguments, **named)
-            return result
-
-        kind = _WRAPPED_BY_CALL.get(target, Other)
+        kind, run = _WRAPPED_BY_CALL.get(target, Other), _recomputed(node, tensors)
         return self._append(kind(node.name, sources, run, str(getattr(target, "__name__", target))))
 
     def _hard(self, node: fx.Node, target: Any, sources: tuple[int, ...]) -> Operation | None:
@@ -201,6 +198,19 @@ class _Compilation:
         if len(sources) != 1 or name not in _HARD:
             return None
         return hard_activation(node.name, sources, name, node.args[1:], node.kwargs)
+
+    def _spelt(self, node: fx.Node) -> Operation | None:
+        """An activation with kinks that is spelt otherwise, or the larger or smaller of two values."""
+        title, pair = torch_name(node), extremes(node, torch_name(node))
+        if (spelling := self.spellings.get(node)) is not None:
+            function = _recomputed(node, [spelling.root], spelling.inside)
+            return Spelt(node.name, (self.position[spelling.root],), spelling.shape, function, title)
+        if pair is None:
+            return None
+        roots = node.all_input_nodes
+        first, second = (_recomputed(part, roots) for part in pair[:2])
+        sources = tuple(self.position[root] for root in roots)
+        return Extremum(node.name, sources, _recomputed(node, roots), title, (first, second), pair[2])
 
 
 def _operation(name: str, sources: tuple[int, ...], module: nn.Module) -> Operation:
@@ -238,6 +248,27 @@ def _pure(node: fx.Node) -> tuple[Any, Callable[..., Any]]:
             raise TaskError(f"a victim must not change tensors in place ({node.name})")
         return (name[:-1] if isinstance(target, str) else call), call
     return target, getattr(Tensor, target) if isinstance(target, str) else target
+
+
+def _recomputed(
+    node: Any, roots: Sequence[fx.Node], inside: Collection[fx.Node] = ()
+) -> Callable[..., Tensor]:
+    """A function of the roots' values that computes a node's, and before it those that stand between."""
+    between = [step for step in roots[0].graph.nodes if step in inside]
+    steps = between + [node] * (node not in roots)
+    calls = [_pure(step)[1] for step in steps]
+
+    def run(*values: Tensor) -> Tensor:
+        table: dict[fx.Node, Any] = dict(zip(roots, values, strict=True))
+        for step, call in zip(steps, calls, strict=True):
+            keywords = {**step.kwargs, "inplace": False} if "inplace" in step.kwargs else step.kwargs
+            arguments: Any = fx.node.map_arg(step.args, table.__getitem__)
+            named: Any = fx.node.map_arg(keywords, table.__getitem__)
+            table[step] = call(*arguments, **named)
+        result: Tensor = table[node]
+        return result
+
+    return run
 
 
 def _changes_input(target: nn.Module | Callable[..., Any] | str) -> bool:

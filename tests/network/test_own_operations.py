@@ -158,7 +158,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
         Written(lambda net, inputs: torch.relu((v := net.first(inputs)) - v.mean((2, 3), keepdim=True)))
     ),
     "a square": lambda: drawn(Written(lambda net, inputs: (v := net.first(inputs)) * v)),
-    "a mask of its own": lambda: drawn(Written(lambda net, inputs: (v := net.first(inputs)) * (v > 0))),
+    "a mask of its own": lambda: drawn(Written(lambda net, inputs: (v := net.first(inputs)) * (v > 0.1))),
     "twice itself": lambda: drawn(Written(lambda net, inputs: torch.relu((v := net.first(inputs)) + v))),
     "shares of channels": lambda: drawn(
         Written(lambda net, inputs: (v := net.first(inputs)) * functional.softmax(v, 1))
