@@ -96,7 +96,8 @@ def _averaged(model: Network, values: Sequence[Tensor], at: int) -> int | None:
     layout = layouts[place]
     if layout is None:
         return None
-    return place if values[at].numel() == len(values[at]) * values[place].shape[layout.axis] else None
+    channels = layout.images.apart(values[place]).shape[layout.axis]
+    return place if values[at].numel() == len(values[0]) * channels else None
 
 
 def _is_layer(step: Operation) -> bool:
