@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 
 from benchmark.errors import TaskError
 from benchmark.network.activations import Prelu, hard_activation
-from benchmark.network.attention import open_attention
+from benchmark.network.attention import open_attention, turn_softmaxes
 from benchmark.network.calls import KINDS, NO_VALUE, SAME, SHAPES_ALONE, SUMS
 from benchmark.network.captured import (
     Call,
@@ -124,6 +124,7 @@ class _Compilation:
         """For each operation's name while they are made, the node that it is named after."""
         graph = program.graph_module.graph
         open_attention(graph)
+        turn_softmaxes(graph)
         graph.eliminate_dead_code()
         for node in graph.nodes:
             self._take(node)

@@ -98,6 +98,16 @@ def image_sides(model: Network, like: Tensor) -> list[Side | None]:
     return known[key]
 
 
+def elsewhere(model: Network, like: Tensor) -> dict[Operation, Side]:
+    """The operations whose outputs hold their images along another side than the first, and that side."""
+    sides = image_sides(model, like)[1:]
+    return {
+        step: side
+        for step, side in zip(model.operations, sides, strict=True)
+        if side is not None and side.axis
+    }
+
+
 def probes(like: Tensor, count: int) -> Tensor:
     """``count`` images of a generator's own, of the size, kind and device of others."""
     generator = torch.Generator().manual_seed(0)

@@ -16,7 +16,18 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from benchmark.network.captured import Call, Captured, MatMul, Product, Rearrange, Softmax, Stored, Weight
+from benchmark.network.captured import (
+    Call,
+    Captured,
+    ChannelScale,
+    MatMul,
+    Product,
+    Rearrange,
+    Resize,
+    Softmax,
+    Stored,
+    Weight,
+)
 from benchmark.network.graph import Network
 from benchmark.network.grids import laid_anew, of_image, spread
 from benchmark.network.images import SAMPLES, Side, image_sides, probes, walks
@@ -49,10 +60,12 @@ class Places:
         layouts: of values; None where one has no positions or they are not known.
         weighed: for the position of a softmax, the layout of the things that it weighs (channels are of no
             meaning in it); None where they are no parts of the image.
+        lost: positions of values with rows and columns whose places could not be followed.
     """
 
     layouts: list[Layout | None]
     weighed: dict[int, Layout | None]
+    lost: frozenset[int]
 
 
 _KNOWN: WeakKeyDictionary[nn.Module, dict[Any, Places]] = WeakKeyDictionary()
@@ -77,6 +90,7 @@ def _followed(model: Network, values: Sequence[Tensor]) -> Places:
     layouts[0] = layout_of(held[0])
     softmaxes: dict[int, int] = {}
     weighed: dict[int, Layout | None] = {}
+    lost = set()
     for at, step in enumerate(steps, 1):
         sources = [held[source] for source in step.sources]
         shapes = [sides[source] for source in step.sources]
@@ -84,11 +98,25 @@ def _followed(model: Network, values: Sequence[Tensor]) -> Places:
         held[at] = found
         same = next((s for s in step.sources if found is not None and held[s] is found), None)
         layouts[at] = layout_of(found) if same is None else layouts[same]
+        if layouts[at] is None and _is_lost(step, found, sides[at]):
+            lost.add(at)
         _note_weighed(step, at, sources, shapes, softmaxes, weighed)
         for source in step.sources:
             if last_reader[source] == at:
                 held[source] = None
-    return Places(layouts, weighed)
+    return Places(layouts, weighed, frozenset(lost))
+
+
+def _is_lost(step: Operation, found: Coordinates | None, shape: tuple[int, ...]) -> bool:
+    """Whether an operation on rows and columns gave a value that lies in the image, but not known how."""
+    title = step.title if isinstance(step, Wrapped) else ""
+    convolves = isinstance(step, Affine) and isinstance(step.layer, nn.Conv2d)
+    on_grids = convolves or isinstance(step, Normalization | ChannelScale | Resize) or "conv" in title
+    if len(shape) != 4 or max(shape[2:]) == 1 or not on_grids:
+        return False
+    return found is None or any(
+        varies(values, axis) for values in (found.rows, found.columns) for axis in range(4)
+    )
 
 
 def _of_side(found: Coordinates | None, images: Side | None) -> Coordinates | None:

@@ -334,7 +334,13 @@ def test_windows_are_put_back_where_they_were() -> None:
     for at in whole:
         layout = layouts[at]
         assert layout is not None and layout.grid == (8, 8) and layout.axis == 3
-    assert all(layout is None for value, layout in zip(values, layouts, strict=True) if len(value) == 8)
+    within = [at for at, value in enumerate(values) if value.shape == (8, 16, 32) and layouts[at] is not None]
+    assert within  # quarters beside images: put together they are all of the image
+    for at in within:
+        layout = layouts[at]
+        assert layout is not None and layout.grid == (8, 8)
+        together = values[at].reshape(2, 2, 2, 4, 4, 32).permute(0, 5, 1, 3, 2, 4).reshape(2, 32, 8, 8)
+        assert torch.equal(layout.arranged(values[at]), together)
     with pytest.raises(TaskError, match="parts of an image"):
         shown("attention_rollout", network, images)
 
