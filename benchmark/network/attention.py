@@ -14,8 +14,8 @@ from benchmark.network.nodes import call_name
 
 _ATEN = torch.ops.aten
 _MOVES = frozenset((
-    "view", "_unsafe_view", "reshape", "permute", "transpose", "expand", "clone", "contiguous", "alias", "dropout",
-    "unsqueeze", "squeeze", "flatten", "unflatten",
+    "view", "_unsafe_view", "reshape", "permute", "transpose", "expand", "clone", "contiguous", "alias",
+    "dropout", "unsqueeze", "squeeze", "flatten", "unflatten",
 ))  # fmt: skip
 _PRODUCTS = ("matmul", "bmm", "einsum")
 
@@ -55,7 +55,7 @@ def open_attention(graph: fx.Graph) -> None:
 
 
 def turn_softmaxes(graph: fx.Graph) -> None:
-    """Writes shares of attention along the last side but one, or by exponentials, as a softmax along the last.
+    """Writes all shares of attention, exponentials too, as a softmax along the last side.
 
     Others that are not multiplied with what they weigh stay what they are.
     """

@@ -55,8 +55,8 @@ def _none_found(model: Network) -> str:
     names = [step.name for step in model.operations if isinstance(step, Softmax)]
     if not names:
         return (
-            "this network has no attention, or none that is a softmax along a side of its own: choose another "
-            "explainer"
+            "this network has no attention, or none that is written as a softmax along the side of what it "
+            "weighs: choose another explainer"
         )
     return (
         f"this network has no attention that can be followed: its softmax {names[0]} is not multiplied, as a "
