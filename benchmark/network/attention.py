@@ -107,7 +107,17 @@ def _exponents(node: fx.Node) -> tuple[fx.Node, int] | None:
     scores, along = above.args[0], below.args[1]
     if not isinstance(scores, fx.Node) or not isinstance(along, list | tuple) or len(along) != 1:
         return None
-    return (scores, along[0]) if isinstance(along[0], int) else None
+    return (_unshifted(scores, along[0]), along[0]) if isinstance(along[0], int) else None
+
+
+def _unshifted(scores: fx.Node, side: int) -> fx.Node:
+    """Of scores less their largest, which changes no softmax along that side, the scores."""
+    if call_name(scores) != "sub" or len(scores.args) != 2 or scores.kwargs:
+        return scores
+    whole, largest = scores.args
+    if not isinstance(whole, fx.Node) or not isinstance(largest, fx.Node) or call_name(largest) != "amax":
+        return scores
+    return whole if largest.args == (whole, [side], True) else scores
 
 
 def _is_multiplied(node: fx.Node) -> bool:

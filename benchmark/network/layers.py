@@ -12,14 +12,14 @@ from benchmark.network.graph import BackwardRule, Network
 from benchmark.network.layouts import Layout
 from benchmark.network.normalizations import Normalize
 from benchmark.network.opaque import Opaque
-from benchmark.network.operations import AveragePool, Concatenation, MaxPool, Operation, Reshape
+from benchmark.network.operations import AveragePool, MaxPool, Operation, Reshape
 from benchmark.network.places import places
 from benchmark.network.smoothing import EXACT, Smoothing
 
 _POWER = "pow"
 _PARTS = frozenset(("slice", "select", "narrow", "index_select", "index"))
 """Moves that leave out, of tokens say."""
-_NO_LAYER = (AveragePool, MaxPool, Reshape, Rearrange, Concatenation, MatMul, Softmax)
+_NO_LAYER = (AveragePool, MaxPool, Reshape, Rearrange, MatMul, Softmax)
 
 
 def layer_position(model: Network, name: str) -> int:
