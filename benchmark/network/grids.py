@@ -113,4 +113,5 @@ def _spread(values: Tensor, axis: int) -> Tensor:
     step[:, 0] = step[:, 1]
     within = _centres(cells.shape[2]) - 1.5
     laid = (cells + step[:, :, None] * within).flatten(1)
-    return laid.view(side.shape).movedim(-1, axis)
+    found: Tensor = laid.view(side.shape).movedim(-1, axis)
+    return found

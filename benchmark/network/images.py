@@ -53,7 +53,8 @@ class Side:
         if self.parts == 1:
             return value.movedim(self.axis, 0)
         split = value.unflatten(self.axis, (self.outer, -1, self.inner)).movedim(self.axis + 1, 0)
-        return split.flatten(self.axis + 1, self.axis + 2)
+        apart: Tensor = split.flatten(self.axis + 1, self.axis + 2)
+        return apart
 
     def moved(self, axis: int) -> int:
         """Where a side of the value stands once images are apart; of the images' own side its parts do."""

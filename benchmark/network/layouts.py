@@ -81,8 +81,8 @@ def layout_of(found: Coordinates | None) -> Layout | None:
     if not places or not rest or len(wide) > 1:
         return None
     channel = (wide or rest)[0]
-    flat = [values.movedim(channel, 0).amax(0).flatten() for values in (rows, columns)]
-    return ordered(channel + 1, *flat, found.images)
+    across, along = (values.movedim(channel, 0).amax(0).flatten() for values in (rows, columns))
+    return ordered(channel + 1, across, along, found.images)
 
 
 def _holds(images: Side, shape: tuple[int, ...]) -> bool:

@@ -314,9 +314,9 @@ def _weighed(
     sides = [values[0] for values in rows]
     for axis in (0, 1):
         if not any(varies(side, 1 - axis) for side in sides):
-            found = ordered(axis, *(side.amax(1 - axis) for side in sides))
-            # Of windows the first stands for all; of an image and its mirror image none does.
-            return found if alike or found is None or not found.covers_image() else None
+            found = ordered(axis, sides[0].amax(1 - axis), sides[1].amax(1 - axis))
+            # Of windows, or an image and its mirror image, none is all of the image that is attended to.
+            return found if alike or found is None else replace(found, part=(0.0, 0.0, 0.0, 0.0))
     return None
 
 

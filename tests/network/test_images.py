@@ -251,6 +251,16 @@ def test_patches_in_the_batch_are_shown_where_they_were_cut(outside: bool) -> No
     assert torch.allclose(found, to_maps(parts.reshape(3, 1, 12, 16)), atol=1e-12)
 
 
+@pytest.mark.parametrize("subject", ["patches", "patches outside", "mirror images", "mirror images outside"])
+def test_deep_lift_adds_to_the_difference_with_parts_in_the_batch(subject: str) -> None:
+    network, images = walked(SUBJECTS[subject][0]())
+    explainer = build_explainer("deep_lift", {}, network, images.__getitem__)
+    found = explainer.relevance(network, Query(images, LABELS)).sum((1, 2, 3))
+    given = network.normalize(images)
+    change = network.module(given) - network.module(torch.zeros_like(given))
+    assert torch.allclose(found, change.gather(1, LABELS[:, None])[:, 0], atol=1e-10)
+
+
 def test_an_image_beside_its_mirror_image_has_no_one_place() -> None:
     network, images = walked(Convolutions(mirrored, 2))
     with pytest.raises(TaskError, match="cannot be followed: name the layer"):

@@ -83,8 +83,8 @@ def _check_attention(model: Network, values: list[Tensor], at: int, first: int, 
     pools = last and shape[-2] != shape[-1]
     if not layout.covers_image() or len(shape) > 4:
         raise TaskError(
-            f"{name} attends within parts of an image ({list(shape)}, of {len(values[0])} images): rollout "
-            "and its kin need attention among all of it"
+            f"{name} attends within parts of an image, or views ({list(shape)}, of {len(values[0])} images): "
+            "rollout and its kin need attention among all of it"
         )
     if shape[-2] != shape[-1] and not pools:
         raise TaskError(
