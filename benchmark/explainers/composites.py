@@ -11,14 +11,15 @@ Sources: Bach et al. 2015 (epsilon, alpha-beta), Montavon et al. 2019 (gamma, co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from benchmark.explainers.base import UnsupportedLayer
 from benchmark.network.captured import ChannelScale, Linear, MatMul, Product, Rearrange, Resize, Softmax
+from benchmark.network.images import FIRST, Side
 from benchmark.network.normalizations import Normalize
 from benchmark.network.operations import (
     Activation,
@@ -46,13 +47,16 @@ class Stabilizer:
 
     Args:
         share: of the root mean square of a sample's sums.
+        images: the side of the sums along which samples lie. Where it holds parts of each as well (windows,
+            heads), each part has its own mean.
     """
 
     share: float
+    images: Side = FIRST
 
     def __call__(self, sums: Tensor) -> Tensor:
-        """Sums ``[N, ...]``, further from zero."""
-        inner = tuple(range(1, sums.dim()))
+        """Sums, further from zero, of the shape they have."""
+        inner = self.images.each(sums)
         size = self.share * sums.square().mean(inner, keepdim=True).clamp(min=_TINY**2).sqrt()
         return sums + torch.where(sums >= 0, size, -size)
 
@@ -160,6 +164,7 @@ class CompositeRule:
             gets the pixels as they are there: what scales and shifts pixels passes it on.
         stem: what stands before these layers.
         through_softmax: whether relevance goes through attention's softmax, to queries and keys.
+        images: of operations whose outputs do not hold samples along their first side, the one that does.
     """
 
     convolution: LayerRule
@@ -168,6 +173,7 @@ class CompositeRule:
     first: LayerRule | None = None
     stem: Stem = field(default_factory=Stem)
     through_softmax: bool = True
+    images: Mapping[Operation, Side] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -178,6 +184,11 @@ class CompositeRule:
         smoothing: Smoothing,
     ) -> Sequence[Tensor]:
         """Relevance at every input; refuses what no rule is known for by name."""
+        if operation in self.images:
+            stabilized = replace(self.stabilized, images=self.images[operation])
+            return replace(self, stabilized=stabilized, images={})(
+                operation, inputs, output, signal, smoothing
+            )
         if self.first is not None and self.stem.rescales(operation):
             return (signal.sum_to_size(inputs[0].shape),)
         match operation:

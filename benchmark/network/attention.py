@@ -1,4 +1,4 @@
-"""Fused attention of a captured graph, opened into products and a softmax."""
+"""Attention of a captured graph, however it is written, as products and a softmax along the last side."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from benchmark.errors import TaskError
 from benchmark.network.nodes import call_name
 
 _ATEN = torch.ops.aten
+_MOVES = frozenset((
+    "view", "_unsafe_view", "reshape", "permute", "transpose", "expand", "clone", "contiguous", "alias",
+    "dropout", "unsqueeze", "squeeze", "flatten", "unflatten",
+))  # fmt: skip
+_PRODUCTS = ("matmul", "bmm", "einsum")
 
 
 def open_attention(graph: fx.Graph) -> None:
@@ -32,11 +37,7 @@ def open_attention(graph: fx.Graph) -> None:
         scale = given.get("scale") or 1 / math.sqrt(int(sides[-1]))
 
         def add(function: Callable[..., Any], *arguments: Any, like: fx.Node = node) -> fx.Node:
-            made = graph.call_function(function, arguments)
-            values = [a.meta["val"] if isinstance(a, fx.Node) else a for a in arguments]
-            made.meta = {key: like.meta[key] for key in ("nn_module_stack",) if key in like.meta}
-            made.meta["val"] = function(*values)
-            return made
+            return _added(graph, function, arguments, like)
 
         with graph.inserting_before(node):
             rows = add(_ATEN.mul.Scalar, query, scale)
@@ -51,3 +52,78 @@ def open_attention(graph: fx.Graph) -> None:
             result = add(_ATEN.matmul.default, add(_ATEN.softmax.int, scores, -1), value)
         node.replace_all_uses_with(result)
         graph.erase_node(node)
+
+
+def turn_softmaxes(graph: fx.Graph) -> None:
+    """Writes all shares of attention, exponentials too, as a softmax along the last side.
+
+    Others that are not multiplied with what they weigh stay what they are.
+    """
+    for node in list(graph.nodes):
+        if node.op != "call_function" or not _is_multiplied(node):
+            continue
+        exponents = _exponents(node)
+        if exponents is not None:
+            scores, side = exponents
+        elif call_name(node) in ("softmax", "_softmax"):
+            scores, side = node.args[0], node.args[1]
+        else:
+            continue
+        sides = len(node.meta["val"].shape)
+        turned = side % sides == sides - 2
+        if sides < 3 or (side % sides != sides - 1 and not turned) or (exponents is None and not turned):
+            continue
+        with graph.inserting_before(node):
+            if turned:
+                scores = _added(graph, _ATEN.transpose.int, (scores, -2, -1), node)
+            shares = _added(graph, _ATEN.softmax.int, (scores, -1), node)
+            if turned:
+                shares = _added(graph, _ATEN.transpose.int, (shares, -2, -1), node)
+        node.replace_all_uses_with(shares)
+        graph.erase_node(node)
+
+
+def _added(
+    graph: fx.Graph, function: Callable[..., Any], arguments: tuple[Any, ...], like: fx.Node
+) -> fx.Node:
+    """A call in the graph, as one that stands in the same module."""
+    made = graph.call_function(function, arguments)
+    values = [a.meta["val"] if isinstance(a, fx.Node) else a for a in arguments]
+    made.meta = {key: like.meta[key] for key in ("nn_module_stack",) if key in like.meta}
+    made.meta["val"] = function(*values)
+    return made
+
+
+def _exponents(node: fx.Node) -> tuple[fx.Node, int] | None:
+    """Of ``exp(x) / exp(x).sum(side, keepdim=True)`` x and the side; None of anything else."""
+    if call_name(node) != "div" or len(node.args) != 2 or node.kwargs:
+        return None
+    above, below = node.args
+    if not isinstance(above, fx.Node) or not isinstance(below, fx.Node):
+        return None
+    summed = call_name(below) == "sum" and len(below.args) == 3 and below.args[0] is above and below.args[2]
+    if call_name(above) != "exp" or not summed or below.kwargs:
+        return None
+    scores, along = above.args[0], below.args[1]
+    if not isinstance(scores, fx.Node) or not isinstance(along, list | tuple) or len(along) != 1:
+        return None
+    return (_unshifted(scores, along[0]), along[0]) if isinstance(along[0], int) else None
+
+
+def _unshifted(scores: fx.Node, side: int) -> fx.Node:
+    """Of scores less their largest, which changes no softmax along that side, the scores."""
+    if call_name(scores) != "sub" or len(scores.args) != 2 or scores.kwargs:
+        return scores
+    whole, largest = scores.args
+    if not isinstance(whole, fx.Node) or not isinstance(largest, fx.Node) or call_name(largest) != "amax":
+        return scores
+    return whole if largest.args == (whole, [side], True) else scores
+
+
+def _is_multiplied(node: fx.Node) -> bool:
+    """Whether a value, but for moves, is a factor of a product of matrices."""
+    return any(
+        call_name(user) in _PRODUCTS or (call_name(user) in _MOVES and _is_multiplied(user))
+        for user in node.users
+        if user.op == "call_function"
+    )

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from benchmark.errors import TaskError
 from benchmark.network.activations import Prelu, hard_activation
 from benchmark.network.affines import LAYERS, layer_of
-from benchmark.network.attention import open_attention
+from benchmark.network.attention import open_attention, turn_softmaxes
 from benchmark.network.calls import ALIKE, KINDS, NO_VALUE, SAME, SHAPES_ALONE, SUMS
 from benchmark.network.captured import (
     Call,
@@ -87,6 +87,7 @@ class _Compilation:
         """For each operation's name while they are made, the node that it is named after."""
         graph = program.graph_module.graph
         open_attention(graph)
+        turn_softmaxes(graph)
         graph.eliminate_dead_code()
         self._spellings = Spellings(graph, call_name, self._constant)
         self._norms = HandNorms(graph, call_name)

@@ -12,14 +12,14 @@ from benchmark.network.graph import BackwardRule, Network
 from benchmark.network.layouts import Layout
 from benchmark.network.normalizations import Normalize
 from benchmark.network.opaque import Opaque
-from benchmark.network.operations import AveragePool, Concatenation, MaxPool, Operation, Reshape
+from benchmark.network.operations import AveragePool, MaxPool, Operation, Reshape
 from benchmark.network.places import places
 from benchmark.network.smoothing import EXACT, Smoothing
 
 _POWER = "pow"
 _PARTS = frozenset(("slice", "select", "narrow", "index_select", "index"))
 """Moves that leave out, of tokens say."""
-_NO_LAYER = (AveragePool, MaxPool, Reshape, Rearrange, Concatenation, MatMul, Softmax)
+_NO_LAYER = (AveragePool, MaxPool, Reshape, Rearrange, MatMul, Softmax)
 
 
 def layer_position(model: Network, name: str) -> int:
@@ -53,7 +53,8 @@ def spatial_position(model: Network, values: Sequence[Tensor]) -> int:
         values: of a walk.
 
     Raises:
-        TaskError: nothing in the network has positions.
+        TaskError: nothing in the network has positions, or the places of later rows and columns cannot be
+            followed.
     """
     steps = list(enumerate(model.operations, 1))
     attention = max((at for at, step in steps if isinstance(step, Softmax)), default=0)
@@ -66,12 +67,30 @@ def spatial_position(model: Network, values: Sequence[Tensor]) -> int:
     for at in sorted(found, reverse=True):
         late = isinstance(model.operations[at - 1], Normalize) or at > attention
         if at and late and positions_of(model, values, at) is not None:
+            _check_later(model, values, at)
             return at
+    _check_later(model, values, 0)
     if any(isinstance(step, Opaque) for step in model.operations):
         raise TaskError(
             "nothing can look into this network, whatever layers it has: choose a gradient method"
         )
+    if any(places(model, values).layouts[at] is not None for at, step in steps if _is_layer(step)):
+        raise TaskError(
+            "this network has no layer with positions but before its attention: name the layer that a class "
+            "activation map shall show"
+        )
     raise TaskError("this network has no layer with positions: a class activation map needs one")
+
+
+def _check_later(model: Network, values: Sequence[Tensor], at: int) -> None:
+    """Refuses to take an earlier layer for one that has rows and columns too."""
+    lost = max(places(model, values).lost, default=0)
+    if lost > at:
+        name, shape = model.operations[lost - 1].name, list(values[lost].shape)
+        raise TaskError(
+            f"where in the image the values {shape} of layer {name} lie cannot be followed: name the layer "
+            "that a class activation map shall show"
+        )
 
 
 def positions_of(model: Network, values: Sequence[Tensor], at: int) -> Layout | None:
@@ -96,7 +115,8 @@ def _averaged(model: Network, values: Sequence[Tensor], at: int) -> int | None:
     layout = layouts[place]
     if layout is None:
         return None
-    return place if values[at].numel() == len(values[at]) * values[place].shape[layout.axis] else None
+    channels = layout.images.apart(values[place]).shape[layout.axis]
+    return place if values[at].numel() == len(values[0]) * channels else None
 
 
 def _is_layer(step: Operation) -> bool:

@@ -8,22 +8,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SAMPLES = 2
-"""In the batch that coordinates are followed in; one would be squeezed away."""
+from benchmark.network.images import FIRST, SAMPLES, Side
+
 SAME = 1e-4
 """Coordinates, of an image from 1 to 2, closer than this are one place."""
 
 
 @dataclass(frozen=True, eq=False)
 class Coordinates:
-    """Row and column of every number of a value: from 1 to 2 over the image, 0 where it is nowhere in it."""
+    """Row and column of every number of a value: from 1 to 2 over the image, 0 where it is nowhere in it.
+
+    Args:
+        rows: of the value's shape.
+        columns: of the same.
+        images: the side of the value along which images lie; None where it is not known.
+    """
 
     rows: Tensor
     columns: Tensor
+    images: Side | None = FIRST
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Coordinates:
         """Both of them, changed alike."""
-        return Coordinates(change(self.rows), change(self.columns))
+        return Coordinates(change(self.rows), change(self.columns), self.images)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,20 +38,22 @@ class Layout:
     """How a value is brought to channels, rows and columns.
 
     Args:
-        axis: of the channels, in the value.
+        axis: of the channels, in the value once its images are apart.
         order: of the numbers of a channel, row by row; those that are nowhere in the image are left out.
         grid: rows and columns.
         part: of the image that they cover: top, bottom, left and right, from 0 to 1.
+        images: the side of the value along which images lie.
     """
 
     axis: int
     order: Tensor
     grid: tuple[int, int]
     part: tuple[float, float, float, float]
+    images: Side = FIRST
 
     def arranged(self, value: Tensor) -> Tensor:
         """A value, or a signal of its shape, as ``[N, K, rows, columns]``."""
-        moved: Tensor = value.movedim(self.axis, 1)
+        moved: Tensor = self.images.apart(value).movedim(self.axis, 1)
         if tuple(moved.shape[2:]) == self.grid and self._is_in_order():
             return moved
         flat = moved.flatten(2)[:, :, self.order.to(value.device)]
@@ -62,9 +71,9 @@ class Layout:
 
 def layout_of(found: Coordinates | None) -> Layout | None:
     """The layout of a value; None where it has no side of channels, or its places are no grid."""
-    if found is None or found.rows.shape[0] != SAMPLES:
+    if found is None or found.images is None or not _holds(found.images, found.rows.shape):
         return None
-    rows, columns = found.rows[0], found.columns[0]
+    rows, columns = (found.images.apart(values)[0] for values in (found.rows, found.columns))
     axes = range(rows.dim())
     places = {a for a in axes if varies(rows, a) or varies(columns, a)}
     rest = [a for a in axes if a not in places]
@@ -72,8 +81,12 @@ def layout_of(found: Coordinates | None) -> Layout | None:
     if not places or not rest or len(wide) > 1:
         return None
     channel = (wide or rest)[0]
-    flat = [values.movedim(channel, 0)[0].flatten() for values in (rows, columns)]
-    return ordered(channel + 1, *flat)
+    across, along = (values.movedim(channel, 0).amax(0).flatten() for values in (rows, columns))
+    return ordered(channel + 1, across, along, found.images)
+
+
+def _holds(images: Side, shape: tuple[int, ...]) -> bool:
+    return images.axis < len(shape) and shape[images.axis] == SAMPLES * images.parts
 
 
 def varies(values: Tensor, axis: int) -> bool:
@@ -84,7 +97,7 @@ def varies(values: Tensor, axis: int) -> bool:
     return bool((high - low > SAME).any())
 
 
-def ordered(axis: int, rows: Tensor, columns: Tensor) -> Layout | None:
+def ordered(axis: int, rows: Tensor, columns: Tensor, images: Side = FIRST) -> Layout | None:
     """A layout from the places ``[T]`` of a channel's numbers."""
     known = ((rows > 0) & (columns > 0)).nonzero().flatten()
     across, row = torch.unique((rows[known] / SAME).round(), return_inverse=True)
@@ -95,7 +108,7 @@ def ordered(axis: int, rows: Tensor, columns: Tensor) -> Layout | None:
         return None
     order = known[cell.argsort()]
     part = (*_covered(across * SAME), *_covered(along * SAME))
-    return Layout(axis, order, grid, part)
+    return Layout(axis, order, grid, part, images)
 
 
 def _covered(centres: Tensor) -> tuple[float, float]:

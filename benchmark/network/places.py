@@ -9,16 +9,29 @@ what they read.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from benchmark.network.captured import Call, Captured, MatMul, Product, Rearrange, Softmax, Stored, Weight
+from benchmark.network.captured import (
+    Call,
+    Captured,
+    ChannelScale,
+    MatMul,
+    Product,
+    Rearrange,
+    Resize,
+    Softmax,
+    Stored,
+    Weight,
+)
 from benchmark.network.graph import Network
-from benchmark.network.layouts import SAME, SAMPLES, Coordinates, Layout, layout_of, ordered, varies
+from benchmark.network.grids import laid_anew, of_image, spread
+from benchmark.network.images import SAMPLES, Side, image_sides, probes, walks
+from benchmark.network.layouts import SAME, Coordinates, Layout, layout_of, ordered, varies
 from benchmark.network.normalizations import Normalize
 from benchmark.network.operations import (
     Activation,
@@ -47,10 +60,12 @@ class Places:
         layouts: of values; None where one has no positions or they are not known.
         weighed: for the position of a softmax, the layout of the things that it weighs (channels are of no
             meaning in it); None where they are no parts of the image.
+        lost: positions of values with rows and columns whose places could not be followed.
     """
 
     layouts: list[Layout | None]
     weighed: dict[int, Layout | None]
+    lost: frozenset[int]
 
 
 _KNOWN: WeakKeyDictionary[nn.Module, dict[Any, Places]] = WeakKeyDictionary()
@@ -68,24 +83,45 @@ def places(model: Network, values: Sequence[Tensor]) -> Places:
 
 def _followed(model: Network, values: Sequence[Tensor]) -> Places:
     steps, sides = model.operations, _shapes(model, values[0])
+    images = image_sides(model, values[0])
     last_reader = {source: at for at, step in enumerate(steps, 1) for source in step.sources}
-    held: dict[int, Coordinates | None] = {0: _of_image(sides[0])}
+    held: dict[int, Coordinates | None] = {0: of_image(sides[0])}
     layouts: list[Layout | None] = [None] * len(values)
     layouts[0] = layout_of(held[0])
     softmaxes: dict[int, int] = {}
     weighed: dict[int, Layout | None] = {}
+    lost = set()
     for at, step in enumerate(steps, 1):
         sources = [held[source] for source in step.sources]
         shapes = [sides[source] for source in step.sources]
-        found = _after(step, sources, shapes, sides[at])
+        found = _of_side(_after(step, sources, shapes, sides[at]), images[at])
         held[at] = found
         same = next((s for s in step.sources if found is not None and held[s] is found), None)
         layouts[at] = layout_of(found) if same is None else layouts[same]
+        if layouts[at] is None and _is_lost(step, found, sides[at]):
+            lost.add(at)
         _note_weighed(step, at, sources, shapes, softmaxes, weighed)
         for source in step.sources:
             if last_reader[source] == at:
                 held[source] = None
-    return Places(layouts, weighed)
+    return Places(layouts, weighed, frozenset(lost))
+
+
+def _is_lost(step: Operation, found: Coordinates | None, shape: tuple[int, ...]) -> bool:
+    """Whether an operation on rows and columns gave a value that lies in the image, but not known how."""
+    title = step.title if isinstance(step, Wrapped) else ""
+    convolves = isinstance(step, Affine) and isinstance(step.layer, nn.Conv2d)
+    on_grids = convolves or isinstance(step, Normalization | ChannelScale | Resize) or "conv" in title
+    if len(shape) != 4 or max(shape[2:]) == 1 or not on_grids:
+        return False
+    return found is None or any(
+        varies(values, axis) for values in (found.rows, found.columns) for axis in range(4)
+    )
+
+
+def _of_side(found: Coordinates | None, images: Side | None) -> Coordinates | None:
+    """The coordinates, with the side along which images lie."""
+    return found if found is None or found.images == images else replace(found, images=images)
 
 
 def _note_weighed(
@@ -110,23 +146,8 @@ def _note_weighed(
 
 def _shapes(model: Network, images: Tensor) -> list[tuple[int, ...]]:
     """Of all values, in the batch of coordinates: which of their sides follow from it is not known."""
-    values = [images[:1].expand(SAMPLES, *images.shape[1:])]
-    for step in model.operations:
-        values.append(step.forward(*(values[source] for source in step.sources)))
-    return [tuple(value.shape) for value in values]
-
-
-def _of_image(shape: Sequence[int]) -> Coordinates:
-    return _grid(shape, _centres(shape[2]), _centres(shape[3]))
-
-
-def _centres(count: int) -> Tensor:
-    """Of ``count`` cells of an image, from 1 to 2."""
-    return 1 + (torch.arange(count, dtype=torch.float64) + 0.5) / count
-
-
-def _grid(shape: Sequence[int], rows: Tensor, columns: Tensor) -> Coordinates:
-    return Coordinates(rows[:, None].expand(*shape), columns.expand(*shape))
+    batch = probes(images, SAMPLES)
+    return [tuple(value.shape) for (value,) in walks(model.operations, [batch])]
 
 
 def _after(
@@ -151,13 +172,13 @@ def _after(
     if isinstance(step, Affine):
         return _mixed(first, shape, -1)
     if isinstance(step, Wrapped) and (isinstance(step, AveragePool | MaxPool) or _resizes(step)):
-        laid = _laid_anew(first, shape)
+        laid = laid_anew(first, shape)
         return _reduced(step, first, shape) if laid is None else laid
     if isinstance(step, Rearrange | Reshape | Concatenation):
         return _moved(step, sources, shapes, shape)
     if tuple(first.rows.shape) == shape or isinstance(step, _KEEPS):
         return first
-    return _laid_anew(first, shape) or _side_mixed(first, shape)
+    return laid_anew(first, shape) or _side_mixed(first, shape)
 
 
 def _resizes(step: Operation) -> bool:
@@ -168,53 +189,10 @@ def _convolved(
     layer: nn.Conv2d | nn.ConvTranspose2d, source: Coordinates | None, shape: tuple[int, ...]
 ) -> Coordinates | None:
     if source is None:  # of what is not known a convolution takes the last two sides for rows and columns
-        return _of_image(shape)
-    laid = _laid_anew(source, shape)
+        return of_image(shape)
+    laid = laid_anew(source, shape)
     pointwise = tuple(layer.kernel_size) == (1, 1) and tuple(source.rows.shape[2:]) == shape[2:]
     return _mixed(source, shape, 1) if laid is None and pointwise else laid
-
-
-def _laid_anew(source: Coordinates, shape: tuple[int, ...]) -> Coordinates | None:
-    """A grid of another size over rows and columns that are the last two sides; None where they are not."""
-    if source.rows.dim() != 4 or len(shape) != 4:
-        return None
-    sides = _side(source.rows, 2), _side(source.columns, 3)
-    if sides[0] is None or sides[1] is None:
-        return None
-    return _grid(shape, _resized(sides[0], shape[2]), _resized(sides[1], shape[3]))
-
-
-def _side(values: Tensor, axis: int) -> Tensor | None:
-    """Coordinates along one side ``[length]``, where they follow from it alone, to half a step."""
-    others = tuple(a for a in range(4) if a != axis)
-    known = values > 0
-    count = known.sum(others)
-    side = values.sum(others) / count.clamp(min=1)
-    side = side[count > 0]
-    if not len(side):
-        return None
-    step = float((side[1:] - side[:-1]).abs().max()) if len(side) > 1 else 2.0
-    full = torch.zeros(len(count), dtype=values.dtype)
-    full[count > 0] = side
-    away = (values - full.view(*(-1 if a == axis else 1 for a in range(4)))).abs()
-    return side if float(torch.where(known, away, 0.0).max()) <= step / 2 + SAME else None
-
-
-def _resized(side: Tensor, length: int) -> Tensor:
-    """As many coordinates as asked for, evenly over the same part of the image and the same way round.
-
-    A border that repeats what lies inside (reflected, circular) adds no part of the image.
-    """
-    if length == len(side):
-        return side
-    if len(side) == 1:
-        return side.expand(length) if length == 1 else torch.zeros(length, dtype=side.dtype)
-    steps = side[1:] - side[:-1]
-    half = float(steps.abs().median()) / 2
-    first, last = float(side.min()) - half, float(side.max()) + half
-    if float(steps.median()) < 0:
-        first, last = last, first
-    return first + (last - first) * (_centres(length) - 1)
 
 
 def _mixed(source: Coordinates, shape: tuple[int, ...], axis: int) -> Coordinates | None:
@@ -222,7 +200,7 @@ def _mixed(source: Coordinates, shape: tuple[int, ...], axis: int) -> Coordinate
     if source.rows.dim() != len(shape):
         return None
     layout = layout_of(source) if tuple(source.rows.shape) == shape else None
-    if layout is not None and layout.axis != axis % len(shape):
+    if layout is not None and layout.axis != layout.images.moved(axis % len(shape)):
         return source
     return source.mapped(lambda values: _mean(values, axis).expand(shape))
 
@@ -263,9 +241,10 @@ def _moved(
     ]
     try:
         rows, columns = ([getattr(pair, side) for pair in pairs] for side in ("rows", "columns"))
-        return _checked(Coordinates(function(*rows), function(*columns)), shape)
+        found = _checked(Coordinates(function(*rows), function(*columns)), shape)
     except _NOT_THERE:
         return None
+    return found if found is None else spread(found)
 
 
 def _applied(
@@ -334,10 +313,14 @@ def _weighed(
     """The layout of the things that attention weighs; None where they are no parts of the image."""
     if source is None or source.rows.dim() < 3 or _contracted(step, source, attention, index)[1] < SAME:
         return None
-    sides = [values.flatten(0, -3)[0] for values in (source.rows, source.columns)]
+    rows = [values.flatten(0, -3) for values in (source.rows, source.columns)]
+    alike = not any(varies(values, 0) for values in rows)
+    sides = [values[0] for values in rows]
     for axis in (0, 1):
         if not any(varies(side, 1 - axis) for side in sides):
-            return ordered(axis, *(side.amax(1 - axis) for side in sides))
+            found = ordered(axis, sides[0].amax(1 - axis), sides[1].amax(1 - axis))
+            # Of windows, or an image and its mirror image, none is all of the image that is attended to.
+            return found if alike or found is None else replace(found, part=(0.0, 0.0, 0.0, 0.0))
     return None
 
 

@@ -334,7 +334,13 @@ def test_windows_are_put_back_where_they_were() -> None:
     for at in whole:
         layout = layouts[at]
         assert layout is not None and layout.grid == (8, 8) and layout.axis == 3
-    assert all(layout is None for value, layout in zip(values, layouts, strict=True) if len(value) == 8)
+    within = [at for at, value in enumerate(values) if value.shape == (8, 16, 32) and layouts[at] is not None]
+    assert within  # quarters beside images: put together they are all of the image
+    for at in within:
+        layout = layouts[at]
+        assert layout is not None and layout.grid == (8, 8)
+        together = values[at].reshape(2, 2, 2, 4, 4, 32).permute(0, 5, 1, 3, 2, 4).reshape(2, 32, 8, 8)
+        assert torch.equal(layout.arranged(values[at]), together)
     with pytest.raises(TaskError, match="parts of an image"):
         shown("attention_rollout", network, images)
 
@@ -344,3 +350,88 @@ def test_a_named_layer_without_places_is_refused() -> None:
     explainer = build_explainer("grad_cam", {"layer": "last"}, network, lambda count: images[:count])
     with pytest.raises(TaskError, match="needs a layer"):
         explainer.relevance(network, Query(images, LABELS))
+
+
+class Twice(nn.Module):
+    """Two branches side by side, and a maximum that keeps their places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.left, self.right = (
+            nn.Conv2d(3, 8, 3, 2, 1),
+            nn.Conv2d(8, 8, 1),
+            nn.Conv2d(8, 8, 3, 1, 1),
+        )
+        self.last, self.kept = nn.Linear(16, 5), torch.empty(0)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        values = functional.relu(self.conv(inputs))
+        self.kept = torch.cat([functional.relu(self.left(values)), functional.relu(self.right(values))], 1)
+        out: Tensor = self.last(functional.max_pool2d(self.kept, 8).flatten(1))
+        return out
+
+
+def test_branches_side_by_side_are_one_layer() -> None:
+    """And not the last of them."""
+    network, images = walked(Twice())
+    truth = enlarged(hires(network, images), (16, 16))
+    assert truth.flatten(1).amax(1).min() > 0
+    assert torch.allclose(shown("hires_cam", network, images), truth, atol=1e-10)
+
+
+def by_hand(values: Tensor) -> Tensor:
+    return values.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+def by_views(values: Tensor) -> Tensor:
+    count, channels, rows, columns = values.shape
+    wide = values.view(count, channels, rows, 1, columns, 1).expand(-1, -1, -1, 2, -1, 2)
+    return wide.reshape(count, channels, 2 * rows, 2 * columns)
+
+
+LARGER: dict[str, Callable[[Tensor], Tensor]] = {
+    "a pixel shuffle": lambda values: functional.pixel_shuffle(values.repeat(1, 4, 1, 1), 2),
+    "a pixel shuffle back": lambda values: functional.pixel_unshuffle(values, 2)[:, ::4],
+    "a channel shuffle": lambda values: functional.channel_shuffle(values, 4),
+    "nearest": lambda values: functional.interpolate(values, scale_factor=2),
+    "bilinear": lambda values: functional.interpolate(values, scale_factor=2, mode="bilinear"),
+    "repeated": by_hand,
+    "expanded": by_views,
+    "a transposed convolution": lambda values: functional.conv_transpose2d(
+        values, torch.eye(16, dtype=values.dtype).view(16, 16, 1, 1).repeat(1, 1, 2, 2), stride=2
+    ),
+}
+
+
+class Grown(Between):
+    """A convolution behind what makes a grid larger, or smaller."""
+
+    def __init__(self, grow: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(functional.relu)
+        self.grow, self.second = grow, nn.Conv2d(16, 16, 3, padding=1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        values = functional.relu(self.conv(inputs))
+        self.kept = functional.relu(self.second(self.grow(values)))
+        out: Tensor = self.last(self.kept.mean((2, 3)))
+        return out
+
+
+@pytest.mark.parametrize("name", LARGER)
+def test_the_layer_behind_a_larger_grid_is_shown(name: str) -> None:
+    network, images = walked(Grown(LARGER[name]))
+    truth = enlarged(hires(network, images), (16, 16))
+    assert truth.flatten(1).amax(1).min() > 0
+    assert torch.allclose(shown("hires_cam", network, images), truth, atol=1e-10)
+
+
+def test_where_places_are_lost_no_earlier_layer_is_shown() -> None:
+    """Quarters of the image that lie on top of each other: each number is in four places."""
+    network, images = walked(Grown(stacked))
+    with pytest.raises(TaskError, match="layer second lie cannot be followed: name the layer"):
+        shown("hires_cam", network, images)
+
+
+def stacked(values: Tensor) -> Tensor:
+    quarters = values.reshape(-1, 16, 2, 8, 2, 8).permute(0, 2, 4, 1, 3, 5)
+    return quarters.flatten(1, 3)[:, ::4]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from benchmark.explainers.saliency import Backpropagation
 from benchmark.names import ByName
 from benchmark.network import Network
 from benchmark.network.captured import ChannelScale, Linear, Rearrange
+from benchmark.network.images import FIRST, Side, image_sides
 from benchmark.network.operations import (
     Activation,
     Add,
@@ -44,8 +45,12 @@ class DeepLift(Backpropagation):
 
     def walk_back(self, model: Network, values: list[Tensor], query: Query) -> Tensor:
         """Multipliers times the difference of inputs."""
-        reference = model.propagate(torch.zeros_like(values[0][:1]), self.smoothing)
-        rule = RescaleRule(model, reference)
+        sides = image_sides(model, values[0])
+        # One image broadcasts, unless a value holds images elsewhere than first or parts beside them.
+        broadcasts = all(side == FIRST for side in sides)
+        start = values[0][:1] if broadcasts else values[0]
+        reference = model.propagate(torch.zeros_like(start), self.smoothing)
+        rule = RescaleRule(model, reference, dict(zip(model.operations, sides[1:], strict=True)))
         return model.backpropagate(values, self.signal(values[-1], query), rule, self.smoothing) * values[0]
 
 
@@ -54,10 +59,17 @@ class RescaleRule:
 
     Args:
         model: the network.
-        reference: the walk's values at the reference, a batch of one.
+        reference: the walk's values at the reference, a batch of one, or of as many as there are images.
+        images: for each operation the side of its output along which images lie, where it is known.
     """
 
-    def __init__(self, model: Network, reference: Sequence[Tensor]) -> None:
+    def __init__(
+        self,
+        model: Network,
+        reference: Sequence[Tensor],
+        images: Mapping[Operation, Side | None],
+    ) -> None:
+        self.images = images
         self.reference = {
             id(step): ([reference[source] for source in step.sources], reference[index])
             for index, step in enumerate(model.operations, 1)
@@ -81,7 +93,7 @@ class RescaleRule:
             case Activation() | SmoothActivation():
                 difference = inputs[0] - before[0]
                 there = operation.pullback(inputs, torch.ones_like(signal), smoothing)[0]
-                return (signal * _ratio(output - after, difference, there),)
+                return (signal * _ratio(output - after, difference, there, self._side(operation)),)
             case MaxPool():
                 return (self._maximum(operation, inputs[0], output, signal, smoothing),)
         raise UnsupportedLayer(
@@ -98,13 +110,16 @@ class RescaleRule:
         (gained,) = operation.pullback([inputs], signal * (larger - after), smoothing)
         (lost,) = operation.pullback([before], signal * (output - larger), smoothing)
         (there,) = operation.pullback([inputs], signal, smoothing)
-        return _ratio(gained + lost, inputs - before, there)
+        return _ratio(gained + lost, inputs - before, there, self._side(operation))
+
+    def _side(self, operation: Operation) -> Side:
+        return self.images[operation] or FIRST
 
 
-def _ratio(change: Tensor, difference: Tensor, derivative: Tensor) -> Tensor:
+def _ratio(change: Tensor, difference: Tensor, derivative: Tensor, images: Side) -> Tensor:
     """Change per difference, or the derivative where there is none, by the largest of the image's layer."""
-    largest = difference.detach().abs().flatten(1).amax(1).clamp(min=_NOTHING)
-    differs = difference.abs() >= _SAME * largest.view(-1, *[1] * (difference.dim() - 1))
+    largest = difference.detach().abs().amax(images.each(difference), keepdim=True).clamp(min=_NOTHING)
+    differs = difference.abs() >= _SAME * largest
     return torch.where(differs, change / torch.where(differs, difference, 1.0), derivative)
 
 

@@ -7,7 +7,7 @@ keeps 5 % of a logit under z+ and zB. Maps are normalized, and tell shares of wh
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from benchmark.explainers.recipe import Recipe
 from benchmark.explainers.saliency import Backpropagation, LayerwiseRelevancePropagation
 from benchmark.names import ByName
 from benchmark.network import Network
-from benchmark.network.graph import BackwardRule
+from benchmark.network.images import elsewhere
 from benchmark.network.stems import stem_of
 
 
@@ -38,8 +38,13 @@ class CompositeRelevance(Backpropagation):
             raise TaskError(f"explainer {self.name!r}: epsilon must be above 0, not {self.epsilon!r}")
 
     @abstractmethod
-    def rule(self, model: Network) -> BackwardRule:
+    def rule(self, model: Network) -> CompositeRule:
         """The composite."""
+
+    def walk_back(self, model: Network, values: list[Tensor], query: Query) -> Tensor:
+        """Relevance, each image's stabilized by itself, whatever side of a value it lies along."""
+        rule = replace(self.rule(model), images=elsewhere(model, values[0]))
+        return model.backpropagate(values, self.signal(values[-1], query), rule, self.smoothing)
 
     def signal(self, logits: Tensor, query: Query) -> Tensor:
         """The explained logit itself."""
@@ -52,7 +57,7 @@ class EpsilonRelevance(CompositeRelevance):
 
     name = "lrp_epsilon"
 
-    def rule(self, model: Network) -> BackwardRule:
+    def rule(self, model: Network) -> CompositeRule:
         """Epsilon everywhere."""
         return CompositeRule(epsilon, epsilon, Stabilizer(self.epsilon))
 
@@ -68,7 +73,7 @@ class GammaRelevance(CompositeRelevance):
     name = "lrp_gamma"
     gamma: float = 0.25
 
-    def rule(self, model: Network) -> BackwardRule:
+    def rule(self, model: Network) -> CompositeRule:
         """Gamma and epsilon."""
         return CompositeRule(gamma(self.gamma), epsilon, Stabilizer(self.epsilon))
 
@@ -79,7 +84,7 @@ class EpsilonPlusFlat(CompositeRelevance):
 
     name = "lrp_epsilon_plus_flat"
 
-    def rule(self, model: Network) -> BackwardRule:
+    def rule(self, model: Network) -> CompositeRule:
         """Flat, z+ and epsilon."""
         stem = stem_of(model.operations)
         return CompositeRule(alpha_beta(1.0, 0.0), epsilon, Stabilizer(self.epsilon), flat, stem)
@@ -91,7 +96,7 @@ class AlphaTwoBetaOne(CompositeRelevance):
 
     name = "lrp_alpha2_beta1"
 
-    def rule(self, model: Network) -> BackwardRule:
+    def rule(self, model: Network) -> CompositeRule:
         """Alpha-beta and epsilon."""
         return CompositeRule(alpha_beta(2.0, 1.0), epsilon, Stabilizer(self.epsilon))
 
@@ -113,7 +118,7 @@ class AttentionRelevance(CompositeRelevance):
     gamma_dense: float = 0.05
     through_softmax: bool = True
 
-    def rule(self, model: Network) -> BackwardRule:
+    def rule(self, model: Network) -> CompositeRule:
         """Gamma, and attention's rules."""
         dense = gamma(self.gamma_dense) if self.gamma_dense else epsilon
         return CompositeRule(

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from benchmark.errors import TaskError
@@ -23,11 +21,11 @@ from benchmark.explainers.saliency import Backpropagation
 from benchmark.names import ByName
 from benchmark.network import Network
 from benchmark.network.captured import Softmax
+from benchmark.network.images import image_sides
 from benchmark.network.layers import signals_at
 from benchmark.network.opaque import Opaque
 from benchmark.network.places import places
-
-_READ: WeakKeyDictionary[nn.Module, dict[Any, list[int]]] = WeakKeyDictionary()
+from benchmark.network.reach import rows_read
 
 
 def attention_positions(model: Network, values: list[Tensor]) -> list[int]:
@@ -36,7 +34,8 @@ def attention_positions(model: Network, values: list[Tensor]) -> list[int]:
     Attention is a softmax that is multiplied with a value.
 
     Raises:
-        TaskError: the network has none, or attends within parts of an image, or among its channels.
+        TaskError: the network has none, or attends within parts of an image, or among its channels, or what
+            it attends to cannot be followed.
     """
     if any(isinstance(step, Opaque) for step in model.operations):
         raise TaskError(
@@ -45,47 +44,67 @@ def attention_positions(model: Network, values: list[Tensor]) -> list[int]:
     weighed = places(model, values).weighed
     found = [at for at, step in enumerate(model.operations, 1) if isinstance(step, Softmax) and at in weighed]
     if not found:
-        raise TaskError("this network has no attention: choose another explainer")
-    count, tokens = len(values[0]), values[found[0]].shape[-1]
-    first = weighed[found[0]]
+        raise TaskError(_none_found(model))
     for at in found:
-        shape, layout = values[at].shape, weighed[at]
-        name = model.operations[at - 1].name
-        if layout is None:
-            raise TaskError(
-                f"{name} attends among {shape[-1]} things that are no parts of the image (channels, say), or "
-                "cannot be followed to them: rollout and its kin need attention among its parts"
-            )
-        whole = len(shape) in (3, 4) and shape[0] % count == 0 and shape[-1] == shape[-2] == tokens
-        if not whole or (len(shape) == 4 and shape[0] != count) or not layout.covers_image():
-            raise TaskError(
-                f"{name} attends within parts of an image ({list(shape)}, of {count} images): rollout and "
-                "its kin need attention among all of it"
-            )
-        if first is None or not torch.equal(layout.order, first.order) or layout.grid != first.grid:
-            raise TaskError(f"{name} attends among other parts of the image than the attention before it")
+        _check_attention(model, values, at, found[0], at == found[-1])
     return found
 
 
-def _tokens_read(model: Network, values: list[Tensor], at: int) -> list[int]:
-    """The tokens behind the last attention that logits depend on: a class's, say, or all of the image's.
+def _none_found(model: Network) -> str:
+    """Why a network has no attention, as far as is known."""
+    names = [step.name for step in model.operations if isinstance(step, Softmax)]
+    if not names:
+        return (
+            "this network has no attention, or none that is written as a softmax along the side of what it "
+            "weighs: choose another explainer"
+        )
+    return (
+        f"this network has no attention that can be followed: its softmax {names[0]} is not multiplied, as a "
+        "matrix and but for moves of its shares, with what it weighs"
+    )
 
-    It follows from how a network is built, and is found once by a signal that is walked back.
+
+def _check_attention(model: Network, values: list[Tensor], at: int, first: int, last: bool) -> None:
+    """Refuses attention that is not among all parts of an image, and the same as in the first."""
+    known = places(model, values).weighed
+    layout, before = known[at], known[first]
+    shape, name = values[at].shape, model.operations[at - 1].name
+    side = image_sides(model, values[0])[at]
+    if layout is None:
+        raise TaskError(
+            f"{name} attends among {shape[-1]} things that are no parts of the image (channels, say), or "
+            "cannot be followed to them: rollout and its kin need attention among its parts"
+        )
+    if side is None or side.axis >= len(shape) - 2:
+        raise TaskError(
+            f"{name} gives shares {list(shape)}, of {len(values[0])} images, of which it cannot be followed "
+            "what image they belong to"
+        )
+    pools = last and shape[-2] != shape[-1]
+    if not layout.covers_image() or len(shape) > 4:
+        raise TaskError(
+            f"{name} attends within parts of an image, or views ({list(shape)}, of {len(values[0])} images): "
+            "rollout and its kin need attention among all of it"
+        )
+    if shape[-2] != shape[-1] and not pools:
+        raise TaskError(
+            f"{name} has {shape[-2]} queries for {shape[-1]} parts of the image: rollout and its kin need "
+            "attention among the parts, after which the last may read them by other queries"
+        )
+    same = before is not None and torch.equal(layout.order, before.order) and layout.grid == before.grid
+    if not same or shape[-1] != values[first].shape[-1]:
+        raise TaskError(f"{name} attends among other parts of the image than the attention before it")
+
+
+def _by_image(model: Network, values: list[Tensor], at: int, value: Tensor) -> Tensor:
+    """Attention at a position of the walk, or its gradient, ``[N, heads, T, T]``.
+
+    Heads may lie beside images in one side, inside or outside of them.
     """
-    known = _READ.setdefault(model.module, {})
-    key = (tuple(values[0].shape[1:]), at)
-    if key not in known:
-        signal = torch.linspace(1, 2, values[-1].shape[1]).to(values[-1]).expand_as(values[-1])
-        with torch.no_grad():
-            (gradient,) = signals_at(model, values, signal, GradientRule(), [at])
-        rows = _by_image(gradient, len(values[0])).abs().amax((0, 1, 3))
-        known[key] = [int(row) for row in rows.nonzero().flatten()]
-    return known[key]
-
-
-def _by_image(value: Tensor, count: int) -> Tensor:
-    """Attention, or its gradient, ``[N, heads, T, T]``; heads may lie beside images in one side."""
-    return value if value.dim() == 4 else value.unflatten(0, (count, -1))
+    side = image_sides(model, values[0])[at]
+    assert side is not None
+    apart = side.apart(value)
+    return apart.flatten(1, -3) if apart.dim() > 3 else apart.unsqueeze(1)
 
 
 @dataclass(frozen=True)
@@ -94,14 +113,14 @@ class AttentionExplainer(Backpropagation):
 
     @abstractmethod
     def mixed(self, model: Network, values: list[Tensor], query: Query) -> Tensor:
-        """What each token has of each at the end, ``[N, T, T]``."""
+        """What each token, or each query of the last attention, has of each token, ``[N, Q, T]``."""
 
     def walk_back(self, model: Network, values: list[Tensor], query: Query) -> Tensor:
         """Mean row of the tokens that logits read, at the tokens with a place, enlarged: ``[N, 1, H, W]``."""
         shares = self.mixed(model, values, query)
         last = attention_positions(model, values)[-1]
         layout = places(model, values).weighed[last]
-        read = _tokens_read(model, values, last)
+        read = rows_read(model, values[0], last)
         assert layout is not None
         row = shares[:, read].mean(1) if read else shares.mean(1)
         found = row[:, layout.order.to(row.device)].unflatten(1, layout.grid).unsqueeze(1)
@@ -118,9 +137,10 @@ class AttentionRollout(AttentionExplainer):
         """The product of the layers, the last on the left."""
         total: Tensor | None = None
         for at in attention_positions(model, values):
-            mean = _by_image(values[at], len(values[0])).mean(1)
-            layer = mean + torch.eye(mean.shape[-1]).to(mean)
-            layer = layer / layer.sum(-1, keepdim=True)
+            layer = _by_image(model, values, at, values[at]).mean(1)
+            if layer.shape[-2] == layer.shape[-1]:  # queries that are no tokens have no residual of theirs
+                layer = layer + torch.eye(layer.shape[-1]).to(layer)
+                layer = layer / layer.sum(-1, keepdim=True)
             total = layer if total is None else layer @ total
         assert total is not None
         return total
@@ -140,7 +160,9 @@ class Chefer(AttentionExplainer):
         tokens = values[places[0]].shape[-1]
         total = torch.eye(tokens).to(signal).expand(len(signal), tokens, tokens)
         for at, gradient in zip(places, gradients, strict=True):
-            layer = _by_image(torch.relu(gradient * values[at]), len(values[0])).mean(1)
+            layer = _by_image(model, values, at, torch.relu(gradient * values[at])).mean(1)
+            if layer.shape[-2] != tokens:  # equation 10, of queries that are no tokens
+                return layer @ total
             total = total + layer @ total
         return total - torch.eye(tokens).to(signal)
 
