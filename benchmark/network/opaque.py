@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from benchmark.errors import TaskError
 from benchmark.network.activations import Kinked, Prelu, hard_shape
 from benchmark.network.operations import Activation, Other
 from benchmark.network.smoothing import EXACT, Smoothing
@@ -37,7 +38,7 @@ class Opaque(Other):
         Fused attention has no second derivative, and is computed by its parts.
         """
         with sdpa_kernel(SDPBackend.MATH), _Exchanged(smoothing):
-            return super().forward(*inputs)
+            return super().forward(*(given.clone() for given in inputs))  # it may change them in place
 
     def pullback(
         self, inputs: Sequence[Tensor], signal: Tensor, smoothing: Smoothing = EXACT
@@ -46,12 +47,26 @@ class Opaque(Other):
 
         Under a smoothing that keeps outputs its own derivative is that of a stand-in: it goes through the
         values before an activation by the smoothing's slope and not by the exact one.
+
+        Raises:
+            TaskError: the network breaks off the graph between images and logits.
         """
         recorded = torch.is_grad_enabled()
         with torch.enable_grad():
             given = inputs[0] if inputs[0].requires_grad else inputs[0].detach().requires_grad_()
-            output = self._with_slopes(given, smoothing)
-            return torch.autograd.grad(output, given, signal, create_graph=recorded)
+            output = self._with_slopes(given.clone(), smoothing)
+            if not output.requires_grad:
+                raise self._without_gradient()
+            slopes = torch.autograd.grad(output, given, signal, create_graph=recorded, allow_unused=True)
+        if slopes[0] is None:
+            raise self._without_gradient()
+        return slopes
+
+    def _without_gradient(self) -> TaskError:
+        return TaskError(
+            f"the logits of {self.title} have no gradient at the pictures (it computes under no_grad, with "
+            "numpy, or tells a class and no score): choose a method of outputs alone, such as rise or lime"
+        )
 
     def _with_slopes(self, inputs: Tensor, smoothing: Smoothing) -> Tensor:
         with exchanged(smoothing):
