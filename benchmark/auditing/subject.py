@@ -7,8 +7,7 @@ would give a wrong answer is refused: probabilities instead of logits, several o
 from __future__ import annotations
 
 import io
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -46,6 +46,7 @@ from benchmark.network.operations import (
     Other,
     Wrapped,
 )
+from benchmark.network.rewrites import keep_batch, plain_normalize
 from benchmark.network.signs import mark_non_negative
 from benchmark.network.tracing import modules_of
 
@@ -67,7 +68,7 @@ def capture(module: nn.Module, size: tuple[int, ...]) -> list[Operation]:
     parameter = next(module.parameters(), torch.zeros(()))
     example = torch.zeros(2, *size, dtype=parameter.dtype, device=parameter.device)
     try:
-        with torch.no_grad(), _without_graphs():
+        with torch.no_grad(), _without_graphs(), plain_normalize(module):
             shapes = _shapes(module)
             program = torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
             program = program.run_decompositions({})
@@ -124,6 +125,7 @@ class _Compilation:
         """For each operation's name while they are made, the node that it is named after."""
         graph = program.graph_module.graph
         open_attention(graph)
+        keep_batch(graph)
         graph.eliminate_dead_code()
         for node in graph.nodes:
             self._take(node)
@@ -144,6 +146,10 @@ class _Compilation:
     def _check_output(self, node: fx.Node) -> None:
         results = node.args[0]
         assert isinstance(results, tuple | list)
+        specs = self._program.graph_signature.output_specs  # images that are changed in place come beside
+        results = [
+            part for part, spec in zip(results, specs, strict=True) if "INPUT_MUT" not in str(spec.kind)
+        ]
         given = [part for part in results if isinstance(part, fx.Node)]
         if len(results) != 1 or not given or self._place.get(given[0]) != len(self.operations):
             raise TaskError("a victim must return the logits, which it computes last")

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from benchmark.network.inputs import check_pictures, weights_kind
+from benchmark.network.inputs import asked, check_pictures, weights_kind
 from benchmark.network.operations import Operation
 from benchmark.network.sizes import Sizes, check_logits
 from benchmark.network.smoothing import EXACT, Smoothing
@@ -152,7 +152,7 @@ class Network(nn.Module):
         Raises:
             TaskError: the inputs are of another shape, of whole numbers, or of another number of channels.
         """
-        return self.noted(self.module(self.normalize(inputs)))
+        return self.noted(asked(self.module, self.normalize(inputs)))
 
     def noted(self, output: Tensor) -> Tensor:
         """The output ``[N, ...]`` of a pass over N samples, once the listener knows of it.

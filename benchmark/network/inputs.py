@@ -6,7 +6,7 @@ Pictures are checked in every call, so that no check here looks at their values.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -88,7 +88,9 @@ def check_pictures(inputs: Any, channels: int | None = None) -> None:
         hint = ": divide by 255" if inputs.dtype == torch.uint8 else ""
         raise TaskError(f"pictures are floating point numbers from 0 to 1, and these are {kind}{hint}")
     if channels is not None and inputs.shape[1] != channels:
-        raise TaskError(f"this network takes pictures of {channels} channels, and these have {inputs.shape[1]}")
+        raise TaskError(
+            f"this network takes pictures of {channels} channels, and these have {inputs.shape[1]}"
+        )
 
 
 def class_labels(labels: Any, pictures: int) -> Tensor:
@@ -136,3 +138,21 @@ def check_classes_of(labels: Tensor, classes: int) -> None:
 def weights_kind(module: nn.Module) -> torch.dtype | None:
     """Type of a module's first floating point weight, or None if it has none."""
     return next((weight.dtype for weight in module.parameters() if weight.is_floating_point()), None)
+
+
+def asked(module: Callable[[Tensor], Any], images: Tensor) -> Any:
+    """What a module says of normalized images ``[N, C, H, W]``.
+
+    One that squeezes takes no image alone, or gives a row without its batch: it is shown that one twice.
+    """
+    if len(images) != 1:
+        return module(images)
+    try:
+        output = module(images)
+    except (RuntimeError, IndexError, ValueError):
+        output = None
+    if output is None or (isinstance(output, Tensor) and output.dim() == 1):
+        several = module(torch.cat([images, images]))
+        if output is None or (isinstance(several, Tensor) and several.dim() == 2):
+            return several[:1]
+    return output

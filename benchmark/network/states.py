@@ -16,7 +16,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 from benchmark.errors import TaskError
 
 _MAKERS = (WeightNorm, SpectralNorm, BasePruningMethod)
-"""Hooks of torch's that make a weight of others before every call, of whichever module they are called for."""
+"""Hooks of torch's that make a weight of others before every call, of the module that they are called for."""
 Copied = TypeVar("Copied", bound=nn.Module)
 
 
@@ -57,7 +57,7 @@ def deep_copy(module: Copied, kept: Mapping[int, Any] | None = None) -> Copied:
 def _held(module: nn.Module) -> dict[int, Tensor]:
     """Copies of tensors that a module has kept of a pass with a graph, by id, as a memo of copies.
 
-    Not where hooks make such a tensor out of weights in ways of their own: a copy might no longer follow them.
+    Not where hooks make such a tensor out of weights in ways of their own: a copy might not follow them.
     """
     kept = [
         value

@@ -36,7 +36,9 @@ class CompositeRelevance(Backpropagation):
     def __post_init__(self) -> None:
         """Refuses sums that are not kept away from zero."""
         if not 0 < self.epsilon < math.inf:
-            raise TaskError(f"explainer {self.name!r}: epsilon must be above 0 and finite, not {self.epsilon!r}")
+            raise TaskError(
+                f"explainer {self.name!r}: epsilon must be above 0 and finite, not {self.epsilon!r}"
+            )
 
     @abstractmethod
     def rule(self, model: Network) -> BackwardRule:
