@@ -171,7 +171,8 @@ def _kinked(call: str, numbers: tuple[Any, ...], named: Mapping[str, Any]) -> Ac
 
 def _node_names(output: Tensor) -> Iterator[str]:
     """Names of the steps that a tensor's graph goes back by."""
-    known, waiting = set(), [output.grad_fn]
+    known: set[Any] = set()
+    waiting: list[Any] = [output.grad_fn]
     while waiting:
         node = waiting.pop()
         if node is None or node in known:

@@ -53,9 +53,11 @@ def keep_batch(graph: fx.Graph) -> None:
     for node in graph.nodes:
         if node.op != "call_function" or call_name(node) != "squeeze" or len(node.args) != 1:
             continue
-        value = node.args[0].meta["val"]
+        given = node.args[0]
+        assert isinstance(given, fx.Node)
+        value = given.meta["val"]
         node.target = _ATEN.squeeze.dims
-        node.args = (node.args[0], [side for side, length in enumerate(value.shape) if _is_one(length)])
+        node.args = (given, [side for side, length in enumerate(value.shape) if _is_one(length)])
 
 
 def _is_one(length: int | torch.SymInt) -> bool:
