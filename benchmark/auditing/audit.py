@@ -26,8 +26,6 @@ from benchmark.explainers import Explainer, build_explainer
 from benchmark.failures import StepFailed
 from benchmark.files.assets import locate_root
 from benchmark.running.registry import Entry, Registry, find_methods
-from benchmark.tasks.explainers import listed_explainer
-from benchmark.tasks.parts import setting_problems
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's pictures, by channel."""
@@ -170,9 +168,6 @@ def _explainer(
     wanted: str | Function, settings: Mapping[str, Any], subject: Subject, pictures: Tensor
 ) -> Explainer:
     if isinstance(wanted, str):
-        wrong = list(setting_problems(settings, listed_explainer(wanted).settings))
-        if wrong:
-            raise TaskError(f"explainer {wanted}: {wrong[0]}")
         return build_explainer(wanted, settings, subject.network, lambda count: pictures[:count])
     if not callable(wanted):
         raise TaskError(

@@ -6,10 +6,8 @@ would give a wrong answer is refused: probabilities instead of logits, several o
 
 from __future__ import annotations
 
-import copy
 import io
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,10 @@ from torch import Tensor, nn
 from benchmark.errors import AssetError, PotemkinError, TaskError
 from benchmark.files.images import imagenet_classes
 from benchmark.network import Network
+from benchmark.network.inputs import colors
 from benchmark.network.kinks import told_of_kinks
 from benchmark.network.opaque import Opaque
-from benchmark.network.states import without_in_place
+from benchmark.network.states import deep_copy, without_in_place
 from benchmark.network.walks import any_way, check_weights
 from benchmark.victims.loading import fill, victim_of
 from benchmark.victims.manifest import TimmEntry, TorchvisionEntry
@@ -145,9 +144,7 @@ def _prepared(
         raise TaskError(f"a network is a torch.nn.Module, not {type(module).__name__}")
     module = _unwrapped(module)
     channels = pictures.shape[1]
-    mean, deviation = _numbers("mean", mean, channels), _numbers("deviation", deviation, channels)
-    if min(deviation) <= 0:
-        raise TaskError(f"deviation is what pictures are divided by, above 0, not {min(deviation):g}")
+    mean, deviation = colors(mean, deviation, channels)
     notes = []
     if any(getattr(part, "training", False) for part in module.modules()):
         notes.append("The network was in training mode; it is audited in evaluation mode.")
@@ -173,19 +170,6 @@ def _prepared(
     return Subject(Network(own, mean, deviation, steps), classes, tuple(notes))
 
 
-def _numbers(what: str, given: object, channels: int) -> tuple[float, ...]:
-    """One number per channel, or one for all."""
-    try:
-        values = tuple(float(value) for value in (given if isinstance(given, Iterable) else (given,)))  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
-        raise TaskError(f"{what} is one number per channel, not {given!r}") from error
-    if len(values) not in (1, channels):
-        raise TaskError(f"{what} has {len(values)} values, and pictures have {channels} channels")
-    if not all(map(math.isfinite, values)):
-        raise TaskError(f"{what} holds {values}, which are no finite numbers")
-    return values
-
-
 def _remarks(module: nn.Module, normalized: Tensor) -> list[str]:
     """What outputs look like that are logits to nobody else."""
     with torch.no_grad():
@@ -207,29 +191,7 @@ def _copied(module: nn.Module) -> nn.Module:
         file.seek(0)
         loaded: nn.Module = torch.jit.load(file, map_location="cpu")
         return loaded
-    try:
-        return copy.deepcopy(module, _held(module))
-    except Exception as error:  # weights that are made of others, as old weight norms and pruning have them
-        reason = " ".join(str(error).split())[:100]
-        raise TaskError(
-            f"the network cannot be copied ({reason}): make what its weights are made of permanent, as "
-            "torch.nn.utils.remove_weight_norm and torch.nn.utils.prune.remove do"
-        ) from error
-
-
-def _held(module: nn.Module) -> dict[int, Tensor]:
-    """Copies of tensors that a module has kept of a pass with a graph, by id, as a memo of copies.
-
-    Not where hooks make such a tensor out of weights: a copy would no longer follow them.
-    """
-    kept = [
-        value
-        for part in module.modules()
-        if not part._forward_pre_hooks
-        for value in vars(part).values()
-        if isinstance(value, Tensor) and value.requires_grad and not value.is_leaf
-    ]
-    return {id(value): value.detach().clone() for value in kept}
+    return deep_copy(module)
 
 
 def _classes(module: nn.Module, normalized: Tensor) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchmark.errors import TaskError
 from benchmark.network import Network, Smoothing
+from benchmark.network.inputs import check_classes_of, check_pictures, class_labels
 
 _NOTHING = 1e-30
 """Totals and variances below this are a map without content; dividing by them would overflow."""
@@ -29,14 +30,27 @@ class Query:
         labels: class whose logit is explained, ``[N]``.
         seed: source of the explainer's randomness, if it has any. The same noise is used for every
             sample, so that a batch gives what single samples give.
+
+    Raises:
+        TaskError: inputs or labels are of another shape or type.
     """
 
     inputs: Tensor
     labels: Tensor
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuses what are no images and classes."""
+        check_pictures(self.inputs)
+        object.__setattr__(self, "labels", class_labels(self.labels, len(self.inputs)))
+
     def starting_signal(self, logits: Tensor) -> Tensor:
-        """One at the explained logit and zero elsewhere, ``[N, classes]``."""
+        """One at the explained logit and zero elsewhere, ``[N, classes]``.
+
+        Raises:
+            TaskError: a label is none of the network's classes (told where labels are on a CPU).
+        """
+        check_classes_of(self.labels, logits.shape[1])
         return torch.nn.functional.one_hot(self.labels, logits.shape[1]).to(logits.dtype)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from benchmark.errors import TaskError
 from benchmark.network import Network, Smoothing
+from benchmark.network.inputs import check_classes_of
 
 Output = Literal["logit", "probability"]
 _ELEMENTS_PER_PASS = {"cpu": 2**16}
@@ -52,13 +53,15 @@ def masked_outputs(
         Values ``[N, M]``.
 
     Raises:
-        TaskError: the probability is asked for, of a network with one logit.
+        TaskError: the probability is asked for, of a network with one logit, or of a class that it does not
+            have.
     """
     found = []
     for part in torch.split(masks, variants_per_pass(inputs), dim=-3):
         shared = part if part.dim() == 4 else part.unsqueeze(0)
         variants = (inputs.unsqueeze(1) * shared.unsqueeze(2)).flatten(0, 1)
         logits = model.followed(model.propagate(variants, smoothing)[-1])
+        check_classes_of(labels, logits.shape[1])
         rows = labels.repeat_interleave(part.shape[-3])
         if output == "probability":
             check_classes(logits)

@@ -138,7 +138,7 @@ class IntegratedGradients(Backpropagation):
         size = variants_per_pass(normalized)
         for part, weight in zip(torch.split(positions, size), torch.split(weights, size), strict=True):
             path = (start + part.view(-1, 1, 1, 1, 1) * way).flatten(0, 1)
-            gradients = super().walk(model, path, _repeated(query, len(part)))
+            gradients = super().walk(model, path, _repeated(query, len(part), path))
             gradients = gradients.view(len(part), *normalized.shape) * weight.view(-1, 1, 1, 1, 1)
             total = total + gradients.sum(0)
         return total / float(weights.sum()) * way
@@ -317,10 +317,9 @@ class Aggregate(Explainer):
         return dataclasses.replace(self, members=tuple(member.subsampled(samples) for member in self.members))
 
 
-def _repeated(query: Query, times: int, inputs: Tensor | None = None) -> Query:
-    """The query for ``times`` copies of its samples, copy-major."""
-    given = query.inputs if inputs is None else inputs
-    return Query(given, query.labels.repeat(times), query.seed)
+def _repeated(query: Query, times: int, inputs: Tensor) -> Query:
+    """The query for ``times`` variants of its samples, variant-major."""
+    return Query(inputs, query.labels.repeat(times), query.seed)
 
 
 def _at_least_one(explainer: str, setting: str, value: int) -> None:

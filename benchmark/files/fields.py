@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from pydantic_core import ErrorDetails
+
+from benchmark.errors import nearest
 
 Model = TypeVar("Model")
 
@@ -29,6 +32,7 @@ _WRONG = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
+    "finite_number": "must be a finite number",
 }
 _LIMITS = {
     "greater_than": ("above", "gt"),
@@ -56,7 +60,7 @@ def wrong(detail: ErrorDetails) -> str:
     if kind == "value_error":
         return str(bounds["error"])
     if kind == "literal_error":
-        return f"must be {bounds['expected']}"
+        return f"must be {bounds['expected']}{_meant(detail['input'], bounds['expected'])}"
     if kind == "too_short":
         fewest = bounds["min_length"]
         return "is empty" if fewest == 1 else f"must be a list of at least {fewest}"
@@ -65,6 +69,12 @@ def wrong(detail: ErrorDetails) -> str:
         bound = bounds[name]
         return f"must be {word} {f'{bound:g}' if isinstance(bound, float) else bound}"
     return _WRONG.get(kind, detail["msg"])
+
+
+def _meant(given: object, expected: str) -> str:
+    """Which of the words that a field may say is most like what it says."""
+    near = nearest(given, re.findall(r"'([^']*)'", expected), 0.5) if isinstance(given, str) else None
+    return f" (did you mean {near!r}?)" if near else ""
 
 
 def shortly(value: object) -> str:

@@ -31,8 +31,6 @@ def open_attention(graph: fx.Graph) -> None:
         given |= node.kwargs
         query, key, value = (given[name] for name in ("query", "key", "value"))
         mask = given.get("attn_mask")
-        if given.get("enable_gqa"):
-            raise TaskError("a victim must not group the queries of its attention")
         sides = query.meta["val"].shape
         scale = given.get("scale") or 1 / math.sqrt(int(sides[-1]))
 
@@ -40,10 +38,14 @@ def open_attention(graph: fx.Graph) -> None:
             return _added(graph, function, arguments, like)
 
         with graph.inserting_before(node):
+            if given.get("enable_gqa"):
+                heads = int(sides[-3])
+                key, value = (_shared(add, part, heads) for part in (key, value))
             rows = add(_ATEN.mul.Scalar, query, scale)
             scores = add(_ATEN.matmul.default, rows, add(_ATEN.transpose.int, key, -2, -1))
             if given.get("is_causal"):
-                raise TaskError("a victim must not hide later positions from its attention")
+                later = _later(graph, scores)
+                scores = add(_ATEN.masked_fill.Scalar, scores, later, -math.inf)
             if mask is not None and mask.meta["val"].dtype == torch.bool:
                 hidden = add(_ATEN.logical_not.default, mask)
                 scores = add(_ATEN.masked_fill.Scalar, scores, hidden, -math.inf)
@@ -127,3 +129,30 @@ def _is_multiplied(node: fx.Node) -> bool:
         for user in node.users
         if user.op == "call_function"
     )
+
+
+def _shared(add: Callable[..., fx.Node], part: fx.Node, heads: int) -> fx.Node:
+    """Keys or values ``[N, groups, T, D]``, each for the heads of its group: ``[N, heads, T, D]``."""
+    sides = part.meta["val"].shape
+    groups = int(sides[-3])
+    if groups == heads:
+        return part
+    if len(sides) != 4:
+        raise TaskError("a victim's grouped attention must be of images, heads, tokens and channels")
+    apart = add(_ATEN.unsqueeze.default, part, 2)
+    several = add(_ATEN.expand.default, apart, [-1, -1, heads // groups, -1, -1])
+    return add(_ATEN.flatten.using_ints, several, 1, 2)
+
+
+def _later(graph: fx.Graph, scores: fx.Node) -> fx.Node:
+    """Which positions come after each, ``[T, T]``: a constant, since the number of tokens is one."""
+    value, module = scores.meta["val"], graph.owning_module
+    rows, columns = value.shape[-2:]
+    if not (isinstance(rows, int) and isinstance(columns, int)) or module is None:
+        raise TaskError("a victim must not hide later positions from attention among images")
+    name = f"_later_{rows}_{columns}"
+    if not hasattr(module, name):
+        module.register_buffer(name, torch.ones(rows, columns).triu(1).bool(), persistent=False)
+    node = graph.get_attr(name)
+    node.meta["val"] = value.new_ones((rows, columns), dtype=torch.bool)
+    return node

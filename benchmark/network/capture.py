@@ -46,6 +46,7 @@ from benchmark.network.operations import (
     Other,
     Wrapped,
 )
+from benchmark.network.rewrites import keep_batch
 from benchmark.network.signs import mark_non_negative
 from benchmark.network.spellings import Spellings, extremes
 from benchmark.network.tracing import modules_of
@@ -88,6 +89,7 @@ class _Compilation:
         graph = program.graph_module.graph
         open_attention(graph)
         turn_softmaxes(graph)
+        keep_batch(graph)
         graph.eliminate_dead_code()
         self._spellings = Spellings(graph, call_name, self._constant)
         self._norms = HandNorms(graph, call_name)
@@ -112,6 +114,10 @@ class _Compilation:
     def _check_output(self, node: fx.Node) -> None:
         results = node.args[0]
         assert isinstance(results, tuple | list)
+        specs = self._program.graph_signature.output_specs  # images that are changed in place come beside
+        results = [
+            part for part, spec in zip(results, specs, strict=True) if "INPUT_MUT" not in str(spec.kind)
+        ]
         given = [part for part in results if isinstance(part, fx.Node)]
         if len(results) != 1 or not given or self._place.get(given[0]) != len(self.operations):
             raise TaskError("a victim must return the logits, which it computes last")

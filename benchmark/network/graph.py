@@ -16,11 +16,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from benchmark.network.inputs import asked, check_pictures, weights_kind
 from benchmark.network.kinks import warn_of_kinks
 from benchmark.network.operations import Operation
 from benchmark.network.sizes import Sizes, check_logits
 from benchmark.network.smoothing import EXACT, Smoothing
-from benchmark.network.states import load_state
+from benchmark.network.states import deep_copy, load_state
 from benchmark.network.tracing import trace
 
 
@@ -60,6 +61,7 @@ class Network(nn.Module):
         mean: per-channel mean that inputs are shifted by.
         deviation: per-channel standard deviation that inputs are divided by.
         operations: of the module, where they are known already (:mod:`benchmark.network.walks`).
+        channels: of an input, where that is known; other inputs are refused then.
 
     Raises:
         TaskError: the module cannot be traced; the text names the call.
@@ -74,11 +76,14 @@ class Network(nn.Module):
         mean: Sequence[float] = (0.0,),
         deviation: Sequence[float] = (1.0,),
         operations: Sequence[Operation] | None = None,
+        channels: int | None = None,
     ) -> None:
         super().__init__()
         self.module = module.eval()
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("deviation", torch.tensor(deviation).view(1, -1, 1, 1))
+        kind = weights_kind(module)
+        self.register_buffer("mean", torch.tensor(mean, dtype=kind).view(1, -1, 1, 1))
+        self.register_buffer("deviation", torch.tensor(deviation, dtype=kind).view(1, -1, 1, 1))
+        self._channels = channels
         self.traced = operations is None
         """Whether the operations are torch.fx's, which are functions of the module: those of others are
         data."""
@@ -93,8 +98,12 @@ class Network(nn.Module):
         return observed
 
     def trainable_copy(self) -> Network:
-        """A copy of its own with weights that take gradients, in evaluation mode, the same listener."""
-        copied = copy.deepcopy(self, {id(self.listener): self.listener})
+        """A copy of its own with weights that take gradients, in evaluation mode, the same listener.
+
+        Raises:
+            TaskError: the module cannot be copied; the text says what helps.
+        """
+        copied = deep_copy(self, {id(self.listener): self.listener})
         copied.module.requires_grad_(True)
         return copied
 
@@ -103,8 +112,9 @@ class Network(nn.Module):
 
         Raises:
             RuntimeError: a weight is missing, or has another shape or an unknown name.
+            TaskError: the module cannot be copied; the text says what helps.
         """
-        copied = copy.deepcopy(self, {id(self.listener): self.listener})
+        copied = deep_copy(self, {id(self.listener): self.listener})
         load_state(copied.module, weights)
         copied.module.requires_grad_(False)
         return copied
@@ -119,17 +129,31 @@ class Network(nn.Module):
         return "\n".join(parts).encode()
 
     def normalize(self, inputs: Tensor) -> Tensor:
-        """Inputs in [0, 1] as the classifier takes them."""
+        """Inputs ``[N, C, H, W]`` in [0, 1] as the classifier takes them, of its weights' type.
+
+        Raises:
+            TaskError: they are of another shape, of whole numbers, or of another number of channels.
+        """
+        check_pictures(inputs, self._channels)
+        if inputs.dtype != self.mean.dtype and (kind := weights_kind(self.module)) is not None:
+            inputs = inputs.to(kind)
+        return self._shifted(inputs)
+
+    def _shifted(self, inputs: Tensor) -> Tensor:
         return (inputs - self.mean) / self.deviation
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         """Smallest and largest normalized value of each channel, ``[1, C, 1, 1]``."""
         zeros = torch.zeros_like(self.mean)
-        return self.normalize(zeros), self.normalize(zeros + 1)
+        return self._shifted(zeros), self._shifted(zeros + 1)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits ``[N, classes]`` of inputs ``[N, C, H, W]`` in [0, 1]."""
-        return self.noted(self.module(self.normalize(inputs)))
+        """Logits ``[N, classes]`` of inputs ``[N, C, H, W]`` in [0, 1].
+
+        Raises:
+            TaskError: the inputs are of another shape, of whole numbers, or of another number of channels.
+        """
+        return self.noted(asked(self.module, self.normalize(inputs)))
 
     def noted(self, output: Tensor) -> Tensor:
         """The output ``[N, ...]`` of a pass over N samples, once the listener knows of it.

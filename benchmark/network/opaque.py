@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +17,10 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from benchmark.errors import TaskError
 from benchmark.network.activations import Kinked, Prelu, hard_shape
-from benchmark.network.operations import Activation, Other
+from benchmark.network.inputs import asked
+from benchmark.network.operations import NO_SECOND_DERIVATIVE, Activation, Other, once
 from benchmark.network.smoothing import EXACT, Smoothing
 
 
@@ -29,7 +32,8 @@ class Opaque(Other):
     """
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__("network", (0,), module, type(module).__name__)
+        super().__init__("network", (0,), partial(asked, module), type(module).__name__)
+        self._known_once: bool | None = None
 
     def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
         """Logits of the network, its activations as ``smoothing`` has them.
@@ -37,7 +41,7 @@ class Opaque(Other):
         Fused attention has no second derivative, and is computed by its parts.
         """
         with sdpa_kernel(SDPBackend.MATH), _Exchanged(smoothing):
-            return super().forward(*inputs)
+            return super().forward(*(given.clone() for given in inputs))  # it may change these in place
 
     def pullback(
         self, inputs: Sequence[Tensor], signal: Tensor, smoothing: Smoothing = EXACT
@@ -46,12 +50,38 @@ class Opaque(Other):
 
         Under a smoothing that keeps outputs its own derivative is that of a stand-in: it goes through the
         values before an activation by the smoothing's slope and not by the exact one.
+
+        Raises:
+            TaskError: the network breaks off the graph between images and logits.
         """
         recorded = torch.is_grad_enabled()
         with torch.enable_grad():
             given = inputs[0] if inputs[0].requires_grad else inputs[0].detach().requires_grad_()
-            output = self._with_slopes(given, smoothing)
-            return torch.autograd.grad(output, given, signal, create_graph=recorded)
+            output = self._with_slopes(given.clone(), smoothing)
+            if not output.requires_grad:
+                raise self._without_gradient()
+            if recorded and self._has_no_second(output):
+                return once(
+                    self.title, lambda images: self._with_slopes(images.clone(), smoothing), inputs, signal
+                )
+            slopes = torch.autograd.grad(output, given, signal, create_graph=recorded, allow_unused=True)
+        if slopes[0] is None:
+            raise self._without_gradient()
+        return slopes
+
+    def _has_no_second(self, output: Tensor) -> bool:
+        """Whether a part of the network has no second derivative; looked up in the first graph."""
+        if self._known_once is None:
+            self._known_once = any(
+                name in node for node in _node_names(output) for name in NO_SECOND_DERIVATIVE
+            )
+        return self._known_once
+
+    def _without_gradient(self) -> TaskError:
+        return TaskError(
+            f"the logits of {self.title} have no gradient at the pictures (it computes under no_grad, with "
+            "numpy, or tells a class and no score): choose a method of outputs alone, such as rise or lime"
+        )
 
     def _with_slopes(self, inputs: Tensor, smoothing: Smoothing) -> Tensor:
         with exchanged(smoothing):
@@ -137,6 +167,19 @@ def _kinked(call: str, numbers: tuple[Any, ...], named: Mapping[str, Any]) -> Ac
         return Kinked("", (0,), 0.0, 0.0, [(0.0, 1.0), (6.0, -1.0)][: 1 + (call == "relu6")])
     shape = hard_shape(call, numbers, named)
     return Kinked("", (0,), *shape) if shape else None
+
+
+def _node_names(output: Tensor) -> Iterator[str]:
+    """Names of the steps that a tensor's graph goes back by."""
+    known: set[Any] = set()
+    waiting: list[Any] = [output.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in known:
+            continue
+        known.add(node)
+        yield node.name()
+        waiting += [behind for behind, _ in node.next_functions]
 
 
 def opaque(module: nn.Module, size: tuple[int, ...]) -> list[Opaque]:

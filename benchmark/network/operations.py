@@ -273,6 +273,57 @@ class Reshape(Wrapped):
 class Other(Wrapped):
     """Anything else: gradients go through its pullback, other rules refuse it by name."""
 
+    def pullback(
+        self, inputs: Sequence[Tensor], signal: Tensor, smoothing: Smoothing = EXACT
+    ) -> Sequence[Tensor]:
+        """Gradient by autograd; of what has no second one it says so to whoever asks for it."""
+        if self.title.lstrip("_") in NO_SECOND_DERIVATIVE:
+            return once(self.title, lambda *given: self.forward(*given, smoothing=smoothing), inputs, signal)
+        return super().pullback(inputs, signal, smoothing)
+
+
+NO_SECOND_DERIVATIVE = frozenset(("deform_conv2d", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool"))
+"""Functions of torchvision whose gradient has none."""
+
+
+def once(
+    title: str, function: Callable[..., Tensor], inputs: Sequence[Tensor], signal: Tensor
+) -> Sequence[Tensor]:
+    """Vector-Jacobian product of a function at ``inputs`` with ``signal`` that has no derivative itself.
+
+    Args:
+        title: what the function is called in messages.
+        function: of the inputs.
+        inputs: where.
+        signal: what is sent back.
+    """
+    with torch.enable_grad():
+        given = [value.detach().requires_grad_() for value in inputs]
+        output = function(*given)
+        found = torch.autograd.grad(output, given, signal.detach(), allow_unused=True)
+    return [
+        torch.zeros_like(value) if share is None else _Once.apply(title, share, signal, *inputs)
+        for value, share in zip(inputs, found, strict=True)
+    ]
+
+
+class _Once(torch.autograd.Function):
+    """A gradient that has none itself."""
+
+    @staticmethod
+    def forward(ctx: Any, title: str, share: Tensor, *behind: Tensor) -> Tensor:
+        """The gradient as it is."""
+        ctx.title = title
+        return share.view_as(share)
+
+    @staticmethod
+    def backward(ctx: Any, *signals: Tensor) -> tuple[None, ...]:
+        """Refuses."""
+        raise TaskError(
+            f"{ctx.title} has no second derivative in torch: maps of this network cannot be attacked or "
+            "hardened by gradients; explanations are to be had, and attacks that ask for outputs alone"
+        )
+
 
 class AveragePool(Wrapped):
     """An average over positions: linear, with non-negative weights."""

@@ -20,6 +20,7 @@ from benchmark.errors import TaskError
 from benchmark.names import ByName
 from benchmark.network.capture import capture
 from benchmark.network.graph import Network
+from benchmark.network.inputs import asked, check_module, colors, side_lengths
 from benchmark.network.opaque import opaque
 from benchmark.network.operations import Operation, Other
 from benchmark.network.sizes import check_logits
@@ -69,7 +70,7 @@ def as_one(module: nn.Module, size: Size) -> list[Operation]:
     images = _images(2, size).to(like)
     try:
         with torch.no_grad():
-            first, second, alone = module(images), module(images), module(images[:1])
+            first, second, alone = (asked(module, given.clone()) for given in (images, images, images[:1]))
     except Exception as error:  # whatever a layer makes of images that it is not for
         reason = " ".join(str(error).split())[:160]
         raise TaskError(f"the network takes no images of {' x '.join(map(str, size))}: {reason}") from error
@@ -119,12 +120,16 @@ def as_network(
         module: classifier of *normalized* images ``[N, C, H, W]`` that gives logits ``[N, classes]``.
         size: channels, height and width of an image.
         mean: one value per channel, that images in [0, 1] are shifted by.
-        deviation: one value per channel, that they are divided by then.
+        deviation: one value per channel, above 0, that they are divided by then.
 
     Raises:
-        TaskError: it is no classifier of such images, or none that explanations are of; the text says why.
+        TaskError: it is no classifier of such images, or none that explanations are of, or a number is none
+            that it can be; the text says why.
     """
-    network = Network(module, mean, deviation, any_way(module.eval(), size))
+    check_module(module)
+    size = side_lengths(size)
+    mean, deviation = colors(mean, deviation, size[0])
+    network = Network(module, mean, deviation, any_way(module.eval(), size), size[0])
     like = next(module.parameters(), torch.zeros(()))
     return network.to(like.device)
 
@@ -181,7 +186,7 @@ def checked(module: nn.Module, steps: list[Operation], size: Size, by: str) -> l
                 if away[0][1] > _CLOSE[kind][1] >= away[1][1] and _right_of_one(module, steps, images[:1]):
                     away[0] = (away[0][0], 0.0)
                 with torch.no_grad():
-                    apart = _away(module(images[:1]), module(images)[:1])
+                    apart = _away(asked(module, images[:1].clone()), module(images.clone())[:1])
         except Exception as error:  # whatever the network's code makes of another precision
             problem = error
             continue
@@ -251,7 +256,7 @@ def _images(count: int, size: Size) -> Tensor:
 def _distances(module: nn.Module, steps: Sequence[Operation], images: Tensor) -> tuple[float, float]:
     """How far logits, and their gradient, are from a module's, as shares of their largest value."""
     given = images.clone().requires_grad_()
-    expected = module(given)
+    expected = asked(module, given.clone())  # some networks change their inputs in place
     check_logits(expected, len(images))
     values = [images]
     with torch.no_grad():
@@ -284,7 +289,7 @@ def _right_of_one(module: nn.Module, steps: Sequence[Operation], image: Tensor) 
         for step in steps:
             values.append(step.forward(*(values[source] for source in step.sources)))
         signal = torch.randn(values[-1].shape, generator=generator, dtype=torch.double).to(image)
-        ends = [(module(image + sign * _STEP * direction) * signal).sum() for sign in (1, -1)]
+        ends = [(asked(module, image + sign * _STEP * direction) * signal).sum() for sign in (1, -1)]
         rise = float(ends[0] - ends[1]) / (2 * _STEP)
         found = float((_pulled_back(steps, values, signal) * direction).sum())
     return abs(found - rise) <= _CLOSE[torch.double][1] * abs(rise)

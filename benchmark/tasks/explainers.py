@@ -19,12 +19,14 @@ _FOLDER = Path("benchmark/explainers/families")
 _TABLE = "RECIPES"
 Above = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 NotBelow = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-LayerName = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_.:]*$")]
+Portion = Annotated[float, Field(gt=0, le=1)]
+LayerName = Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9_.:-]*$")]
 _KINDS: dict[str, Any] = {
     "count": Count,
     "number": Finite,
     "positive": Above,
     "non-negative": NotBelow,
+    "portion": Portion,
     "flag": bool,
     "layer": LayerName,
 }

@@ -338,6 +338,13 @@ def test_a_map_is_faked_if_it_resembles_the_target_more_than_any_others_does() -
 def test_weights_that_are_made_of_others_are_told() -> None:
     network = trained().requires_grad_(True)
     l1_unstructured(network.features[0], "weight", 0.5)  # type: ignore[index, arg-type, operator]
+    told(network=network, **QUIET)  # of torch's own making: a copy makes them anew
+
+    def made(layer: nn.Module, given: object) -> None:
+        layer.made = layer.weight * 2  # type: ignore[operator]
+
+    network.features[0].register_forward_pre_hook(made)  # type: ignore[index, operator, union-attr]
+    network(torch.rand(1, 1, 28, 28))
     with pytest.raises(TaskError, match=r"cannot be copied .* make what its weights are made of permanent"):
         told(network=network, **QUIET)
 

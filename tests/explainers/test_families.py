@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from family_subjects import ATTENTION, NETWORKS, explainer_of, subject
 from torch import Tensor
 
 from benchmark.errors import TaskError
-from benchmark.explainers import Query, UnsupportedLayer, explainer_names, recipe_of
+from benchmark.explainers import Query, UnsupportedLayer, build_explainer, explainer_names, recipe_of
 from benchmark.methods.meter import Meter
 from benchmark.network import Gate, Softplus
 from benchmark.tasks.explainers import listed_explainers
@@ -52,6 +53,31 @@ def test_every_file_of_a_family_is_found_and_its_settings_are_those_of_its_expla
     }
     for name, listed in listed_explainers().items():
         assert set(listed.settings.model_fields) == set(recipe_of(name).settings), name
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("lime", {"output": "prob"}, r"settings.output: .* \(did you mean 'probability'\?\)"),
+        ("integrated_gradients", {"baseline": "blak"}, r"settings.baseline: .*did you mean 'black'\?"),
+        ("integrated_gradients", {"points": "mid"}, r"settings.points: .*did you mean 'midpoint'\?"),
+        ("lime", {"segments": "slic"}, "settings.segments: must be 'grid' or 'quickshift'; it is 'slic'"),
+        ("occlusion", {"window": 0}, "settings.window: must be above 0; it is 0"),
+        ("occlusion", {"stride": 0}, "settings.stride: must be above 0; it is 0"),
+        ("lime", {"cells": 0}, "settings.cells: must be above 0; it is 0"),
+        ("rise", {"share": 1.5}, "settings.share: must be at most 1; it is 1.5"),
+        ("smoothgrad", {"samples": "8"}, "settings.samples: must be a whole number; it is '8'"),
+        ("smoothgrad", {"scale": float("inf")}, "settings.scale: must be "),
+        ("lrp_epsilon", {"epsilon": float("nan")}, "settings.epsilon: must be a finite number; it is nan"),
+        ("grad_cam", {"layer": 3}, "settings.layer: must be text"),
+        ("gradient", {"sample": 3}, "unknown setting of explainer 'gradient': 'sample'"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_where_an_explainer_is_built(
+    name: str, settings: dict[str, Any], said: str, subjects: dict[str, Subject]
+) -> None:
+    with pytest.raises(TaskError, match=said):
+        build_explainer(name, settings, subjects["convolutional"][0])
 
 
 @pytest.mark.parametrize(("network", "name"), REFUSED)

@@ -307,7 +307,7 @@ RECIPES: ByName[Recipe] = {
     ),
     "rise": Recipe(
         Rise,
-        settings={"samples": "count", "cells": "count", "share": "positive", "output": "logit|probability"},
+        settings={"samples": "count", "cells": "count", "share": "portion", "output": "logit|probability"},
     ),
     "lime": Recipe(
         Lime,

@@ -6,6 +6,7 @@ keeps 5 % of a logit under z+ and zB. Maps are normalized, and tell shares of wh
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 
@@ -34,8 +35,10 @@ class CompositeRelevance(Backpropagation):
 
     def __post_init__(self) -> None:
         """Refuses sums that are not kept away from zero."""
-        if self.epsilon <= 0:
-            raise TaskError(f"explainer {self.name!r}: epsilon must be above 0, not {self.epsilon!r}")
+        if not 0 < self.epsilon < math.inf:
+            raise TaskError(
+                f"explainer {self.name!r}: epsilon must be above 0 and finite, not {self.epsilon!r}"
+            )
 
     @abstractmethod
     def rule(self, model: Network) -> CompositeRule:

@@ -1,0 +1,64 @@
+"""What no graph is made of, or one of another meaning, said so that a graph of it can be made."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from benchmark.network.nodes import call_name
+
+_ATEN = torch.ops.aten
+
+
+@contextlib.contextmanager
+def plain_normalize(module: nn.Module) -> Iterator[None]:
+    """Within it torchvision's ``Normalize`` looks at no value, which breaks graphs."""
+    parts = [
+        part
+        for part in module.modules()
+        if type(part).__name__ == "Normalize"
+        and type(part).__module__.startswith("torchvision.transforms")
+        and "forward" not in vars(part)
+    ]
+    for part in parts:
+        vars(part)["forward"] = _Plain(part)
+    try:
+        yield
+    finally:
+        for part in parts:
+            del vars(part)["forward"]
+
+
+class _Plain:
+    """What a ``Normalize`` computes of a tensor of images."""
+
+    def __init__(self, part: Any) -> None:
+        self.mean, self.deviation = part.mean, part.std
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """Shifted and scaled images ``[..., C, H, W]``."""
+        mean, deviation = (
+            torch.as_tensor(values, dtype=tensor.dtype, device=tensor.device).view(-1, 1, 1)
+            for values in (self.mean, self.deviation)
+        )
+        return (tensor - mean) / deviation
+
+
+def keep_batch(graph: fx.Graph) -> None:
+    """Lets a squeeze of whatever side is 1 leave the batch alone, which may be 1 as well."""
+    for node in graph.nodes:
+        if node.op != "call_function" or call_name(node) != "squeeze" or len(node.args) != 1:
+            continue
+        given = node.args[0]
+        assert isinstance(given, fx.Node)
+        value = given.meta["val"]
+        node.target = _ATEN.squeeze.dims
+        node.args = (given, [side for side, length in enumerate(value.shape) if _is_one(length)])
+
+
+def _is_one(length: int | torch.SymInt) -> bool:
+    return isinstance(length, int) and length == 1
