@@ -42,6 +42,8 @@ class _InUnits:
 
 def in_usual_units(case: Case) -> Case:
     """The case, its detector's suspicions in a unit in which a weight for usual ones is right."""
+    if case.detector is None:
+        return case
     with torch.no_grad():
         unit = usual(case).unit
     if unit == 1:
