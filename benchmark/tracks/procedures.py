@@ -34,6 +34,8 @@ _EQUAL = 1e-6
 """Difference of pixels in [0, 1] that is rounding."""
 _OWN = (FeatureVisualization, Consensus, InputAgnosticSaliency)
 """Explainers of the project's own, which show what they tell by how they are written."""
+_MOST = 8
+"""Procedures that a hardening may tell: attacks take turns, and among hundreds none is followed for long."""
 _PROCEDURES = (FeatureVisualization, InputAgnosticSaliency)
 _PARTS = (Pixel, Fourier, MagnitudeConstrained, Transformations)
 """What a procedure may be made of, beside numbers and texts."""
@@ -148,6 +150,9 @@ def told_by(hardening: Hardening, hardened: Any) -> tuple[Any, ...]:
             hardening.variant,
             "procedures() must return FeatureVisualization or InputAgnosticSaliency, as many as are run",
         )
+    if len(parts) > _MOST:
+        reason = f"procedures() returned {len(parts)}, and at most {_MOST} may be told: attacks follow each"
+        raise invalid(hardening.variant, reason)
     return tuple(_anew(hardening, part) for part in parts)
 
 

@@ -140,6 +140,7 @@ ON_VISUALIZATION: dict[str, tuple[Callable[[Any], Any], str]] = {
     "another picture from later seeds": (lambda e: Pictures(e, forged_only(later)), "other optimizations"),
     "nothing told": (lambda e: Pictures(e, as_is, ()), "procedures() must return FeatureVisualization"),
     "no tuple": (lambda e: Pictures(e, as_is, 3), "procedures() must return FeatureVisualization"),
+    "more told than attacks follow": (lambda e: Pictures(e, as_is, (e,) * 9), "9, and at most 8 may be told"),
     "code of its own": (lambda e: Pictures(e, as_is, (Subclass(e.size),)), "procedures() must return"),
     "an instance's own code": (
         lambda e: Pictures(e, forged_only(flipped), (shadowed(e, forged_only(flipped)),)),
