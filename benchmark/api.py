@@ -21,9 +21,9 @@ track.
 
 from __future__ import annotations
 
-from benchmark.explainers import build_explainer
 from benchmark.explainers.agnostic import ClassExplainer, InputAgnosticSaliency
 from benchmark.explainers.base import Explainer, Query, correlation
+from benchmark.explainers.checked import build_explainer
 from benchmark.explainers.visualization import FeatureVisualization, Unit, Visualizations, Visualizer
 from benchmark.methods.base import Attack, Defense, Detector, Forgery, Hardening, Method, Mode, TaskFacts
 from benchmark.methods.saliency import Audit, Budget, Case

@@ -22,7 +22,8 @@ from benchmark.auditing.report import Report
 from benchmark.auditing.run import UNDEFENDED, Run
 from benchmark.auditing.subject import Subject, prepared
 from benchmark.errors import PotemkinError, TaskError
-from benchmark.explainers import Explainer, build_explainer
+from benchmark.explainers import Explainer
+from benchmark.explainers.checked import build_explainer
 from benchmark.failures import StepFailed
 from benchmark.files.assets import locate_root
 from benchmark.running.registry import Entry, Registry, find_methods

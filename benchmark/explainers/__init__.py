@@ -24,7 +24,6 @@ from benchmark.explainers.saliency import (
 )
 from benchmark.network import Network
 from benchmark.tasks.explainers import listed_explainer, listed_explainers
-from benchmark.tasks.parts import setting_problems
 
 __all__ = [
     "Aggregate",
@@ -78,15 +77,12 @@ def build_explainer(
         images: gives the first so many of the attacker's images, for explainers that learn.
 
     Raises:
-        TaskError: unknown name or setting, with the known ones; a setting has a value that it cannot have;
-            or it learns, and there are no images.
+        TaskError: unknown name or setting, with the known ones; or it learns, and there are no images.
     """
     recipe = recipe_of(name)
     for setting in settings:
         if setting not in recipe.settings:
             raise unknown(f"setting of explainer {name!r}:", str(setting), recipe.settings)
-    for problem in setting_problems(settings, listed_explainer(name).settings):
-        raise TaskError(f"explainer {name!r}: {problem.removeprefix('field explainer.')}")
     if recipe.learns and images is None:
         raise TaskError(f"explainer {name!r} learns from images: give what returns the first so many of them")
     learnt = (model, images) if recipe.learns else ()

@@ -66,6 +66,11 @@ class Call:
     item: int | None = None
 
 
+def _like(module: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+    """What constants are beside: an input; of a weight, which has none at hand, the first of the module's."""
+    return inputs[0] if inputs else next(module.parameters(), torch.zeros(()))
+
+
 def filled(template: Any, module: nn.Module, inputs: Sequence[Tensor]) -> Any:
     """What a template stands for.
 
@@ -80,13 +85,14 @@ def filled(template: Any, module: nn.Module, inputs: Sequence[Tensor]) -> Any:
         case Weight():
             return _weight(module, template.name)
         case Stored():
-            kind = inputs[0].dtype if template.value.is_floating_point() else template.value.dtype
-            return template.value.to(inputs[0].device, kind)
+            like = _like(module, inputs)
+            kind = like.dtype if template.value.is_floating_point() else template.value.dtype
+            return template.value.to(like.device, kind)
         case Length():
             batch = inputs[template.index].shape[template.side] // template.share
             return template.factor * batch + template.offset
         case Place():
-            return inputs[0].device
+            return _like(module, inputs).device
         case Call():
             arguments = [filled(argument, module, inputs) for argument in template.arguments]
             keywords = {name: filled(value, module, inputs) for name, value in template.keywords}

@@ -12,7 +12,8 @@ from family_subjects import ATTENTION, NETWORKS, explainer_of, subject
 from torch import Tensor
 
 from benchmark.errors import TaskError
-from benchmark.explainers import Query, UnsupportedLayer, build_explainer, explainer_names, recipe_of
+from benchmark.explainers import Query, UnsupportedLayer, explainer_names, recipe_of
+from benchmark.explainers.checked import build_explainer
 from benchmark.methods.meter import Meter
 from benchmark.network import Gate, Softplus
 from benchmark.tasks.explainers import listed_explainers

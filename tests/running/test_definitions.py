@@ -329,7 +329,7 @@ def test_a_line_that_scores_a_cell_changes_its_score_steps_id_alone(
     [
         ("benchmark/seeds.py", '"""Seeds come from named parts', '"""A seed comes from named parts'),
         ("benchmark/seeds.py", "    text = json", "    # as text\n\n    text = json"),
-        ("benchmark/network/graph.py", '"""Inputs in [0, 1] as the', '"""Inputs between 0 and 1 as the'),
+        ("benchmark/network/graph.py", '"""Logits ``[N, classes]`` of inputs', '"""Logits ``[N, K]`` of inputs'),
         ("benchmark/explainers/rules.py", '"""Added to LRP', '"""What is added to LRP'),
         ("benchmark/tracks/saliency/steps.py", "TOLERANCE = 1e-6", "TOLERANCE = (1e-6)  # rounding"),
         ("benchmark/metrics/behaviour.py", "def prediction_kept", "# words\ndef prediction_kept"),

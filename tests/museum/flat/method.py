@@ -18,7 +18,8 @@ class _Changed(Explainer):
         return self.inner.relevance(model, query)
 
     def explain(self, model: Network, query: Query) -> Tensor:
-        return (1000 * self.inner.explain(model, query)).round() / 1000
+        rounded = (1000 * self.inner.explain(model, query)).round()
+        return rounded / rounded.sum((1, 2), keepdim=True)
 
     def smoothed(self, smoothing: Smoothing) -> Explainer:
         return _Changed(self.inner.smoothed(smoothing))
