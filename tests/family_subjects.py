@@ -101,3 +101,10 @@ def explainer_of(name: str, network: Network, query: Query, **settings: Any) -> 
         return query.inputs[:count]
 
     return build_explainer(name, given, network, first)
+
+
+def own_gradient(module: nn.Module, query: Query) -> Tensor:
+    """Autograd's gradient of the explained logits of a module that is not normalized, ``[N, C, H, W]``."""
+    inputs = query.inputs.clone().requires_grad_()
+    (found,) = torch.autograd.grad(module(inputs).gather(1, query.labels[:, None]).sum(), inputs)
+    return found

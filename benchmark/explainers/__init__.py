@@ -61,6 +61,19 @@ def recipe_of(name: str) -> Recipe:
     return recipe
 
 
+def recipe_with(name: str, settings: Mapping[str, Any]) -> Recipe:
+    """How the explainer of a name is made, one that has such settings.
+
+    Raises:
+        TaskError: unknown name or setting, with the known ones.
+    """
+    recipe = recipe_of(name)
+    for setting in settings:
+        if setting not in recipe.settings:
+            raise unknown(f"setting of explainer {name!r}:", str(setting), recipe.settings)
+    return recipe
+
+
 def build_explainer(
     name: str,
     settings: Mapping[str, Any],
@@ -79,10 +92,7 @@ def build_explainer(
     Raises:
         TaskError: unknown name or setting, with the known ones; or it learns, and there are no images.
     """
-    recipe = recipe_of(name)
-    for setting in settings:
-        if setting not in recipe.settings:
-            raise unknown(f"setting of explainer {name!r}:", str(setting), recipe.settings)
+    recipe = recipe_with(name, settings)
     if recipe.learns and images is None:
         raise TaskError(f"explainer {name!r} learns from images: give what returns the first so many of them")
     learnt = (model, images) if recipe.learns else ()

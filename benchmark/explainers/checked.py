@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from benchmark import explainers
-from benchmark.errors import TaskError, unknown
+from benchmark.errors import TaskError
 from benchmark.explainers.base import Explainer
 from benchmark.network import Network
 from benchmark.tasks.explainers import listed_explainer
@@ -37,10 +37,7 @@ def build_explainer(
         TaskError: unknown name or setting, with the known ones; a setting has a value that it cannot have;
             or it learns, and there are no images.
     """
-    recipe = explainers.recipe_of(name)
-    for setting in settings:
-        if setting not in recipe.settings:
-            raise unknown(f"setting of explainer {name!r}:", str(setting), recipe.settings)
+    explainers.recipe_with(name, settings)
     for problem in setting_problems(settings, listed_explainer(name).settings):
         raise TaskError(f"explainer {name!r}: {problem.removeprefix('field explainer.')}")
     return explainers.build_explainer(name, settings, model, images)

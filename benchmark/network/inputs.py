@@ -28,10 +28,10 @@ def colors(mean: object, deviation: object, channels: int) -> tuple[tuple[float,
     return found
 
 
-def _numbers(what: str, given: object, channels: int) -> tuple[float, ...]:
+def _numbers(what: str, given: Any, channels: int) -> tuple[float, ...]:
     """One number per channel, or one for all."""
     try:
-        values = tuple(float(value) for value in (given if isinstance(given, Iterable) else (given,)))  # type: ignore[arg-type]
+        values = tuple(float(value) for value in (given if isinstance(given, Iterable) else (given,)))
     except (TypeError, ValueError) as error:
         raise TaskError(f"{what} is one number per channel, not {given!r}") from error
     if len(values) not in (1, channels):

@@ -105,7 +105,10 @@ class Extremum(Other):
         first, second = (term(*inputs) for term in self.terms)
         sign = 1.0 if self.largest else -1.0
         share = smoothing.slope(sign * (first - second), False)
-        mixed = lambda *values: share * self.terms[0](*values) + (1 - share) * self.terms[1](*values)  # noqa: E731
+
+        def mixed(*values: Tensor) -> Tensor:
+            return share * self.terms[0](*values) + (1 - share) * self.terms[1](*values)
+
         return pullback(mixed, inputs, signal)
 
 

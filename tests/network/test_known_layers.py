@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from family_subjects import drawn
+from family_subjects import drawn, own_gradient
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -76,16 +76,11 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
 def subject(module: nn.Module, bias: bool, way: Any = captured) -> tuple[Network, Query]:
     module = drawn(module).double().eval().requires_grad_(False)
     for part in () if bias else module.modules():
-        if isinstance(getattr(part, "bias", None), Tensor):
-            nn.init.zeros_(part.bias)  # type: ignore[arg-type]
+        bias_of = getattr(part, "bias", None)
+        if isinstance(bias_of, Tensor):
+            nn.init.zeros_(bias_of)
     images = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(3), dtype=torch.double)
     return Network(module, operations=way(module, SIZE)).double(), Query(images, torch.tensor([0, 3, 1]))
-
-
-def own_gradient(module: nn.Module, query: Query) -> Tensor:
-    inputs = query.inputs.clone().requires_grad_()
-    (found,) = torch.autograd.grad(module(inputs).gather(1, query.labels[:, None]).sum(), inputs)
-    return found
 
 
 @pytest.mark.parametrize("way", [captured, any_way])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from family_subjects import drawn
+from family_subjects import drawn, own_gradient
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -85,12 +85,6 @@ def subject(module: nn.Module, way: Callable[[nn.Module, Any], list[Operation]])
     module = drawn(module).double().eval().requires_grad_(False)
     images = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(3), dtype=torch.double)
     return Network(module, operations=way(module, SIZE)).double(), Query(images, torch.tensor([0, 3, 1]))
-
-
-def own_gradient(module: nn.Module, query: Query) -> Tensor:
-    inputs = query.inputs.clone().requires_grad_()
-    (found,) = torch.autograd.grad(module(inputs).gather(1, query.labels[:, None]).sum(), inputs)
-    return found
 
 
 def ways() -> list[Any]:
