@@ -196,9 +196,11 @@ class CompositeRule:
                 return (self._layer(operation)(operation, inputs[0], signal, self.stabilized),)
             case Activation() | SmoothActivation():
                 return (signal,)
-            case Reshape() | Rearrange() | Resize() | MaxPool() | Concatenation():
+            case Reshape() | Rearrange() | MaxPool() | Concatenation():
                 return operation.pullback(inputs, signal, smoothing)
-            case AveragePool() | Add() | Normalization() | ChannelScale():
+            case Resize() if self.first is not None and operation in self.stem.steps:
+                return operation.pullback(inputs, signal, smoothing)
+            case AveragePool() | Add() | Resize() | Normalization() | ChannelScale():
                 return self._by_terms(
                     inputs, operation.pullback(inputs, signal / self.stabilized(output), smoothing)
                 )

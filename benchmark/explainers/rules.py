@@ -134,9 +134,10 @@ class RelevanceRule:
             return (signal.sum_to_size(inputs[0].shape),)
         if isinstance(operation, Activation):
             return (signal,)
-        if isinstance(operation, Reshape | Rearrange | Resize | MaxPool | Concatenation):
+        passes = isinstance(operation, Resize) and operation in self.stem.steps
+        if passes or isinstance(operation, Reshape | Rearrange | MaxPool | Concatenation):
             return operation.pullback(inputs, signal, smoothing)
-        if isinstance(operation, AveragePool | Add):
+        if isinstance(operation, AveragePool | Resize | Add):
             ratio = signal / self._stabilized(output)
             shares = operation.pullback(inputs, ratio, smoothing)
             return [term * share for term, share in zip(inputs, shares, strict=True)]

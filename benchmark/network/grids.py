@@ -20,24 +20,30 @@ def _centres(count: int) -> Tensor:
     return 1 + (torch.arange(count, dtype=torch.float64) + 0.5) / count
 
 
-def _grid(shape: Sequence[int], rows: Tensor, columns: Tensor) -> Coordinates:
+def _grid(shape: Sequence[int], rows: Tensor, columns: Tensor, turned: bool = False) -> Coordinates:
     """From rows and columns of all ``[1, length]``, or of each along the first side ``[N, length]``."""
-    return Coordinates(rows[:, None, :, None].expand(*shape), columns[:, None, None, :].expand(*shape))
+    down, across = (columns, rows) if turned else (rows, columns)
+    grids = down[:, None, :, None].expand(*shape), across[:, None, None, :].expand(*shape)
+    return Coordinates(*(reversed(grids) if turned else grids))
 
 
 def laid_anew(source: Coordinates, shape: tuple[int, ...]) -> Coordinates | None:
     """A grid of another size over rows and columns that are the last two sides; None where they are not.
 
-    Parts of images that lie along the first side have a grid each.
+    Parts of images that lie along the first side have a grid each. Rows may be the last side: then the image
+    lies on its side.
     """
     if source.rows.dim() != 4 or len(shape) != 4:
         return None
-    for apart in (False, True):
-        if apart and source.rows.shape[0] != shape[0]:
-            continue
-        sides = _side(source.rows, 2, apart), _side(source.columns, 3, apart)
-        if sides[0] is not None and sides[1] is not None:
-            return _grid(shape, _resized(sides[0], shape[2]), _resized(sides[1], shape[3]))
+    for turned in (False, True):
+        for apart in (False, True):
+            if apart and source.rows.shape[0] != shape[0]:
+                continue
+            across = 3 if turned else 2
+            rows, columns = _side(source.rows, across, apart), _side(source.columns, 5 - across, apart)
+            if rows is not None and columns is not None:
+                laid = _resized(rows, shape[across]), _resized(columns, shape[5 - across])
+                return _grid(shape, *laid, turned)
     return None
 
 

@@ -43,7 +43,7 @@ class Stem:
 
     def rescales(self, operation: Operation) -> bool:
         """Whether an operation scales and shifts pixels, and does nothing else."""
-        return operation in self.steps and _rescales(operation)
+        return operation in self.steps and rescales(operation)
 
 
 def stem_of(operations: Sequence[Operation]) -> Stem:
@@ -83,10 +83,11 @@ def boxes(operations: Sequence[Operation], stem: Stem, low: Tensor, high: Tensor
 
 def _keeps_pixels(step: Operation) -> bool:
     moves = isinstance(step, Reshape | Rearrange | Concatenation | Resize | AveragePool)
-    return moves or _rescales(step)
+    return moves or rescales(step)
 
 
-def _rescales(step: Operation) -> bool:
+def rescales(step: Operation) -> bool:
+    """Whether an operation multiplies and shifts every number by constants."""
     return isinstance(step, Normalization | ChannelScale) or (
         isinstance(step, Linear) and step.kind in _UNITS
     )
