@@ -12,7 +12,7 @@ derivative by. Of each network it is tried
 
 ::
 
-    python benchmarks/networks.py --out table.csv            # all, resuming: half an hour
+    python benchmarks/networks.py --out table.csv            # all, resuming: over two hours
     python benchmarks/networks.py torchvision/resnet18 timm/vit_tiny_patch16_224
 """
 

@@ -21,6 +21,7 @@ from benchmark.files.images import imagenet_classes
 from benchmark.network import Network
 from benchmark.network.inputs import colors
 from benchmark.network.kinks import told_of_kinks
+from benchmark.network.measured_kinks import measured_kinks
 from benchmark.network.opaque import Opaque
 from benchmark.network.states import deep_copy, without_in_place
 from benchmark.network.walks import any_way, check_weights
@@ -166,8 +167,9 @@ def _prepared(
     steps = any_way(own, size)
     if any(isinstance(step, Opaque) for step in steps):
         notes.append("Nothing can look into this network: gradients are had of it, and nothing else.")
-    notes += [told for told in [told_of_kinks(steps)] if told]
-    return Subject(Network(own, mean, deviation, steps), classes, tuple(notes))
+    network = Network(own, mean, deviation, steps)
+    told = told_of_kinks(steps, measured_kinks(network, network.propagate(normalized)))
+    return Subject(network, classes, (*notes, *([told] if told else [])))
 
 
 def _remarks(module: nn.Module, normalized: Tensor) -> list[str]:

@@ -23,7 +23,10 @@ def answer(noun: str, board: pd.DataFrame) -> str:
     kinds = board["place"].fillna("") if "place" in board else pd.Series("", board.index)
     groups = sorted(set(kinds) - {""}) or [""]
     parts = [_PLACES[kind] + _ranking(noun, board[kinds == kind]) for kind in groups]
-    more = (_silenced(noun, board), _misleading(board), _transferring(board), _unpromised(board))
+    more = (
+        *(_silenced(noun, board), _misleading(board), _transferring(board), _unpromised(board)),
+        _opaque(board),
+    )
     words = " ".join(parts) + "".join(more)
     clusters = int(board["clusters"].iloc[0]) if "clusters" in board else FEWEST
     if clusters >= FEWEST or all(part.endswith("is ranked.") for part in parts):
@@ -150,6 +153,15 @@ def _transferring(board: pd.DataFrame) -> str:
     if names.empty:
         return ""
     return f" What was made against others moves {', '.join(names)} further than what was made against it."
+
+
+def _opaque(board: pd.DataFrame) -> str:
+    """Where networks were asked for gradients alone, since nothing can look into them."""
+    share = float(board["opaque"].max()) if "opaque" in board else 0.0
+    if not share > 0:  # or not a number
+        return ""
+    told = "The networks" if share == 1 else f"Of {share:.0%} of the cases the network"
+    return f" {told} could not be looked into: explanations and attacks had gradients of it as a whole."
 
 
 def _shared(ranked: pd.DataFrame, noun: str) -> str:

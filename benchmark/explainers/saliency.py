@@ -1,4 +1,4 @@
-"""Seven local explainers on one walk over the network's graph, batched and differentiable.
+"""Local explainers by gradients and rules, on one walk over the network's graph, batched and differentiable.
 
 Relevance is taken with respect to the *normalized* input, as in the reference code of Dombrowski
 et al. 2019: "input" in gradient x input and in integrated gradients is the normalized one, and the

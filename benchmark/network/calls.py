@@ -33,10 +33,13 @@ _REARRANGE = frozenset((
     "constant_pad_nd", "roll", "index", "flip", "repeat", "pixel_shuffle", "channel_shuffle",
     "pixel_unshuffle", "upsample_nearest2d", "_upsample_nearest_exact2d", "index_select", "masked_fill",
     "native_channel_shuffle", "movedim", "tile", "slice_scatter", "select_scatter", "narrow", "unfold",
-    "im2col", "as_strided", "fliplr", "flipud", "rot90", "gather", "index_put", "scatter",
+    "im2col", "as_strided", "fliplr", "flipud", "rot90", "gather", "index_put", "scatter", "tril",
+    "triu", "diagonal",
 ))  # fmt: skip
 AT_CONSTANTS = frozenset(("grid_sampler", "grid_sampler_2d", "index_add", "scatter_add"))
 """Linear in their first argument where the others are constants."""
+OF_ONE = frozenset(("addmm", "baddbmm", "addbmm", "addmv", "tensordot", "cumsum"))
+"""Linear in one argument where the others are constants."""
 _RESIZE = ("upsample_bilinear2d", "_upsample_bilinear2d_aa", "upsample_bicubic2d", "_upsample_bicubic2d_aa")
 KINDS: dict[str, type[Wrapped]] = {
     **dict.fromkeys(_REARRANGE, Rearrange),

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from benchmark.network.inputs import asked, check_pictures, weights_kind
 from benchmark.network.kinks import warn_of_kinks
+from benchmark.network.measured_kinks import measured_kinks
 from benchmark.network.operations import Operation
 from benchmark.network.sizes import Sizes, check_logits
 from benchmark.network.smoothing import EXACT, Smoothing
@@ -185,11 +186,11 @@ class Network(nn.Module):
         """
         if self.listener is not None:
             self.listener.forward(len(normalized))
-        if smoothing != EXACT:
-            warn_of_kinks(self.operations)
         self._sizes.check(normalized, self.module, lambda images: self._values(images, EXACT)[-1])
         values = self._values(normalized, smoothing)
         check_logits(values[-1], len(normalized))
+        if smoothing != EXACT:
+            warn_of_kinks(self.operations, measured_kinks(self, values))
         return values
 
     def _values(self, normalized: Tensor, smoothing: Smoothing) -> list[Tensor]:

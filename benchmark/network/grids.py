@@ -42,8 +42,8 @@ def laid_anew(source: Coordinates, shape: tuple[int, ...]) -> Coordinates | None
             across = 3 if turned else 2
             rows, columns = _side(source.rows, across, apart), _side(source.columns, 5 - across, apart)
             if rows is not None and columns is not None:
-                laid = _resized(rows, shape[across]), _resized(columns, shape[5 - across])
-                return _grid(shape, *laid, turned)
+                down, along = _resized(rows, shape[across]), _resized(columns, shape[5 - across])
+                return None if down is None or along is None else _grid(shape, down, along, turned)
     return None
 
 
@@ -66,22 +66,40 @@ def _side(values: Tensor, axis: int, apart: bool) -> Tensor | None:
     return side if bool((away <= step / 2 + SAME).all()) else None
 
 
-def _resized(side: Tensor, length: int) -> Tensor:
+def _resized(side: Tensor, length: int) -> Tensor | None:
     """As many coordinates as asked for, evenly over the same part of the image and the same way round.
 
-    A border that repeats what lies inside (reflected, circular) adds no part of the image.
+    A border that repeats what lies inside (reflected, circular) adds no part of the image. None where
+    coordinates do not go evenly one way, as behind a jigsaw.
     """
     count = side.shape[1]
     if length == count:
         return side
     if count == 1:
         return side.expand(-1, length) if length == 1 else side.new_zeros(len(side), length)
+    if not all(_is_even(line) for line in side):
+        return None
     steps = side[:, 1:] - side[:, :-1]
     half = steps.abs().median(1).values / 2
     first, last = side.amin(1) - half, side.amax(1) + half
     back = steps.median(1).values < 0
     first, last = torch.where(back, last, first), torch.where(back, first, last)
     return first[:, None] + (last - first)[:, None] * (_centres(length) - 1)
+
+
+def _is_even(line: Tensor) -> bool:
+    """Whether coordinates go on in even steps, but for a border of at most a quarter at each end.
+
+    The even ones are all that there are: a border repeats some of them.
+    """
+    steps = line[1:] - line[:-1]
+    even = (steps - steps.median()).abs() < SAME
+    longest = run = 0
+    for step in even.tolist():
+        run = run + 1 if step else 0
+        longest = max(longest, run)
+    distinct = len(torch.unique((line / SAME).round()))
+    return longest + 1 == distinct and len(line) - distinct <= distinct / 2
 
 
 def spread(found: Coordinates) -> Coordinates:

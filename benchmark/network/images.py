@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from benchmark.network.graph import Network
 from benchmark.network.operations import Operation
+
+if TYPE_CHECKING:
+    from benchmark.network.graph import Network
 
 SAMPLES = 2
 """In the batch that is followed; one would be squeezed away."""
@@ -79,7 +81,7 @@ class _Length:
     parts: int
 
 
-_KNOWN: WeakKeyDictionary[nn.Module, dict[Any, list[Side | None]]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Operation, dict[Any, list[Side | None]]] = WeakKeyDictionary()
 
 
 def image_sides(model: Network, like: Tensor) -> list[Side | None]:
@@ -91,12 +93,24 @@ def image_sides(model: Network, like: Tensor) -> list[Side | None]:
         model: the network.
         like: images ``[N, C, H, W]``, of which size, kind and device count.
     """
-    known = _KNOWN.setdefault(model.module, {})
-    key = (tuple(like.shape[1:]), len(model.operations))
+    known = _KNOWN.setdefault(model.operations[-1], {})
+    key = (tuple(like.shape[1:]), blank_weights(model.module))
     if key not in known:
         with torch.no_grad():
             known[key] = _found(model.operations, probes(like, _COUNTS[1]))
     return known[key]
+
+
+def blank_weights(module: nn.Module) -> tuple[str, ...]:
+    """Names of the parameters that are zero throughout, as heads and gates are before a training.
+
+    What is found by numbers in a walk, and kept for it, is found anew where these change.
+    """
+    return tuple(
+        name
+        for name, weight in module.named_parameters()
+        if weight.numel() and not weight.flatten()[0] and not weight.any()
+    )
 
 
 def elsewhere(model: Network, like: Tensor) -> dict[Operation, Side]:

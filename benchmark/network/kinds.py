@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import fx
 
-from benchmark.network.calls import AT_CONSTANTS, KINDS
+from benchmark.network.calls import AT_CONSTANTS, KINDS, OF_ONE
 from benchmark.network.captured import Linear, MatMul, Product, Rearrange, Softmax
 from benchmark.network.operations import Other, Wrapped
 from benchmark.network.programs import Program
@@ -30,6 +30,9 @@ def kind_of(node: fx.Node, name: str, terms: list[fx.Node], program: Program) ->
         return Other  # of another side, which no rule here goes along
     if (name == "index_put" and any(node.args[3:])) or (name == "scatter" and len(node.args) > 4):
         return Other  # numbers of one place are added up, or multiplied
+    if name in OF_ONE:
+        rest = [part for part in node.all_input_nodes if part not in terms]
+        return Linear if len(terms) == 1 and not any(map(program.depends, rest)) else Other
     if name in AT_CONSTANTS:
         rest = [part for part in node.all_input_nodes if part not in terms]
         moves = len(terms) == 1 and (terms[0] is node.args[0] or "grid" not in name)
@@ -46,6 +49,6 @@ def kind_of(node: fx.Node, name: str, terms: list[fx.Node], program: Program) ->
         others = [part for part in node.args[:2] if part is not terms[0]]
         twice = not others and name == "add"  # x + x, which is linear; x / x is not, and x - x is nothing
         constant = bool(others) and not any(map(program.depends, others))
-        divides = name != "div" or terms == [node.args[0]]
+        divides = name != "div" or (terms == [node.args[0]] and node.kwargs.get("rounding_mode") is None)
         return Linear if (constant and divides) or twice else Other
     return Linear if name == "neg" else kind

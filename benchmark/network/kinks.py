@@ -143,8 +143,7 @@ def kinks_left(steps: Sequence[Operation]) -> tuple[str, ...]:
     for step in steps:
         kinds: list[str] = []
         if isinstance(step, Other) and not isinstance(step, Extremum):
-            names = (step.kind.lower().strip("_"), *_inner(step.function))
-            kinds = [name for name in names if name in _KINKED or (name in _CHOOSES and not active)]
+            kinds = named_kinks(step) + ([name for name in _called(step) if name in _CHOOSES and not active])
         elif isinstance(step, MaxPool) and not active:
             kinds = [step.kind]
         for kind in kinds:
@@ -152,9 +151,29 @@ def kinks_left(steps: Sequence[Operation]) -> tuple[str, ...]:
     return tuple(f"{kind} ({name})" for kind, name in sorted(found.items()))
 
 
-def told_of_kinks(steps: Sequence[Operation]) -> str:
-    """A sentence about the kinks that are left, for whoever attacks the network; empty where none are."""
-    left = kinks_left(steps)
+def named_kinks(step: Other) -> list[str]:
+    """Names of calls with kinks, or steps, that an operation makes."""
+    return [name for name in _called(step) if name in _KINKED]
+
+
+def chooses_by_size(step: Operation) -> bool:
+    """Whether an operation gives some of the same numbers by their order; a pool by name is none."""
+    pools = isinstance(step, MaxPool) and "pool" not in step.kind.lower()
+    return pools or (isinstance(step, Other) and any(name in _CHOOSES for name in _called(step)))
+
+
+def _called(step: Other) -> tuple[str, ...]:
+    return (step.kind.lower().strip("_"), *_inner(step.function))
+
+
+def told_of_kinks(steps: Sequence[Operation], more: Sequence[str] = ()) -> str:
+    """A sentence about the kinks that are left, for whoever attacks the network; empty where none are.
+
+    Args:
+        steps: of the walk.
+        more: kinks that were found otherwise, each with its first name.
+    """
+    left = tuple(dict.fromkeys((*kinks_left(steps), *more)))
     if not left:
         return ""
     return (
@@ -163,9 +182,9 @@ def told_of_kinks(steps: Sequence[Operation]) -> str:
     )
 
 
-def warn_of_kinks(steps: Sequence[Operation]) -> None:
+def warn_of_kinks(steps: Sequence[Operation], more: Sequence[str] = ()) -> None:
     """Says so once, in a warning."""
-    if text := told_of_kinks(steps):
+    if text := told_of_kinks(steps, more):
         warnings.warn(text, stacklevel=3)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -64,7 +65,7 @@ def spatial_position(model: Network, values: Sequence[Tensor]) -> int:
         *(at for at, step in steps if values[at].dim() == 4 and _is_layer(step)),
         *(at for at in pooled if at is not None),
     ]
-    for at in sorted(found, reverse=True):
+    for at in sorted((at for at in found if not values[at].is_complex()), reverse=True):
         late = isinstance(model.operations[at - 1], Normalize) or at > attention
         if at and late and positions_of(model, values, at) is not None:
             _check_later(model, values, at)
@@ -84,7 +85,7 @@ def spatial_position(model: Network, values: Sequence[Tensor]) -> int:
 
 def _check_later(model: Network, values: Sequence[Tensor], at: int) -> None:
     """Refuses to take an earlier layer for one that has rows and columns too."""
-    lost = max(places(model, values).lost, default=0)
+    lost = max(*places(model, values).lost, _lost_average(model, values), 0)
     if lost > at:
         name, shape = model.operations[lost - 1].name, list(values[lost].shape)
         raise TaskError(
@@ -117,6 +118,18 @@ def _averaged(model: Network, values: Sequence[Tensor], at: int) -> int | None:
         return None
     channels = layout.images.apart(values[place]).shape[layout.axis]
     return place if values[at].numel() == len(values[0]) * channels else None
+
+
+def _lost_average(model: Network, values: Sequence[Tensor]) -> int:
+    """What the last average reads, if as many numbers as there are places, and not known where; 0 if not."""
+    found = places(model, values).layouts
+    averages = [at for at, step in enumerate(model.operations, 1) if isinstance(step, AveragePool)]
+    if not averages or found[averages[-1]] is not None:
+        return 0
+    read = model.operations[averages[-1] - 1].sources[0]
+    counts = {math.prod(layout.grid) for layout in found[1:read] if layout is not None}
+    averaged = values[read].numel() // values[averages[-1]].numel()
+    return read if found[read] is None and averaged > 1 and averaged in counts else 0
 
 
 def _is_layer(step: Operation) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -28,10 +28,9 @@ from benchmark.network.captured import (
     Stored,
     Weight,
 )
-from benchmark.network.graph import Network
 from benchmark.network.grids import laid_anew, of_image, spread
-from benchmark.network.images import FIRST, SAMPLES, Side, image_sides, probes, walks
-from benchmark.network.kinks import Extremum, Spelt
+from benchmark.network.images import FIRST, SAMPLES, Side, blank_weights, image_sides, probes, walks
+from benchmark.network.kinks import Extremum, Spelt, chooses_by_size
 from benchmark.network.layouts import SAME, Coordinates, Layout, layout_of, ordered, varies
 from benchmark.network.normalizations import Normalize
 from benchmark.network.operations import (
@@ -50,6 +49,9 @@ from benchmark.network.operations import (
 from benchmark.network.reads import read_from, reads_as_expected, stays
 from benchmark.network.stems import rescales
 
+if TYPE_CHECKING:
+    from benchmark.network.graph import Network
+
 _NOT_THERE = (RuntimeError, IndexError, ValueError, TypeError)
 """What a call may raise that computes with more than the values it moves; their places are not known then."""
 _KEEPS = (Activation, SmoothActivation, Normalization, Normalize, Softmax, ChannelScale, Extremum, Spelt)
@@ -67,20 +69,22 @@ class Places:
         weighed: for the position of a softmax, the layout of the things that it weighs (channels are of no
             meaning in it); None where they are no parts of the image.
         lost: positions of values with rows and columns whose places could not be followed.
+        within: positions of what chooses among numbers of one place, by their size: channels, say.
     """
 
     layouts: list[Layout | None]
     weighed: dict[int, Layout | None]
     lost: frozenset[int]
+    within: frozenset[int]
 
 
-_KNOWN: WeakKeyDictionary[nn.Module, dict[Any, Places]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Operation, dict[Any, Places]] = WeakKeyDictionary()
 
 
 def places(model: Network, values: Sequence[Tensor]) -> Places:
     """Where the values of a walk lie; followed once for a network and a size of images."""
-    known = _KNOWN.setdefault(model.module, {})
-    key = (tuple(values[0].shape[1:]), len(model.operations))
+    known = _KNOWN.setdefault(model.operations[-1], {})
+    key = (tuple(values[0].shape[1:]), blank_weights(model.module))
     if key not in known:
         with torch.no_grad():
             known[key] = _followed(model, values)
@@ -96,7 +100,7 @@ def _followed(model: Network, values: Sequence[Tensor]) -> Places:
     layouts[0] = layout_of(held[0])
     softmaxes: dict[int, int] = {}
     weighed: dict[int, Layout | None] = {}
-    lost = set()
+    lost, within = set(), set()
     asked = _Asked(model, values[0])
     for at, step in enumerate(steps, 1):
         sources = [held[source] for source in step.sources]
@@ -105,6 +109,8 @@ def _followed(model: Network, values: Sequence[Tensor]) -> Places:
         if _is_unknown(step, sources):
             found = asked.answer(at, sources[0], found)
         held[at] = found
+        if chooses_by_size(step) and found is not None and _as_many(found, sources[0]):
+            within.add(at)
         same = next((s for s in step.sources if found is not None and held[s] is found), None)
         layouts[at] = layout_of(found) if same is None else layouts[same]
         if layouts[at] is None and _is_lost(step, found, sides[at]):
@@ -113,13 +119,26 @@ def _followed(model: Network, values: Sequence[Tensor]) -> Places:
         for source in step.sources:
             if last_reader[source] == at:
                 held[source] = None
-    return Places(layouts, weighed, frozenset(lost))
+    return Places(layouts, weighed, frozenset(lost), frozenset(within))
+
+
+def _as_many(found: Coordinates, source: Coordinates | None) -> bool:
+    """Whether an output lies at as many rows and columns as its input."""
+    if source is None or not bool((found.rows > 0).all() and (found.columns > 0).all()):
+        return False
+    pairs = ((found.rows, source.rows), (found.columns, source.columns))
+    return all(
+        len(torch.unique((new / SAME).round())) == len(torch.unique((old / SAME).round()))
+        for new, old in pairs
+    )
 
 
 def _is_unknown(step: Operation, sources: Sequence[Coordinates | None]) -> bool:
     """Whether where an operation's numbers come from follows neither from its name nor from its sources."""
     if isinstance(step, Affine):
-        return isinstance(step.layer, nn.Conv2d | nn.ConvTranspose2d) and sources[0] is None
+        if isinstance(step.layer, nn.Conv2d | nn.ConvTranspose2d):
+            return sources[0] is None
+        return sources[0] is not None and max(getattr(step.layer, "kernel_size", (1,))) > 1
     known = isinstance(step, (*_KEEPS, *_MOVES, Add, Product, MatMul)) or rescales(step)
     return not known and len(sources) == 1 and sources[0] is not None
 
@@ -145,7 +164,7 @@ class _Asked:
             if guess is source and stays(step, inputs, 0, source):
                 return source
             if (found := read_from(step, inputs, 0, source)) is not None:
-                return found
+                return spread(found)
         return guess if guess is not None and self._is_so(at, guess) else None
 
     def _is_so(self, at: int, guess: Coordinates) -> bool:
@@ -219,11 +238,14 @@ def _after(
         return None
     if isinstance(step, MatMul) and len(sources) == 2:
         return _multiplied(step, sources, shapes)
+    if isinstance(step, Extremum) and len(known) == 2 and len({tuple(c.rows.shape) for c in known}) == 1:
+        return _between(*known)
     if isinstance(step, Add | Product) or (len(sources) > 1 and not isinstance(step, Concatenation)):
         return _broadest(known, shape) if isinstance(step, Add | Product) else None
     first = known[0]
     if isinstance(step, Affine) and not isinstance(step.layer, nn.Linear):
-        return None  # along one side
+        along = len(shape) == 3 and tuple(first.rows.shape[2:]) == shape[2:]
+        return _mixed(first, shape, 1) if along else None
     if isinstance(step, Affine):
         return _mixed(first, shape, -1)
     if isinstance(step, Wrapped) and (isinstance(step, AveragePool | MaxPool) or _resizes(step)):
@@ -318,17 +340,25 @@ def _checked(found: Coordinates, shape: tuple[int, ...]) -> Coordinates | None:
 
 
 def _reduced(step: Wrapped, source: Coordinates, shape: tuple[int, ...]) -> Coordinates | None:
-    """Of an average the mean of the coordinates; of a maximum theirs where it chooses within one place."""
+    """Of an average the mean of the coordinates; of a maximum the middle of what it chooses among."""
     function = _without_numbers(step.function)
 
     def reduced(values: Tensor) -> Tensor:
         if isinstance(step, MaxPool):
-            high, low = function(values), -function(-values)
-            return torch.where((high - low).abs() < SAME, high, 0.0)
+            return (function(values) - function(-values)) / 2
         counted = function((values > 0).to(values.dtype))
         return torch.where(counted > 0, function(values) / counted.clamp(min=1e-12), 0.0)
 
     return _applied(reduced, source, shape)
+
+
+def _between(first: Coordinates, second: Coordinates) -> Coordinates:
+    """The middle of two, where both are somewhere."""
+
+    def middle(one: Tensor, other: Tensor) -> Tensor:
+        return torch.where((one > 0) & (other > 0), (one + other) / 2, 0.0)
+
+    return Coordinates(middle(first.rows, second.rows), middle(first.columns, second.columns), first.images)
 
 
 def _multiplied(

@@ -11,10 +11,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.network.graph import Network
-from benchmark.network.images import FIRST, SAMPLES, image_sides, probes
+from benchmark.network.images import FIRST, SAMPLES, blank_weights, image_sides, probes
 from benchmark.network.layouts import Layout
 from benchmark.network.operations import Activation, MaxPool, Operation, Other, SmoothActivation
 from benchmark.network.places import places
@@ -23,7 +23,7 @@ _MOST = 1024
 """A side longer than this is not gone along place by place."""
 _FAR = 10.0
 """How far above, or below, all others a number is put that is to win."""
-_KNOWN: WeakKeyDictionary[nn.Module, dict[Any, list[int]]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Operation, dict[Any, list[int]]] = WeakKeyDictionary()
 
 
 def rows_read(model: Network, like: Tensor, at: int) -> list[int]:
@@ -36,8 +36,8 @@ def rows_read(model: Network, like: Tensor, at: int) -> list[int]:
         like: images ``[N, C, H, W]``, of which size, kind and device count.
         at: position of the attention, ``[..., rows, T]``.
     """
-    known = _KNOWN.setdefault(model.module, {})
-    key = (tuple(like.shape[1:]), len(model.operations), at)
+    known = _KNOWN.setdefault(model.operations[-1], {})
+    key = (tuple(like.shape[1:]), blank_weights(model.module), at)
     if key not in known:
         with torch.no_grad():
             known[key] = _found(model, probes(like, SAMPLES), at)

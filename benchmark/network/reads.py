@@ -20,6 +20,8 @@ _SPREAD = 1.5
 """Steps of the places that are read, that what one place reads may lie apart (standard deviation)."""
 _ASKED = 24
 """Places of a value that are walked back to the image."""
+_SLOPE = 0.6
+"""Least slope of what is read on what is expected: two places far apart have a centre that moves too."""
 _SIDES = {1: (0, 2), 2: (0, 1)}
 """Of an image ``[C, H, W]`` its rows and its columns, and what they are added up along."""
 _ALIKE = 0.9
@@ -122,11 +124,12 @@ def reads_as_expected(steps: Sequence[Operation], images: Tensor, expected: Coor
         if read is None:
             return False
         found.append([float((read.sum(axes) * _middles(read, side)).sum()) for side, axes in _SIDES.items()])
-    return _correlated(torch.tensor(found, dtype=torch.float64), cells[chosen])
+    return _correlated(torch.tensor(found, dtype=torch.float64), cells[chosen] * SAME)
 
 
 def _middles(read: Tensor, side: int) -> Tensor:
-    return torch.arange(read.shape[side]).to(read)
+    """Of rows or columns, from 1 to 2."""
+    return (1 + (torch.arange(read.shape[side]) + 0.5) / read.shape[side]).to(read)
 
 
 def _correlated(found: Tensor, wanted: Tensor) -> bool:
@@ -134,7 +137,11 @@ def _correlated(found: Tensor, wanted: Tensor) -> bool:
     for side in (0, 1):
         pair = torch.stack([found[:, side], wanted[:, side]])
         differ = len(pair.T) > 1 and float(pair[1].std()) > 0
-        if differ and not float(torch.corrcoef(pair)[0, 1]) > _ALIKE:  # or not a number
+        if not differ:
+            continue
+        correlation = float(torch.corrcoef(pair)[0, 1])
+        slope = correlation * float(pair[0].std() / pair[1].std())
+        if not (correlation > _ALIKE and slope > _SLOPE):  # or not a number
             return False
     return True
 

@@ -60,5 +60,23 @@ def keep_batch(graph: fx.Graph) -> None:
         node.args = (given, [side for side, length in enumerate(value.shape) if _is_one(length)])
 
 
+def part_sums(graph: fx.Graph) -> None:
+    """Makes a sum and a product of every ``addcmul``: ``a + value * b * c``."""
+    for node in list(graph.nodes):
+        if node.op != "call_function" or call_name(node) != "addcmul":
+            continue
+        added, first, second = node.args
+        assert isinstance(first, fx.Node) and isinstance(second, fx.Node)
+        with graph.inserting_before(node):
+            product = graph.call_function(_ATEN.mul.Tensor, (first, second))
+            total = graph.call_function(
+                _ATEN.add.Tensor, (added, product), {"alpha": node.kwargs.get("value", 1)}
+            )
+        product.meta = {**node.meta, "val": first.meta["val"] * second.meta["val"]}
+        total.meta = dict(node.meta)
+        node.replace_all_uses_with(total)
+        graph.erase_node(node)
+
+
 def _is_one(length: int | torch.SymInt) -> bool:
     return isinstance(length, int) and length == 1

@@ -19,6 +19,7 @@ from benchmark.metrics.behaviour import accuracy_drop, prediction_kept, probabil
 from benchmark.metrics.perceptual import maps_as_pictures
 from benchmark.metrics.similarity import l2, linf, mse, pcc, ssim, top_k_intersection
 from benchmark.network import Network
+from benchmark.network.opaque import Opaque
 from benchmark.tracks.pooling import worst
 from benchmark.tracks.saliency import audits, chance
 from benchmark.tracks.saliency.lineup import LineUp, Maps, line_up
@@ -244,6 +245,8 @@ class Scorer:
             columns = {
                 name: values for name, values in columns.items() if name not in ("dead", "dead_before")
             }
+        if any(isinstance(step, Opaque) for step in self.bench.model.operations):
+            columns["opaque"] = [1.0] * len(now)  # a network that nothing looks into; a board says so
         return columns | movements(now, before, failed) | {"valid": [not bad for bad in broken]}
 
     def _undefended(self, images: Images, seed: int) -> Tensor:
