@@ -22,6 +22,7 @@ from torch.nn import functional
 from zennit.attribution import Gradient as ZennitGradient
 from zennit.composites import EpsilonAlpha2Beta1, EpsilonPlusFlat, LayerMapComposite
 from zennit.core import Composite, Stabilizer
+from zennit.layer import Sum
 from zennit.rules import Epsilon, Gamma, Norm, Pass
 from zennit.torchvision import ResNetCanonizer
 from zennit.types import Activation as ZennitActivation
@@ -192,6 +193,7 @@ def gamma_composite(*_: Tensor) -> Composite:
         [
             (ZennitActivation, Pass()),
             (AvgPool, Norm(stabilizer=STABLE)),
+            (Sum, Norm(stabilizer=STABLE)),
             (Convolution, Gamma(gamma=0.25, stabilizer=STABLE)),
             (nn.Linear, Epsilon(epsilon=STABLE)),
         ]
@@ -203,6 +205,7 @@ def epsilon_composite(*_: Tensor) -> Composite:
         [
             (ZennitActivation, Pass()),
             (AvgPool, Norm(stabilizer=STABLE)),
+            (Sum, Norm(stabilizer=STABLE)),
             (Convolution, Epsilon(epsilon=STABLE)),
             (nn.Linear, Epsilon(epsilon=STABLE)),
         ]
@@ -235,7 +238,7 @@ def test_presets_are_zennits(name: str, pooling: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", ["lrp_epsilon_plus_flat", "lrp_alpha2_beta1"])
+@pytest.mark.parametrize("name", COMPOSITES)
 def test_presets_are_zennits_on_residual_networks(name: str, way: str) -> None:
     network, query = residual(way)
     composite = COMPOSITES[name]()

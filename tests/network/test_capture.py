@@ -13,12 +13,18 @@ from network_subjects import randomized
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmark.explainers import Query, build_explainer
+from benchmark.explainers.base import UnsupportedLayer
 from benchmark.explainers.rules import GradientRule
 from benchmark.network import EXACT, Network, Smoothing
 from benchmark.network.capture import capture
 from benchmark.network.smoothing import Gate, Softplus
 
 models = torchvision.models
+RULES = (
+    *("guided_backprop", "lrp", "lrp_epsilon", "lrp_gamma", "lrp_epsilon_plus_flat", "lrp_alpha2_beta1"),
+    "attn_lrp",
+)
 
 
 def torchvision_mobilenet() -> nn.Module:
@@ -162,11 +168,28 @@ def test_the_second_derivative_is_the_finite_difference(
         return (gradient_map(network, inputs, smoothing) / scale).square().sum()
 
     (gradient,) = torch.autograd.grad(of(inputs), inputs)
+    assert float(gradient.abs().max()) > 1e-6, "nothing is smoothed"
     step = 1e-6
     with torch.no_grad():
         rise = (of(images + step * direction) - of(images - step * direction)) / (2 * step)
     expected = float((gradient * direction).sum())
     assert float(rise) == pytest.approx(expected, rel=2e-5, abs=1e-6 * float(gradient.abs().sum()))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_answer_or_say_by_name_what_they_have_none_for(
+    name: str, subject: tuple[Network, Tensor]
+) -> None:
+    network, images = subject
+    explainer = build_explainer(name, {}, network, lambda count: images[:count])
+    query = Query(images, torch.arange(3))
+    try:
+        found = explainer.relevance(network, query)
+    except UnsupportedLayer as error:
+        assert any(f"no rule for {step.kind} ({step.name})" in str(error) for step in network.operations)
+        assert name not in ("attn_lrp", "lrp_epsilon"), "these know all operations of these networks"
+    else:
+        assert found.isfinite().all() and found.flatten(1).any(1).all()
 
 
 def test_weights_are_read_when_they_are_used(subject: tuple[Network, Tensor]) -> None:
