@@ -78,7 +78,7 @@ class Exchange(TorchFunctionMode):
 
     def _instead(self, said: Said) -> Tensor | None:
         """What an activation is under the smoothing; None of any other call."""
-        if not said.given or "out" in said.named:
+        if not said.given or not isinstance(said.given[0], Tensor) or "out" in said.named:
             return None
         step = self._step(said)
         if step is not None:
@@ -102,7 +102,7 @@ class Exchange(TorchFunctionMode):
         """The operation of a call that is an activation by itself."""
         said = said.without_flags()
         inputs = said.given[0]
-        if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+        if not inputs.is_floating_point():
             return None
         if self._record is None:
             return _kinked(said.name, said.given[1:], said.named) if said.name in _ACTIVATIONS else None

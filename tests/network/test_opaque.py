@@ -163,3 +163,15 @@ def test_what_logits_do_not_follow_from_is_not_told() -> None:
     ):
         _, network, _ = subject(call)
         assert kinks_left(network.operations) == ()
+
+
+def test_calls_without_a_tensor_are_left_alone() -> None:
+    def call(values: Tensor) -> Tensor:
+        with torch.no_grad():
+            offset = values.mean()
+        return torch.relu(values - offset)
+
+    module, network, query = subject(call)
+    smoothed = Gradient(Softplus(BETA)).relevance(network, query)
+    module.call = lambda v: smooth(v - v.mean().detach())
+    torch.testing.assert_close(smoothed, own_gradient(module, query))
