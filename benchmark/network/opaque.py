@@ -18,7 +18,7 @@ from benchmark.errors import TaskError
 from benchmark.network.exchange import Exchange, exchanged
 from benchmark.network.inputs import asked
 from benchmark.network.observing import observed
-from benchmark.network.operations import NO_SECOND_DERIVATIVE, Other, once
+from benchmark.network.operations import NO_SECOND_DERIVATIVE, Other, once, told_by_autograd
 from benchmark.network.smoothing import EXACT, Smoothing, Softplus
 
 
@@ -45,7 +45,7 @@ class Opaque(Other):
                 return super().forward(*(given.clone() for given in inputs))  # it may change these in place
         recorded = torch.is_grad_enabled()
         with torch.enable_grad():  # as where gradients are asked for: else other things could be exchanged
-            output = self._with_slopes(inputs[0].clone(), smoothing)
+            output = self._of_copy(inputs[0], smoothing)
         return output if recorded else output.detach()
 
     def calls_left(self) -> tuple[tuple[str, ...], bool]:
@@ -73,20 +73,30 @@ class Opaque(Other):
         Raises:
             TaskError: the network breaks off the graph between images and logits.
         """
+        with told_by_autograd(self.title):
+            slope = self._slope(inputs, signal, smoothing)
+        if slope is None:
+            raise TaskError(
+                f"the logits of {self.title} have no gradient at the pictures (it computes under no_grad, "
+                "with numpy, or tells a class and no score): choose a method of outputs alone, such as rise "
+                "or lime"
+            )
+        return [slope]
+
+    def _slope(self, inputs: Sequence[Tensor], signal: Tensor, smoothing: Smoothing) -> Tensor | None:
+        """The gradient; None where the graph does not lead from images to logits."""
         recorded = torch.is_grad_enabled()
         with torch.enable_grad():
             given = inputs[0] if inputs[0].requires_grad else inputs[0].detach().requires_grad_()
-            output = self._with_slopes(given.clone(), smoothing)
+            output = self._of_copy(given, smoothing)
             if not output.requires_grad:
-                raise self._without_gradient()
+                return None
             if recorded and self._has_no_second(output):
-                return once(
-                    self.title, lambda images: self._with_slopes(images.clone(), smoothing), inputs, signal
-                )
-            slopes = torch.autograd.grad(output, given, signal, create_graph=recorded, allow_unused=True)
-        if slopes[0] is None:
-            raise self._without_gradient()
-        return slopes
+                function = partial(self._of_copy, smoothing=smoothing)
+                return once(self.title, function, inputs, signal)[0]
+            found = torch.autograd.grad(output, given, signal, create_graph=recorded, allow_unused=True)
+            slope: Tensor | None = found[0]
+        return slope
 
     def _has_no_second(self, output: Tensor) -> bool:
         """Whether a part of the network has no second derivative; looked up in the first graph."""
@@ -96,15 +106,11 @@ class Opaque(Other):
             )
         return self._known_once
 
-    def _without_gradient(self) -> TaskError:
-        return TaskError(
-            f"the logits of {self.title} have no gradient at the pictures (it computes under no_grad, with "
-            "numpy, or tells a class and no score): choose a method of outputs alone, such as rise or lime"
-        )
-
-    def _with_slopes(self, inputs: Tensor, smoothing: Smoothing) -> Tensor:
+    def _of_copy(self, inputs: Tensor, smoothing: Smoothing) -> Tensor:
+        """Output under a smoothing, of images that the network may change."""
+        own = inputs.clone()
         with exchanged(smoothing, self._constants()):
-            return super().forward(inputs)
+            return super().forward(own)
 
     def _constants(self) -> list[Tensor]:
         return [*self.module.parameters(), *self.module.buffers()]

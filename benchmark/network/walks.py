@@ -267,8 +267,10 @@ def _distances(module: nn.Module, steps: Sequence[Operation], images: Tensor) ->
     signal = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=torch.double)
     signal = signal.to(expected)
     far = _away(values[-1], expected.detach())
+    slope = None
     try:
-        (slope,) = torch.autograd.grad(expected, given, signal, allow_unused=True)
+        if expected.requires_grad:  # else none of it is a function of the images to autograd: it has none
+            (slope,) = torch.autograd.grad(expected, given, signal, allow_unused=True)
     except RuntimeError:  # a network that autograd itself refuses has no gradient to compare
         return far, 0.0
     with torch.no_grad():
