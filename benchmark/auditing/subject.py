@@ -21,7 +21,7 @@ from benchmark.files.images import imagenet_classes
 from benchmark.network import Network
 from benchmark.network.inputs import colors
 from benchmark.network.kinks import told_of_kinks
-from benchmark.network.opaque import Opaque
+from benchmark.network.opaque import closed
 from benchmark.network.states import deep_copy, without_in_place
 from benchmark.network.walks import any_way, check_weights
 from benchmark.victims.loading import fill, victim_of
@@ -164,8 +164,8 @@ def _prepared(
     classes = _classes(own, normalized)
     notes += _remarks(own, normalized)
     steps = any_way(own, size)
-    if any(isinstance(step, Opaque) for step in steps):
-        notes.append("Nothing can look into this network: gradients are had of it, and nothing else.")
+    if told := closed(steps):
+        notes.append(f"N{told[1:]}: gradients are had of it, and nothing else.")
     notes += [told for told in [told_of_kinks(steps)] if told]
     return Subject(Network(own, mean, deviation, steps), classes, tuple(notes))
 

@@ -18,7 +18,7 @@ from benchmark.errors import TaskError
 from benchmark.network.exchange import Exchange, exchanged
 from benchmark.network.inputs import asked
 from benchmark.network.observing import observed
-from benchmark.network.operations import NO_SECOND_DERIVATIVE, Other, once, told_by_autograd
+from benchmark.network.operations import NO_SECOND_DERIVATIVE, Operation, Other, once, told_by_autograd
 from benchmark.network.smoothing import EXACT, Smoothing, Softplus
 
 
@@ -28,11 +28,12 @@ class Opaque(Other):
     Args:
         module: classifier in evaluation mode, a function of one tensor.
         size: channels, height and width of an input.
+        reason: in a clause, why nothing can look into it; empty where nobody tried.
     """
 
-    def __init__(self, module: nn.Module, size: tuple[int, ...]) -> None:
+    def __init__(self, module: nn.Module, size: tuple[int, ...], reason: str = "") -> None:
         super().__init__("network", (0,), partial(asked, module), type(module).__name__)
-        self.module, self.size = module, size
+        self.module, self.size, self.reason = module, size, reason
         self._known_once: bool | None = None
 
     def forward(self, *inputs: Tensor, smoothing: Smoothing = EXACT) -> Tensor:
@@ -129,11 +130,20 @@ def _node_names(output: Tensor) -> Iterator[str]:
         waiting += [behind for behind, _ in node.next_functions]
 
 
-def opaque(module: nn.Module, size: tuple[int, ...]) -> list[Opaque]:
+def opaque(module: nn.Module, size: tuple[int, ...], reason: str = "") -> list[Opaque]:
     """The module as a single operation, for networks that nothing can capture.
 
     Args:
         module: classifier in evaluation mode, a function of one tensor ``[N, *size]``.
         size: channels, height and width of an input.
+        reason: in a clause, why nothing can look into it.
     """
-    return [Opaque(module, size)]
+    return [Opaque(module, size, reason)]
+
+
+def closed(steps: Sequence[Operation]) -> str:
+    """That nothing can look into a network, and why; empty of one that is looked into."""
+    for step in steps:
+        if isinstance(step, Opaque):
+            return "nothing can look into this network" + (f" ({step.reason})" if step.reason else "")
+    return ""

@@ -19,6 +19,7 @@ from torch.nn.parameter import is_lazy
 from benchmark.errors import TaskError
 from benchmark.names import ByName
 from benchmark.network.capture import capture
+from benchmark.network.exporting import why_not
 from benchmark.network.graph import Network
 from benchmark.network.inputs import asked, check_module, colors, side_lengths
 from benchmark.network.opaque import opaque
@@ -59,13 +60,13 @@ def captured(module: nn.Module, size: Size) -> list[Operation]:
     return checked(module, steps, size, "torch.export")
 
 
-def as_one(module: nn.Module, size: Size) -> list[Operation]:
-    """As a single operation.
+def as_one(module: nn.Module, size: Size, reason: str = "") -> list[Operation]:
+    """As a single operation; ``reason`` says, in a clause, why not otherwise.
 
     Raises:
         TaskError: the module says something else every time that it is asked.
     """
-    steps = opaque(module, size)
+    steps = opaque(module, size, reason)
     like = next(module.parameters(), torch.zeros(()))
     images = _images(2, size).to(like)
     try:
@@ -95,14 +96,16 @@ def any_way(module: nn.Module, size: Size) -> list[Operation]:
         TaskError: it is no classifier of such images, or none that explanations are of; the text says why.
     """
     check_weights(module)
+    reason = ""
     for way in (traced, captured):
         try:
             steps = way(module, size)
-        except TaskError:
+        except TaskError as error:
+            reason = why_not(error)
             continue
         if way is captured or not any(isinstance(step, Other) for step in steps):
             return steps
-    return as_one(module, size)
+    return as_one(module, size, reason)
 
 
 def as_network(

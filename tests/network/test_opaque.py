@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch.nn import functional
 from benchmark.explainers import Gradient, Query
 from benchmark.network import Gate, Network, Softplus
 from benchmark.network.kinks import kinks_left, told_of_kinks
-from benchmark.network.opaque import opaque
+from benchmark.network.opaque import closed, opaque
+from benchmark.network.walks import any_way
 
 SIZE = (3, 6, 8)
 BETA = 5.0
@@ -175,3 +177,26 @@ def test_calls_without_a_tensor_are_left_alone() -> None:
     smoothed = Gradient(Softplus(BETA)).relevance(network, query)
     module.call = lambda v: smooth(v - v.mean().detach())
     torch.testing.assert_close(smoothed, own_gradient(module, query))
+
+
+def doubled(values: Tensor) -> Tensor:
+    first, second = torch.cat([values, values.flip(3)]).chunk(2)
+    return first + second
+
+
+def decided(values: Tensor) -> Tensor:
+    return values.relu() if float(values.sum()) > -1e9 else values
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (doubled, "torch.export cannot follow the number of images in a batch through its code"),
+        (decided, r"it stops at line \d+ of test_opaque.py, return values.relu\(\) if float"),
+    ],
+)
+def test_why_nothing_can_look_into_a_network_is_said_in_a_clause(call: Function, reason: str) -> None:
+    module = drawn(Called(call)).eval().requires_grad_(False)
+    told = closed(any_way(module, SIZE))
+    assert re.match(rf"nothing can look into this network \({reason}", told)
+    assert len(told) < 200 and "\n" not in told
