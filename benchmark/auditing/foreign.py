@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmark.errors import TaskError
 from benchmark.explainers import Explainer, Query
 from benchmark.network import EXACT, Network, Smoothing
-from benchmark.network.opaque import exchanged
+from benchmark.network.exchange import exchanged
 
 Function = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """Of a classifier, normalized pictures and classes: maps ``[N, H, W]`` or ``[N, C, H, W]``."""

@@ -22,7 +22,7 @@ from benchmark.network import Network
 from benchmark.network.inputs import colors
 from benchmark.network.kinks import told_of_kinks
 from benchmark.network.measured_kinks import measured_kinks
-from benchmark.network.opaque import Opaque
+from benchmark.network.opaque import closed
 from benchmark.network.states import deep_copy, without_in_place
 from benchmark.network.walks import any_way, check_weights
 from benchmark.victims.loading import fill, victim_of
@@ -165,11 +165,12 @@ def _prepared(
     classes = _classes(own, normalized)
     notes += _remarks(own, normalized)
     steps = any_way(own, size)
-    if any(isinstance(step, Opaque) for step in steps):
-        notes.append("Nothing can look into this network: gradients are had of it, and nothing else.")
     network = Network(own, mean, deviation, steps)
-    told = told_of_kinks(steps, measured_kinks(network, network.propagate(normalized)))
-    return Subject(network, classes, (*notes, *([told] if told else [])))
+    if told := closed(steps):
+        notes.append(f"N{told[1:]}: gradients and outputs are had of it, and nothing else.")
+    if told := told_of_kinks(steps, measured_kinks(network, network.propagate(normalized))):
+        notes.append(told)
+    return Subject(network, classes, tuple(notes))
 
 
 def _remarks(module: nn.Module, normalized: Tensor) -> list[str]:

@@ -41,7 +41,7 @@ from benchmark.network.operations import (
     Wrapped,
 )
 from benchmark.network.programs import Program
-from benchmark.network.rewrites import keep_batch, part_sums
+from benchmark.network.rewrites import drop_copies, keep_batch, part_sums
 from benchmark.network.signs import mark_non_negative
 from benchmark.network.spellings import Spellings, extremes
 from benchmark.network.templates import Templates
@@ -83,6 +83,7 @@ class _Compilation:
         turn_softmaxes(graph)
         keep_batch(graph)
         part_sums(graph)
+        drop_copies(graph)
         graph.eliminate_dead_code()
         self._spellings = Spellings(graph, call_name, self._program.constant)
         self._norms = HandNorms(graph, call_name)

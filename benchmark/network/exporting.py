@@ -6,7 +6,9 @@ import contextlib
 import inspect
 import io
 import sys
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,10 @@ from benchmark.errors import TaskError
 from benchmark.network.rewrites import plain_normalize
 
 _LARGEST_BATCH = 4096
+_LONGEST = 100
+"""Of a reason, in characters."""
+_NOT_ITS_OWN = (Path(torch.__file__).parent, Path(__file__).parents[1])
+"""Where code lies that is no network's."""
 
 
 def exported(module: nn.Module, size: tuple[int, ...]) -> Any:
@@ -40,6 +46,34 @@ def exported(module: nn.Module, size: tuple[int, ...]) -> Any:
         raise TaskError(
             f"torch.export cannot capture this victim: {type(error).__name__}: {reason}"
         ) from error
+
+
+def why_not(error: TaskError) -> str:
+    """In a clause, what stopped a capture: a line of the network's own code where one did.
+
+    Args:
+        error: that the capture ended in.
+    """
+    cause = error.__cause__
+    if cause is None:
+        return _cut(str(error))
+    if "Constraints violated (batch)" in str(cause):
+        return "torch.export cannot follow the number of images in a batch through its code"
+    own = [
+        frame
+        for frame in traceback.extract_tb(cause.__traceback__)
+        if not any(Path(frame.filename).is_relative_to(place) for place in _NOT_ITS_OWN) and frame.line
+    ]
+    if own:
+        return (
+            f"it stops at line {own[-1].lineno} of {Path(own[-1].filename).name}, {_cut(own[-1].line or '')}"
+        )
+    return _cut(str(cause))
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split()).partition(". ")[0]
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 def _shapes(module: nn.Module) -> tuple[Any, ...]:

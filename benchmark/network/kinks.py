@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchmark.network.activations import Kinked, Shape
 from benchmark.network.captured import Call, Captured, Slot
+from benchmark.network.opaque import Opaque
 from benchmark.network.operations import (
     Activation,
     MaxPool,
@@ -117,11 +118,13 @@ _KINKED = frozenset((
     "threshold", "hardshrink", "softshrink", "floor", "ceil", "round", "trunc", "fix", "frac", "fmod",
     "remainder", "floor_divide", "sign", "sgn", "heaviside", "bucketize", "searchsorted", "gt", "ge", "lt",
     "le", "relu", "relu6", "leaky_relu", "rrelu", "prelu", "hardtanh", "hardswish", "hardsigmoid",
+    "prelu_kernel",
 ))  # fmt: skip
 """Calls with kinks or steps. A choice or a mask is one where what it chooses by is: a comparison."""
 _CHOOSES = frozenset((
     "max", "min", "amin", "aminmax", "topk", "sort", "median", "nanmedian", "kthvalue", "mode", "cummax",
-    "cummin",
+    "cummin", "amax", "max_pool2d_with_indices", "max_pool1d", "max_pool3d_with_indices",
+    "adaptive_max_pool2d", "adaptive_max_pool3d",
 ))  # fmt: skip
 """Calls that give some of the same numbers, by their order."""
 
@@ -143,7 +146,10 @@ def kinks_left(steps: Sequence[Operation]) -> tuple[str, ...]:
     for step in steps:
         kinds: list[str] = []
         if isinstance(step, Other) and not isinstance(step, Extremum):
-            kinds = named_kinks(step) + ([name for name in _called(step) if name in _CHOOSES and not active])
+            names = _called(step)
+            if isinstance(step, Opaque):
+                names, active = step.calls_left()
+            kinds = [name for name in names if name in _KINKED or (name in _CHOOSES and not active)]
         elif isinstance(step, MaxPool) and not active:
             kinds = [step.kind]
         for kind in kinds:

@@ -12,7 +12,7 @@ from benchmark.network.captured import MatMul, Rearrange, Softmax
 from benchmark.network.graph import BackwardRule, Network
 from benchmark.network.layouts import Layout
 from benchmark.network.normalizations import Normalize
-from benchmark.network.opaque import Opaque
+from benchmark.network.opaque import closed
 from benchmark.network.operations import AveragePool, MaxPool, Operation, Reshape
 from benchmark.network.places import places
 from benchmark.network.smoothing import EXACT, Smoothing
@@ -71,10 +71,8 @@ def spatial_position(model: Network, values: Sequence[Tensor]) -> int:
             _check_later(model, values, at)
             return at
     _check_later(model, values, 0)
-    if any(isinstance(step, Opaque) for step in model.operations):
-        raise TaskError(
-            "nothing can look into this network, whatever layers it has: choose a gradient method"
-        )
+    if told := closed(model.operations):
+        raise TaskError(f"{told}, whatever layers it has: choose a gradient method")
     if any(places(model, values).layouts[at] is not None for at, step in steps if _is_layer(step)):
         raise TaskError(
             "this network has no layer with positions but before its attention: name the layer that a class "

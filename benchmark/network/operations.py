@@ -6,8 +6,9 @@ differentiated, to any order, in the operation's inputs and in its weights.
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeGuard
 
 import torch
@@ -276,10 +277,34 @@ class Other(Wrapped):
     def pullback(
         self, inputs: Sequence[Tensor], signal: Tensor, smoothing: Smoothing = EXACT
     ) -> Sequence[Tensor]:
-        """Gradient by autograd; of what has no second one it says so to whoever asks for it."""
+        """Gradient by autograd; of what has no second one it says so to whoever asks for it.
+
+        Raises:
+            TaskError: it has no first one; the text says why.
+        """
         if self.title.lstrip("_") in NO_SECOND_DERIVATIVE:
             return once(self.title, lambda *given: self.forward(*given, smoothing=smoothing), inputs, signal)
-        return super().pullback(inputs, signal, smoothing)
+        with told_by_autograd(f"{self.title} ({self.name})"):
+            return super().pullback(inputs, signal, smoothing)
+
+
+@contextlib.contextmanager
+def told_by_autograd(what: str) -> Iterator[None]:
+    """Within it an error of autograd's is a refusal, in a sentence.
+
+    Args:
+        what: has no gradient, in words.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = " ".join(str(error).split()).partition(": [")[0].partition(". ")[0][:160]
+        raise TaskError(
+            f"torch gives no gradient of {what}, since {reason}: choose a method of outputs alone, such as "
+            "rise or lime"
+        ) from error
 
 
 NO_SECOND_DERIVATIVE = frozenset(("deform_conv2d", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool"))

@@ -78,5 +78,18 @@ def part_sums(graph: fx.Graph) -> None:
         graph.erase_node(node)
 
 
+def drop_copies(graph: fx.Graph) -> None:
+    """Takes what is written over a whole tensor for the result, since torch's ``copy`` has no derivative."""
+    for node in graph.nodes:
+        if node.op != "call_function" or call_name(node) != "copy" or len(node.args) != 2:
+            continue
+        over, written = node.args
+        if not isinstance(over, fx.Node) or not isinstance(written, fx.Node):
+            continue
+        first, second = over.meta["val"], written.meta["val"]
+        if first.dtype == second.dtype and tuple(map(str, first.shape)) == tuple(map(str, second.shape)):
+            node.replace_all_uses_with(written)
+
+
 def _is_one(length: int | torch.SymInt) -> bool:
     return isinstance(length, int) and length == 1

@@ -25,6 +25,11 @@ _SAME = frozenset(("clone", "contiguous", "alias", "lift_fresh_copy", *_AS_NUMBE
 _ALIKE = {"zeros_like": 0.0, "ones_like": 1.0, "new_zeros": 0.0, "new_ones": 1.0, "zeros": 0.0, "ones": 1.0}
 _FULL = {"full_like": 1, "new_full": 2, "full": 1, "scalar_tensor": 0}
 """Where their calls have the number."""
+_ARITHMETIC = frozenset(("neg", "mul", "div", "truediv", "add", "sub", "rsub"))
+PARTS = frozenset((*_ABOVE, *_TURNED, *_SAME, *_ALIKE, *_FULL, *_ARITHMETIC))
+"""Calls that may stand between an activation's input and it."""
+ENDS = frozenset(("where", "mul", "masked_fill", *MAXIMA, *MINIMA, *_BOUNDS))
+"""Calls that an activation of several calls may end with."""
 _EXACT = 1e-9
 """By how much, as a share, both sides of a kink may differ there."""
 
@@ -62,7 +67,7 @@ class Spellings(Mapping[fx.Node, Spelling]):
         name: Callable[[fx.Node], str],
         constant: Callable[[fx.Node], Tensor | None] = lambda node: None,
     ) -> None:
-        self._reader = _Reader(name, constant)
+        self._reader = Reader(name, constant)
         found = {node: self._reader.spelling(node) for node in graph.nodes}
         self._found = {node: spelling for node, spelling in found.items() if spelling is not None}
         self.absorbed = read_alone(graph, {node: one.inside for node, one in self._found.items()})
@@ -94,7 +99,7 @@ def read_alone(graph: fx.Graph, inside: Mapping[fx.Node, frozenset[fx.Node]]) ->
     return frozenset(alone)
 
 
-class _Reader:
+class Reader:
     """Reads nodes as lines, conditions and choices."""
 
     def __init__(self, name: Callable[[fx.Node], str], constant: Callable[[fx.Node], Tensor | None]) -> None:

@@ -19,6 +19,7 @@ from torch.nn.parameter import is_lazy
 from benchmark.errors import TaskError
 from benchmark.names import ByName
 from benchmark.network.capture import capture
+from benchmark.network.exporting import why_not
 from benchmark.network.graph import Network
 from benchmark.network.inputs import asked, check_module, colors, side_lengths
 from benchmark.network.opaque import opaque
@@ -59,13 +60,13 @@ def captured(module: nn.Module, size: Size) -> list[Operation]:
     return checked(module, steps, size, "torch.export")
 
 
-def as_one(module: nn.Module, size: Size) -> list[Operation]:
-    """As a single operation.
+def as_one(module: nn.Module, size: Size, reason: str = "") -> list[Operation]:
+    """As a single operation; ``reason`` says, in a clause, why not otherwise.
 
     Raises:
         TaskError: the module says something else every time that it is asked.
     """
-    steps = opaque(module, size)
+    steps = opaque(module, size, reason)
     like = next(module.parameters(), torch.zeros(()))
     images = _images(2, size).to(like)
     try:
@@ -95,14 +96,16 @@ def any_way(module: nn.Module, size: Size) -> list[Operation]:
         TaskError: it is no classifier of such images, or none that explanations are of; the text says why.
     """
     check_weights(module)
+    reason = ""
     for way in (traced, captured):
         try:
             steps = way(module, size)
-        except TaskError:
+        except TaskError as error:
+            reason = why_not(error)
             continue
         if way is captured or not any(isinstance(step, Other) for step in steps):
             return steps
-    return as_one(module, size)
+    return as_one(module, size, reason)
 
 
 def as_network(
@@ -267,8 +270,10 @@ def _distances(module: nn.Module, steps: Sequence[Operation], images: Tensor) ->
     signal = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1), dtype=torch.double)
     signal = signal.to(expected)
     far = _away(values[-1], expected.detach())
+    slope = None
     try:
-        (slope,) = torch.autograd.grad(expected, given, signal, allow_unused=True)
+        if expected.requires_grad:  # else none of it is a function of the images to autograd: it has none
+            (slope,) = torch.autograd.grad(expected, given, signal, allow_unused=True)
     except RuntimeError:  # a network that autograd itself refuses has no gradient to compare
         return far, 0.0
     with torch.no_grad():

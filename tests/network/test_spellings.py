@@ -15,6 +15,7 @@ from torch.nn import functional
 from benchmark.explainers import Gradient, Query
 from benchmark.network import Gate, Network, Softplus
 from benchmark.network.kinks import kinks_left, told_of_kinks
+from benchmark.network.opaque import opaque
 from benchmark.network.operations import Operation
 from benchmark.network.walks import any_way, captured, traced
 
@@ -88,7 +89,7 @@ def subject(module: nn.Module, way: Callable[[nn.Module, Any], list[Operation]])
 
 
 def ways() -> list[Any]:
-    pairs = [(name, way) for name in SPELLINGS for way in (traced, captured)]
+    pairs = [(name, way) for name in SPELLINGS for way in (traced, captured, opaque)]
     left_out = [(name, traced) for name in BY_CAPTURE_ALONE] + [(name, captured) for name in BY_TRACE_ALONE]
     return [pytest.param(*pair, id=f"{pair[0]}-{pair[1].__name__}") for pair in pairs if pair not in left_out]
 
@@ -169,7 +170,7 @@ EXTREMES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor, 
 }
 
 
-@pytest.mark.parametrize("way", [traced, captured])
+@pytest.mark.parametrize("way", [traced, captured, opaque])
 @pytest.mark.parametrize("name", EXTREMES)
 def test_the_larger_of_two_values_is_smoothed(name: str, way: Any) -> None:
     call, stand_in = EXTREMES[name]
@@ -215,11 +216,12 @@ STEPS: dict[str, tuple[Function, str]] = {
 }
 
 
+@pytest.mark.parametrize("way", [captured, opaque])
 @pytest.mark.parametrize("name", STEPS)
-def test_kinks_that_no_smoothing_replaces_are_told(name: str) -> None:
+def test_kinks_that_no_smoothing_replaces_are_told(name: str, way: Any) -> None:
     """Such a network would look robust without a word."""
     call, told = STEPS[name]
-    network, query = subject(Called(call), captured)
+    network, query = subject(Called(call), way)
     assert told in [kind.partition(" ")[0] for kind in kinks_left(network.operations)]
     with pytest.warns(UserWarning, match=f"no smoothing replaces: .*{told}"):
         Gradient(Softplus(BETA)).relevance(network, query)
@@ -237,8 +239,9 @@ def test_kinks_that_no_smoothing_replaces_are_told(name: str) -> None:
         lambda v: functional.normalize(functional.gelu(v)),
     ],
 )
-def test_of_networks_whose_kinks_are_smoothed_nothing_is_told(call: Function) -> None:
-    network, _ = subject(Called(call), any_way)
+@pytest.mark.parametrize("way", [any_way, opaque])
+def test_of_networks_whose_kinks_are_smoothed_nothing_is_told(call: Function, way: Any) -> None:
+    network, _ = subject(Called(call), way)
     assert told_of_kinks(network.operations) == ""
 
 

@@ -23,7 +23,7 @@ from benchmark.network import Network
 from benchmark.network.captured import Softmax
 from benchmark.network.images import image_sides
 from benchmark.network.layers import signals_at
-from benchmark.network.opaque import Opaque
+from benchmark.network.opaque import closed
 from benchmark.network.places import places
 from benchmark.network.reach import rows_read
 
@@ -37,10 +37,8 @@ def attention_positions(model: Network, values: list[Tensor]) -> list[int]:
         TaskError: the network has none, or attends within parts of an image, or among its channels, or what
             it attends to cannot be followed.
     """
-    if any(isinstance(step, Opaque) for step in model.operations):
-        raise TaskError(
-            "nothing can look into this network, whatever attention it has: choose a gradient method"
-        )
+    if told := closed(model.operations):
+        raise TaskError(f"{told}, whatever attention it has: choose a gradient method")
     weighed = places(model, values).weighed
     found = [at for at, step in enumerate(model.operations, 1) if isinstance(step, Softmax) and at in weighed]
     if not found:
