@@ -168,7 +168,7 @@ class InputAgnosticSaliency(ClassExplainer):
 
     def draws(self, model: Network, generator: torch.Generator) -> Tensor:
         """One iteration's draws ``[S, C, H, W]``, before clipping, in input units."""
-        noise = torch.randn(self.samples, *self.size, generator=generator).to(
+        noise = torch.randn(self.samples, *self.size, generator=generator, dtype=torch.float32).to(
             widened(model.mean)
         )
         return model.mean + self.spread * model.deviation * noise

@@ -253,9 +253,9 @@ class NoiseAverage(Explainer):
         generator = torch.Generator().manual_seed(query.seed)
         shape = (self.samples, *query.inputs.shape[1:])
         if self.uniform:
-            noise = torch.rand(shape, generator=generator) * 2 - 1
+            noise = torch.rand(shape, generator=generator, dtype=torch.float32) * 2 - 1
         else:
-            noise = torch.randn(shape, generator=generator)
+            noise = torch.randn(shape, generator=generator, dtype=torch.float32)
         return (noise * self.scale).to(query.inputs)
 
     def smoothed(self, smoothing: Smoothing) -> Self:
