@@ -20,7 +20,7 @@ from benchmark.errors import TaskError
 from benchmark.names import ByName
 from benchmark.network.capture import capture
 from benchmark.network.graph import Network
-from benchmark.network.inputs import asked, check_module, colors, side_lengths
+from benchmark.network.inputs import asked, check_module, colors, side_lengths, weight_like
 from benchmark.network.opaque import opaque
 from benchmark.network.operations import Operation, Other
 from benchmark.network.sizes import check_logits
@@ -66,8 +66,7 @@ def as_one(module: nn.Module, size: Size) -> list[Operation]:
         TaskError: the module says something else every time that it is asked.
     """
     steps = opaque(module, size)
-    like = next(module.parameters(), torch.zeros(()))
-    images = _images(2, size).to(like)
+    images = _images(2, size).to(weight_like(module))
     try:
         with torch.no_grad():
             first, second, alone = (asked(module, given.clone()) for given in (images, images, images[:1]))
