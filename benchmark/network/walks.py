@@ -110,10 +110,11 @@ def as_network(
     mean: Sequence[float] = (0.0,),
     deviation: Sequence[float] = (1.0,),
 ) -> Network:
-    """Any classifier as a network that explainers walk; the weights are the module's own, and live.
+    """Any classifier as a network that explainers walk; the weights are the module's own.
 
     By the first of torch.fx, torch.export and as a whole that can. The module is put into evaluation mode,
-    and its maps are those of that mode.
+    and its maps are those of that mode. Weights that change in place (training, ``load_state_dict``) change
+    the maps; after a change of its layers, numbers, code or weights' type make a new network.
 
     Args:
         module: classifier of *normalized* images ``[N, C, H, W]`` that gives logits ``[N, classes]``.
