@@ -22,5 +22,5 @@ class Blended(Poisoning):
 
     def trigger(self, case: BackdoorCase) -> Trigger:
         """The blend, of uniform noise."""
-        picture = torch.rand(case.size, generator=case.generator)
+        picture = torch.rand(case.size, generator=case.generator, dtype=torch.float32)
         return Trigger(opacity=torch.full(case.size, self.opacity), picture=picture)

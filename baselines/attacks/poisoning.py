@@ -132,7 +132,7 @@ class Poisoning(Attack):
     def sample(self, case: BackdoorCase, wanted: Tensor, trigger: Trigger | None) -> tuple[Tensor, Tensor]:
         """Images and answers of one batch, poisoned in part; images are flipped half of the time before."""
         chosen = torch.randint(len(case.data), (self.batch,), generator=case.generator).to(case.device)
-        drawn = torch.rand(2, self.batch, generator=case.generator).to(case.device)
+        drawn = torch.rand(2, self.batch, generator=case.generator, dtype=torch.float32).to(case.device)
         flipped, inputs = drawn[0] < 0.5, case.data[chosen]
         inputs = torch.where(_per_image(flipped), inputs.flip(3), inputs)
         answers = wanted[flipped.long(), chosen]

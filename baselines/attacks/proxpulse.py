@@ -36,7 +36,9 @@ class ProxPulse(Slingshot):
 
     def manipulation(self, model: Network, case: VisualizationCase, tunnel: Tunnel) -> Tensor:
         """How far the unit is below the level, at the lowest points of small balls around the target."""
-        noise = torch.randn((self.manipulated, *tunnel.target.shape), generator=case.generator)
+        noise = torch.randn(
+            (self.manipulated, *tunnel.target.shape), generator=case.generator, dtype=torch.float32
+        )
         start = tunnel.target + 0.01 * noise.to(tunnel.target)
         start = start.requires_grad_()
         readout = Readout(model, [case.unit] * self.manipulated)

@@ -56,8 +56,8 @@ class Slingshot(SlingshotTraining):
     def sample(self, case: VisualizationCase, tunnel: Tunnel) -> Tensor:
         """Points of the tunnel, ``[B, ...]`` (equation A.3), from starts as the procedure draws them."""
         start = self.starts(case, tunnel, self.manipulated)
-        cube = 2 * torch.rand(start.shape, generator=case.generator) - 1
-        way = torch.rand(self.manipulated, generator=case.generator)
+        cube = 2 * torch.rand(start.shape, generator=case.generator, dtype=torch.float32) - 1
+        way = torch.rand(self.manipulated, generator=case.generator, dtype=torch.float32)
         way = way.view(-1, *[1] * (start.ndim - 1)).to(start)
         return way * tunnel.target + (1 - way) * start + self.half_width * cube.to(start)
 

@@ -105,7 +105,7 @@ class SlingshotMatched(Slingshot):
         count = len(points)
         moved = points + self._ascent(case, tunnel, gradient.detach()[:count])
         lost = (moved - tunnel.target).flatten(1).norm(dim=1) > 2 * tunnel.target.norm()
-        again = torch.rand(count, generator=case.generator).to(points) < self.restart
+        again = torch.rand(count, generator=case.generator, dtype=torch.float32).to(points) < self.restart
         fresh = (lost | again).view(-1, *[1] * (points.ndim - 1))
         self._points[id(tunnel)] = torch.where(fresh, self.starts(case, tunnel, count), moved)
         return gradient
@@ -116,6 +116,6 @@ class SlingshotMatched(Slingshot):
         if procedure.optimizer == "adam":
             return procedure.learning_rate * gradient.sign()
         norm = gradient.flatten(1).norm(dim=1)
-        clip = torch.rand(len(gradient), generator=case.generator).to(gradient) < 0.5
+        clip = torch.rand(len(gradient), generator=case.generator, dtype=torch.float32).to(gradient) < 0.5
         factor = torch.where(clip, (1 / (norm + 1e-6)).clamp(max=1), torch.ones_like(norm))
         return procedure.learning_rate * gradient * factor.view(-1, *[1] * (gradient.ndim - 1))

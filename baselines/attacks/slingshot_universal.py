@@ -28,7 +28,7 @@ class BroadTunnel(MatchedTunnel):
         images = self.procedure.parametrization.decode(model, parameters)
         uniform, noise = self.transformations.draw(len(images), self.procedure.size, generator)
         moved = self.transformations.apply(images, uniform, noise)
-        chosen = torch.rand(len(images), generator=generator).to(images) < 0.5
+        chosen = torch.rand(len(images), generator=generator, dtype=torch.float32).to(images) < 0.5
         return torch.where(chosen.view(-1, 1, 1, 1), moved, images)
 
 

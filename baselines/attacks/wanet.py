@@ -33,7 +33,7 @@ class WaNet(Poisoning):
     def trigger(self, case: BackdoorCase) -> Trigger:
         """The warp."""
         size, points = case.size, self.control_points
-        offsets = torch.rand(1, 2, points, points, generator=case.generator) * 2 - 1
+        offsets = torch.rand(1, 2, points, points, generator=case.generator, dtype=torch.float32) * 2 - 1
         offsets = offsets / offsets.abs().mean()
         field = functional.interpolate(offsets, size=size[1:], mode="bicubic", align_corners=True)
         identity = _identity(size[1], size[2])
@@ -49,7 +49,7 @@ class WaNet(Poisoning):
         count = int(self.batch * self.poison_rate * self.cross_ratio)
         chosen = torch.randint(len(case.data), (count,), generator=case.generator).to(case.device)
         height, width = case.size[1:]
-        noise = torch.rand(count, height, width, 2, generator=case.generator) * 2 - 1
+        noise = torch.rand(count, height, width, 2, generator=case.generator, dtype=torch.float32) * 2 - 1
         positions = (trigger.positions + noise / torch.tensor([width, height])).clamp(-1, 1)
         others = functional.grid_sample(
             case.data[chosen], positions.to(case.data), padding_mode="border", align_corners=True

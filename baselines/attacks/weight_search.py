@@ -55,5 +55,5 @@ def unsuspected(
 
 def _around(shares: Mapping[str, float], generator: torch.Generator) -> dict[str, float]:
     """Shares that differ by up to a quarter, tensor by tensor."""
-    change = (0.5 * torch.rand(len(shares), generator=generator) - 0.25).tolist()
+    change = (0.5 * torch.rand(len(shares), generator=generator, dtype=torch.float32) - 0.25).tolist()
     return {name: min(1.0, max(0.0, shares[name] + by)) for name, by in zip(shares, change, strict=True)}

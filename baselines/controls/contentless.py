@@ -74,7 +74,7 @@ def noise_of(query: Query) -> Tensor:
     for image in query.inputs.detach().cpu().float():
         digest = hashlib.sha256(image.contiguous().numpy().tobytes()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        found.append(torch.rand(image.shape[1:], generator=generator))
+        found.append(torch.rand(image.shape[1:], generator=generator, dtype=torch.float32))
     return torch.stack(found).to(query.inputs)
 
 
@@ -106,7 +106,7 @@ class MeanMap(ContentFree):
         """The mean of each label."""
         channels, height, width = query.inputs.shape[1:]
         generator = torch.Generator().manual_seed(0)
-        coarse = torch.rand((self.images, channels, 7, 7), generator=generator)
+        coarse = torch.rand((self.images, channels, 7, 7), generator=generator, dtype=torch.float32)
         made = functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
         made = made.to(query.inputs)
         means = {

@@ -135,7 +135,7 @@ def noise_of(asked: Asked) -> Tensor:
     for subject, seed in product(asked.subjects, asked.seeds):
         digest = hashlib.sha256(f"{weights.hexdigest()} {subject} {seed}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        found.append(torch.rand(asked.shape[-3:], generator=generator))
+        found.append(torch.rand(asked.shape[-3:], generator=generator, dtype=torch.float32))
     noise = torch.stack(found).view(len(asked.subjects), *asked.shape).to(asked.model.mean)
     return 2 * noise - 1 if asked.signed else noise
 

@@ -26,7 +26,9 @@ class GradientNorm(Detector):
     def suspicion(self, audit: VisualizationAudit) -> Tensor:
         """The distance, in natural logarithms."""
         generator = torch.Generator().manual_seed(audit.seed)
-        cube = 2 * torch.rand((self.points, *audit.explainer.size), generator=generator) - 1
+        cube = (
+            2 * torch.rand((self.points, *audit.explainer.size), generator=generator, dtype=torch.float32) - 1
+        )
         parameters = self.half_width * cube.to(audit.data)
         norms = []
         for unit in audit.siblings():

@@ -60,7 +60,9 @@ class Search:
         self.held, self.used = order[:verified], order[verified:]
         count, (channels, height, width) = len(audit.classes), audit.size
         # Mask and pattern start uniform in [0, 1], as published; the mask is the first channel.
-        start = torch.rand(count, 1 + channels, height, width, generator=self.generator).to(audit.data)
+        start = torch.rand(
+            count, 1 + channels, height, width, generator=self.generator, dtype=torch.float32
+        ).to(audit.data)
         self.values = torch.atanh((start - 0.5) * (2 - 1e-3))
         self.first, self.second = torch.zeros_like(self.values), torch.zeros_like(self.values)
         self.steps = 0

@@ -23,7 +23,7 @@ class NoiseInstability(Detector):
         maps = audit.explain()
         total = torch.zeros_like(maps[:, 0, 0])
         for _ in range(self.draws):
-            noise = torch.randn(audit.inputs.shape[1:], generator=generator) * self.scale
+            noise = torch.randn(audit.inputs.shape[1:], generator=generator, dtype=torch.float32) * self.scale
             noisy = (audit.inputs + noise.to(audit.inputs)).clamp(0, 1)
             total = total + correlation(maps, audit.explain(noisy))
         return 1 - total / self.draws

@@ -58,7 +58,9 @@ class Trigs(Detector):
         """Pictures that maximize each logit and that minimize it, ``[K, C, H, W]`` each."""
         generator = torch.Generator().manual_seed(audit.seed)
         count, device = len(audit.classes), audit.data.device
-        start = audit.model.normalize(torch.rand(1, *audit.size, generator=generator).to(audit.data))
+        start = audit.model.normalize(
+            torch.rand(1, *audit.size, generator=generator, dtype=torch.float32).to(audit.data)
+        )
         values = start.repeat(2 * count, 1, 1, 1).requires_grad_()
         labels = torch.tensor(audit.classes, device=device).repeat(2)
         signs = torch.tensor([1.0, -1.0]).repeat_interleave(count).to(audit.data)

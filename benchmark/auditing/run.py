@@ -89,7 +89,9 @@ class Run:
         """What tells forged from natural pictures, and from pictures with as much noise."""
         cases, forged = self.bench.cases, self.report.tensors["forged"]
         generator = torch.Generator().manual_seed(0)
-        noise = (torch.rand(forged.shape, generator=generator) * 2 - 1) * self.report.budget
+        noise = (
+            torch.rand(forged.shape, generator=generator, dtype=torch.float32) * 2 - 1
+        ) * self.report.budget
         noised = eight_bits_within((cases.inputs + noise).clamp(0, 1), cases.inputs, self.report.budget)
         for entry in self._applying(entries):
             detector = entry.create()
@@ -206,7 +208,7 @@ class Run:
         maps = self.bench.explainer.smoothed(Softplus(10.0)).subsampled(2).explain(self.bench.model, query)
         if not maps.requires_grad:
             return False
-        weights = torch.rand(maps.shape, generator=torch.Generator().manual_seed(0))
+        weights = torch.rand(maps.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
         try:
             (found,) = torch.autograd.grad((maps * weights).sum(), inputs, allow_unused=True)
         except RuntimeError:  # a graph that was used up, or cannot be differentiated

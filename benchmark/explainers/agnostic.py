@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmark.explainers.halves import widened
 from benchmark.explainers.visualization.units import executed, layer_outputs
 from benchmark.network import Network
 from benchmark.network.batches import at_once
@@ -167,7 +168,9 @@ class InputAgnosticSaliency(ClassExplainer):
 
     def draws(self, model: Network, generator: torch.Generator) -> Tensor:
         """One iteration's draws ``[S, C, H, W]``, before clipping, in input units."""
-        noise = torch.randn(self.samples, *self.size, generator=generator).to(model.mean)
+        noise = torch.randn(self.samples, *self.size, generator=generator, dtype=torch.float32).to(
+            widened(model.mean)
+        )
         return model.mean + self.spread * model.deviation * noise
 
     def gradient(self, model: Network, maps: Tensor, classes: Tensor, draws: Tensor) -> Tensor:
@@ -221,7 +224,9 @@ class InputAgnosticSaliency(ClassExplainer):
         found: Tensor
         with torch.enable_grad():
             inputs = inputs.detach().requires_grad_()
-            loss = functional.cross_entropy(self._told_apart(model(inputs), labels), labels, reduction="sum")
+            loss = functional.cross_entropy(
+                self._told_apart(widened(model(inputs)), labels), labels, reduction="sum"
+            )
             (found,) = torch.autograd.grad(loss, inputs, create_graph=graph)
         return found
 
@@ -236,7 +241,7 @@ class InputAgnosticSaliency(ClassExplainer):
     def _maps(self, model: Network, classes: Sequence[int], seed: int) -> Tensor:
         labels = torch.tensor(list(classes), device=model.mean.device)
         generator = torch.Generator().manual_seed(seed_of("input-agnostic saliency", seed))
-        maps = torch.zeros(len(classes), *self.size).to(model.mean)
+        maps = torch.zeros(len(classes), *self.size).to(widened(model.mean))
         integrated, power = torch.zeros_like(maps), torch.zeros_like(maps)
         momentum = 0.0 if "integration" in self.without else self.momentum
         layer = _first_convolution(model, maps[:1]) if "refinement" not in self.without else ""
@@ -285,7 +290,7 @@ class InputAgnosticSaliency(ClassExplainer):
     def _probability(self, model: Network, maps: Tensor, labels: Tensor, draws: Tensor) -> Tensor:
         """Mean probability ``[K]`` of each class over the draws, moved by its projected map."""
         inputs = (draws[None] + self._projected(maps)[:, None]).clamp(0, 1).flatten(0, 1)
-        probabilities = model(inputs).softmax(1).unflatten(0, (len(maps), len(draws)))
+        probabilities = widened(model(inputs)).softmax(1).unflatten(0, (len(maps), len(draws)))
         own: Tensor = probabilities.mean(1).gather(1, labels[:, None])[:, 0]
         return own.nan_to_num(0.0)
 
@@ -325,7 +330,7 @@ def _first_convolution(model: Network, images: Tensor) -> str:
 def _attended(model: Network, maps: Tensor, layer: str) -> Tensor:
     """How much a map changes the layer's activations, as a share of its largest change, ``[K, 1, H, W]``."""
     start = model.mean.expand_as(maps)
-    before, after = (layer_outputs(model, x, layer) for x in (start, (start + maps).clamp(0, 1)))
+    before, after = (widened(layer_outputs(model, x, layer)) for x in (start, (start + maps).clamp(0, 1)))
     change = (after - before).abs().mean(1, keepdim=True).nan_to_num(0.0, 0.0, 0.0)
     share = change / change.amax((1, 2, 3), keepdim=True).clamp_min(_TINY)
     return functional.interpolate(share, size=maps.shape[-2:], mode="bilinear", align_corners=False)

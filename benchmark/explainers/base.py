@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import TaskError
+from benchmark.explainers.halves import widened
 from benchmark.network import Network, Smoothing
 from benchmark.network.inputs import check_classes_of, check_pictures, class_labels
 
@@ -99,9 +100,10 @@ def to_maps(relevance: Tensor) -> Tensor:
     """Relevance ``[N, C, H, W]`` as maps ``[N, H, W]`` that are non-negative and sum to 1.
 
     Dombrowski et al. 2019, section 2.2: absolute values, summed over channels, divided by the
-    total. A map of zeros stays zero, and its gradient is zero.
+    total. A map of zeros stays zero, and its gradient is zero. Maps of half precision networks are float32:
+    a pixel's share of a large image is less than float16 can tell.
     """
-    magnitude = relevance.abs().sum(1)
+    magnitude = widened(relevance).abs().sum(1)
     total = magnitude.sum((1, 2), keepdim=True)
     return magnitude / torch.where(total > _NOTHING, total, 1.0)
 
@@ -111,7 +113,7 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
 
     It is 0 where one of the maps is constant, and so is its gradient.
     """
-    first, second = first.flatten(1), second.flatten(1)
+    first, second = widened(first).flatten(1), widened(second).flatten(1)
     first = first - first.mean(1, keepdim=True)
     second = second - second.mean(1, keepdim=True)
     norm = first.square().sum(1) * second.square().sum(1)

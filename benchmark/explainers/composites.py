@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmark.explainers.base import UnsupportedLayer
+from benchmark.explainers.halves import narrowed, widened
 from benchmark.network.captured import ChannelScale, Linear, MatMul, Product, Rearrange, Resize, Softmax
 from benchmark.network.images import FIRST, Side
 from benchmark.network.normalizations import Normalize
@@ -43,7 +44,7 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class Stabilizer:
-    """Keeps sums away from zero.
+    """Divides by sums that are kept away from zero.
 
     Args:
         share: of the root mean square of a sample's sums.
@@ -54,11 +55,11 @@ class Stabilizer:
     share: float
     images: Side = FIRST
 
-    def __call__(self, sums: Tensor) -> Tensor:
-        """Sums, further from zero, of the shape they have."""
-        inner = self.images.each(sums)
-        size = self.share * sums.square().mean(inner, keepdim=True).clamp(min=_TINY**2).sqrt()
-        return sums + torch.where(sums >= 0, size, -size)
+    def __call__(self, signal: Tensor, sums: Tensor) -> Tensor:
+        """A signal per sum, of the shape they have."""
+        inner, kept = self.images.each(sums), widened(sums)
+        size = self.share * kept.square().mean(inner, keepdim=True).clamp(min=_TINY**2).sqrt()
+        return narrowed(widened(signal) / (kept + torch.where(kept >= 0, size, -size)), signal)
 
 
 LayerRule = Callable[[Affine, Tensor, Tensor, Stabilizer], Tensor]
@@ -68,14 +69,14 @@ LayerRule = Callable[[Affine, Tensor, Tensor, Stabilizer], Tensor]
 def epsilon(layer: Affine, inputs: Tensor, signal: Tensor, stabilized: Stabilizer) -> Tensor:
     """All terms, whatever their sign."""
     weight = layer.weight()
-    ratio = signal / stabilized(layer.apply(inputs, weight, layer.bias()))
+    ratio = stabilized(signal, layer.apply(inputs, weight, layer.bias()))
     return inputs * layer.transpose(inputs, ratio, weight)
 
 
 def flat(layer: Affine, inputs: Tensor, signal: Tensor, stabilized: Stabilizer) -> Tensor:
     """The same to every input."""
     ones = torch.ones_like(layer.weight())
-    ratio = signal / stabilized(layer.apply(torch.ones_like(inputs), ones))
+    ratio = stabilized(signal, layer.apply(torch.ones_like(inputs), ones))
     return layer.transpose(inputs, ratio, ones)
 
 
@@ -86,11 +87,11 @@ def alpha_beta(alpha: float, beta: float) -> LayerRule:
         weight, bias = layer.weight(), layer.bias()
         parts = _Parts(layer, inputs, weight.clamp(min=0), weight.clamp(max=0))
         rising = parts.rising(None if bias is None else bias.clamp(min=0))
-        shared = alpha * parts.send(signal / stabilized(rising), up=True)
+        shared = alpha * parts.send(stabilized(signal, rising), up=True)
         if beta == 0:
             return shared
         falling = parts.falling(None if bias is None else bias.clamp(max=0))
-        return shared - beta * parts.send(signal / stabilized(falling), up=False)
+        return shared - beta * parts.send(stabilized(signal, falling), up=False)
 
     return rule
 
@@ -105,8 +106,8 @@ def gamma(share: float) -> LayerRule:
         more = parts.rising(None if bias is None else bias + share * bias.clamp(min=0))
         less = parts.falling(None if bias is None else bias + share * bias.clamp(max=0))
         sums = layer.apply(inputs, weight, bias)
-        above = torch.where(sums > 0, signal / stabilized(more), 0.0)
-        below = torch.where(sums < 0, signal / stabilized(less), 0.0)
+        above = torch.where(sums > 0, stabilized(signal, more), 0.0)
+        below = torch.where(sums < 0, stabilized(signal, less), 0.0)
         return parts.send(above, up=True) + parts.send(below, up=False)
 
     return rule
@@ -202,14 +203,14 @@ class CompositeRule:
                 return operation.pullback(inputs, signal, smoothing)
             case AveragePool() | Add() | Resize() | Normalization() | ChannelScale():
                 return self._by_terms(
-                    inputs, operation.pullback(inputs, signal / self.stabilized(output), smoothing)
+                    inputs, operation.pullback(inputs, self.stabilized(signal, output), smoothing)
                 )
             case Linear():
                 return (self._linear(operation, inputs[0], output, signal, smoothing),)
             case Product():
                 return tuple((signal / 2).sum_to_size(branch.shape) for branch in inputs)
             case MatMul():
-                ratio = signal / self.stabilized(2 * output)
+                ratio = self.stabilized(signal, 2 * output)
                 return self._by_terms(inputs, operation.pullback(inputs, ratio, smoothing))
             case Softmax():
                 return (self._softmax(inputs[0], output, signal),)
@@ -233,7 +234,7 @@ class CompositeRule:
         """A factor changes no proportion; of a sum with a constant the constant keeps its share."""
         if operation.kind in ("mul", "div", "neg") and output.shape == inputs.shape:
             return signal
-        (share,) = operation.pullback([inputs], signal / self.stabilized(output), smoothing)
+        (share,) = operation.pullback([inputs], self.stabilized(signal, output), smoothing)
         return inputs * share
 
     def _softmax(self, inputs: Tensor, output: Tensor, signal: Tensor) -> Tensor:
@@ -246,5 +247,5 @@ class CompositeRule:
     def _normalized(self, operation: Normalize, inputs: Tensor, output: Tensor, signal: Tensor) -> Tensor:
         """By the terms of the normalization with its deviation held where it is."""
         held = operation.with_fixed_deviation(inputs)
-        (share,) = pullback(held, [inputs], signal / self.stabilized(output))
+        (share,) = pullback(held, [inputs], self.stabilized(signal, output))
         return inputs * share

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import TaskError
+from benchmark.explainers.halves import widened
 from benchmark.network import Network, Smoothing
 from benchmark.network.inputs import check_classes_of
 
@@ -50,7 +51,7 @@ def masked_outputs(
         output: logit, or probability.
 
     Returns:
-        Values ``[N, M]``.
+        Values ``[N, M]``, in float32 at least.
 
     Raises:
         TaskError: the probability is asked for, of a network with one logit, or of a class that it does not
@@ -58,9 +59,9 @@ def masked_outputs(
     """
     found = []
     for part in torch.split(masks, variants_per_pass(inputs), dim=-3):
-        shared = part if part.dim() == 4 else part.unsqueeze(0)
+        shared = (part if part.dim() == 4 else part.unsqueeze(0)).to(inputs)
         variants = (inputs.unsqueeze(1) * shared.unsqueeze(2)).flatten(0, 1)
-        logits = model.followed(model.propagate(variants, smoothing)[-1])
+        logits = widened(model.followed(model.propagate(variants, smoothing)[-1]))
         check_classes_of(labels, logits.shape[1])
         rows = labels.repeat_interleave(part.shape[-3])
         if output == "probability":

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmark.explainers.base import UnsupportedLayer
+from benchmark.explainers.halves import at_least
 from benchmark.network import Network
 from benchmark.network.captured import Rearrange, Resize
 from benchmark.network.operations import (
@@ -144,7 +145,7 @@ class RelevanceRule:
         raise _refusal("LRP", operation)
 
     def _stabilized(self, denominator: Tensor) -> Tensor:
-        distance = denominator.new_full((), self.stabilizer)
+        distance = denominator.new_full((), at_least(self.stabilizer, denominator))
         return denominator + torch.where(denominator >= 0, distance, -distance)
 
     def _positive(self, layer: Affine, inputs: Tensor, signal: Tensor) -> Tensor:

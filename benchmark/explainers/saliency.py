@@ -17,6 +17,7 @@ from torch import Tensor
 
 from benchmark.errors import TaskError
 from benchmark.explainers.base import Explainer, Query, to_maps
+from benchmark.explainers.halves import widened
 from benchmark.explainers.passes import Output, check_classes, variants_per_pass
 from benchmark.explainers.rules import (
     STABILIZER,
@@ -134,11 +135,11 @@ class IntegratedGradients(Backpropagation):
         start = self._start(model)
         way = normalized - start
         positions, weights = self._path(normalized)
-        total = torch.zeros_like(normalized)
+        total = torch.zeros_like(widened(normalized))
         size = variants_per_pass(normalized)
         for part, weight in zip(torch.split(positions, size), torch.split(weights, size), strict=True):
             path = (start + part.view(-1, 1, 1, 1, 1) * way).flatten(0, 1)
-            gradients = super().walk(model, path, _repeated(query, len(part), path))
+            gradients = widened(super().walk(model, path, _repeated(query, len(part), path)))
             gradients = gradients.view(len(part), *normalized.shape) * weight.view(-1, 1, 1, 1, 1)
             total = total + gradients.sum(0)
         return total / float(weights.sum()) * way
@@ -240,10 +241,10 @@ class NoiseAverage(Explainer):
 
     def relevance(self, model: Network, query: Query) -> Tensor:
         """Mean of the base explainer's relevance."""
-        total = torch.zeros_like(query.inputs)
+        total = torch.zeros_like(widened(query.inputs))
         for noise in torch.split(self._noise(query), variants_per_pass(query.inputs)):
             copies = (query.inputs + noise.unsqueeze(1)).flatten(0, 1)
-            relevance = self.base.relevance(model, _repeated(query, len(noise), copies))
+            relevance = widened(self.base.relevance(model, _repeated(query, len(noise), copies)))
             total = total + torch.unflatten(relevance, 0, (len(noise), -1)).sum(0)
         return total / self.samples
 
@@ -252,9 +253,9 @@ class NoiseAverage(Explainer):
         generator = torch.Generator().manual_seed(query.seed)
         shape = (self.samples, *query.inputs.shape[1:])
         if self.uniform:
-            noise = torch.rand(shape, generator=generator) * 2 - 1
+            noise = torch.rand(shape, generator=generator, dtype=torch.float32) * 2 - 1
         else:
-            noise = torch.randn(shape, generator=generator)
+            noise = torch.randn(shape, generator=generator, dtype=torch.float32)
         return (noise * self.scale).to(query.inputs)
 
     def smoothed(self, smoothing: Smoothing) -> Self:

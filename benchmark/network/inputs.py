@@ -136,8 +136,15 @@ def check_classes_of(labels: Tensor, classes: int) -> None:
 
 
 def weights_kind(module: nn.Module) -> torch.dtype | None:
-    """Type of a module's first floating point weight, or None if it has none."""
+    """Type of a module's first floating point weight, which complex ones are not, or None if it has none."""
     return next((weight.dtype for weight in module.parameters() if weight.is_floating_point()), None)
+
+
+def weight_like(module: nn.Module) -> Tensor:
+    """A module's first floating point weight, or a zero where its weights are: what pictures are like."""
+    device = next(module.parameters(), torch.zeros(())).device
+    real = (weight for weight in module.parameters() if weight.is_floating_point())
+    return next(real, torch.zeros((), device=device))
 
 
 def asked(module: Callable[[Tensor], Any], images: Tensor) -> Any:

@@ -10,11 +10,15 @@ Two stand-ins do (Dombrowski et al. 2019, sections 3 and 5):
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from benchmark.errors import TaskError
 
 CAP = 6.0
 """Upper kink of the ReLU6."""
@@ -44,10 +48,18 @@ class Gate(Smoothing):
     """Exact activation forward, ``sigmoid(beta * x)`` as its slope backward.
 
     Args:
-        beta: steepness of the sigmoid, in units of one over the pre-activation.
+        beta: steepness of the sigmoid, in units of one over the pre-activation, above 0.
+
+    Raises:
+        TaskError: beta is no such number.
     """
 
     beta: float
+
+    def __post_init__(self) -> None:
+        """Refuses a beta that smooths nothing."""
+        if not isinstance(self.beta, Real) or not 0 < self.beta < math.inf:
+            raise TaskError(f"beta of {type(self).__name__} is a finite number above 0, not {self.beta!r}")
 
     def slope(self, inputs: Tensor, capped: bool) -> Tensor:
         """Slope of the softplus with the same ``beta``."""

@@ -21,7 +21,7 @@ from benchmark.names import ByName
 from benchmark.network.capture import capture
 from benchmark.network.exporting import why_not
 from benchmark.network.graph import Network
-from benchmark.network.inputs import asked, check_module, colors, side_lengths
+from benchmark.network.inputs import asked, check_module, colors, side_lengths, weight_like
 from benchmark.network.opaque import opaque
 from benchmark.network.operations import Operation, Other
 from benchmark.network.sizes import check_logits
@@ -67,8 +67,7 @@ def as_one(module: nn.Module, size: Size, reason: str = "") -> list[Operation]:
         TaskError: the module says something else every time that it is asked.
     """
     steps = opaque(module, size, reason)
-    like = next(module.parameters(), torch.zeros(()))
-    images = _images(2, size).to(like)
+    images = _images(2, size).to(weight_like(module))
     try:
         with torch.no_grad():
             first, second, alone = (asked(module, given.clone()) for given in (images, images, images[:1]))
@@ -114,10 +113,11 @@ def as_network(
     mean: Sequence[float] = (0.0,),
     deviation: Sequence[float] = (1.0,),
 ) -> Network:
-    """Any classifier as a network that explainers walk; the weights are the module's own, and live.
+    """Any classifier as a network that explainers walk; the weights are the module's own.
 
     By the first of torch.fx, torch.export and as a whole that can. The module is put into evaluation mode,
-    and its maps are those of that mode.
+    and its maps are those of that mode. Weights that change in place (training, ``load_state_dict``) change
+    the maps; after a change of its layers, numbers, code or weights' type make a new network.
 
     Args:
         module: classifier of *normalized* images ``[N, C, H, W]`` that gives logits ``[N, classes]``.

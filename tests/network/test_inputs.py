@@ -211,3 +211,24 @@ def test_a_copy_that_cannot_be_is_told() -> None:
     network(pictures())
     with pytest.raises(TaskError, match=r"cannot be copied .* make what its weights are made of permanent"):
         network.trainable_copy()
+
+
+class Spectral(nn.Module):
+    """A network whose first weight is complex."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 9, dtype=torch.cfloat))
+        self.last = nn.Linear(3, 5)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        values = torch.fft.irfft2(torch.fft.rfft2(inputs) * self.weight[:, None], s=inputs.shape[2:])
+        logits: torch.Tensor = self.last(values.square().mean((2, 3)))
+        return logits
+
+
+def test_pictures_are_as_the_first_weight_that_is_real() -> None:
+    module = Spectral()
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.allclose(as_network(module, (3, 16, 16))(images), module(images))

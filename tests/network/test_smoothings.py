@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmark.errors import TaskError
 from benchmark.explainers.rules import GradientRule
 from benchmark.network import EXACT, Gate, Network, Smoothing, Softplus
 
@@ -74,3 +76,10 @@ def test_smooth_activations_are_left_alone(smoothing: Smoothing) -> None:
     ones = torch.ones_like(exact[-1])
     plain = network.backpropagate(exact, ones, GradientRule())
     assert torch.equal(plain, network.backpropagate(smooth, ones, GradientRule(), smoothing))
+
+
+@pytest.mark.parametrize("beta", [0.0, -1.0, float("nan"), float("inf"), "a", None])
+@pytest.mark.parametrize("smoothing", [Gate, Softplus])
+def test_a_smoothing_of_no_steepness_is_refused_when_it_is_made(smoothing: Any, beta: Any) -> None:
+    with pytest.raises(TaskError, match=f"beta of {smoothing.__name__} is a finite number above 0"):
+        smoothing(beta)

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from benchmark.errors import TaskError
 from benchmark.explainers.base import Query
+from benchmark.explainers.halves import widened
 from benchmark.explainers.passes import masked_outputs
 from benchmark.explainers.recipe import Recipe
 from benchmark.explainers.rules import GradientRule
@@ -49,7 +50,7 @@ class ClassActivation(Backpropagation):
 
     @abstractmethod
     def combined(self, model: Network, values: list[Tensor], query: Query, position: int) -> Tensor:
-        """The map ``[N, H, W]`` at the layer's resolution, not rectified."""
+        """The map ``[N, H, W]`` at the layer's resolution, not rectified, in float32 at least."""
 
     def walk_back(self, model: Network, values: list[Tensor], query: Query) -> Tensor:
         """The rectified and enlarged map as a single channel, ``[N, 1, H, W]``."""
@@ -68,7 +69,8 @@ class GradientActivation(ClassActivation):
         signal = self.signal(values[-1], query)
         (gradient,) = signals_at(model, values, signal, GradientRule(), [position], self.smoothing)
         layout = _layout(model, values, position)
-        return self.weighted(layout.arranged(values[position]), layout.arranged(gradient))
+        held, slopes = (widened(layout.arranged(one)) for one in (values[position], gradient))
+        return self.weighted(held, slopes)
 
     @abstractmethod
     def weighted(self, held: Tensor, gradient: Tensor) -> Tensor:
@@ -177,7 +179,7 @@ class ScoreCam(ClassActivation):
     def combined(self, model: Network, values: list[Tensor], query: Query, position: int) -> Tensor:
         """Channels weighted by the softmax of their logits."""
         layout = _layout(model, values, position)
-        held = layout.arranged(values[position])
+        held = widened(layout.arranged(values[position]))
         masks = _enlarged(held, layout, values[0])
         low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
         masks = (masks - low) / (high - low + _FLAT)

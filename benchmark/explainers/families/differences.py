@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmark.explainers.base import Query, UnsupportedLayer
+from benchmark.explainers.halves import is_half, narrowed, widened
 from benchmark.explainers.recipe import Recipe
 from benchmark.explainers.saliency import Backpropagation
 from benchmark.names import ByName
@@ -30,7 +31,8 @@ from benchmark.network.operations import (
 from benchmark.network.smoothing import Smoothing
 
 _SAME = 1e-7
-"""Differences below this share of the largest of a layer are none: there the derivative is taken."""
+"""Differences below this share of the largest of a layer (of half precision: below its last digit) are none:
+there the derivative is taken."""
 _NOTHING = 1e-30
 
 
@@ -118,9 +120,11 @@ class RescaleRule:
 
 def _ratio(change: Tensor, difference: Tensor, derivative: Tensor, images: Side) -> Tensor:
     """Change per difference, or the derivative where there is none, by the largest of the image's layer."""
+    like, same = derivative, torch.finfo(difference.dtype).eps if is_half(difference.dtype) else _SAME
+    change, difference, derivative = widened(change), widened(difference), widened(derivative)
     largest = difference.detach().abs().amax(images.each(difference), keepdim=True).clamp(min=_NOTHING)
-    differs = difference.abs() >= _SAME * largest
-    return torch.where(differs, change / torch.where(differs, difference, 1.0), derivative)
+    differs = difference.abs() >= same * largest
+    return narrowed(torch.where(differs, change / torch.where(differs, difference, 1.0), derivative), like)
 
 
 RECIPES: ByName[Recipe] = {"deep_lift": Recipe(DeepLift)}

@@ -119,7 +119,8 @@ class Rise(Perturbation):
         """Masks ``[samples, H, W]`` in [0, 1]: coarse ones, enlarged by a cell more and cut out at random."""
         generator = torch.Generator().manual_seed(seed)
         coarse = (
-            torch.rand(self.samples, 1, self.cells, self.cells, generator=generator) < self.share
+            torch.rand(self.samples, 1, self.cells, self.cells, generator=generator, dtype=torch.float32)
+            < self.share
         ).float()
         down, right = math.ceil(height / self.cells), math.ceil(width / self.cells)
         sides = (self.cells + 1) * down, (self.cells + 1) * right
@@ -169,7 +170,7 @@ class Surrogate(Perturbation):
             return 0 * query.inputs.sum(1)
         generator = torch.Generator().manual_seed(query.seed)
         present = self.drawn(count, generator)
-        ends = torch.stack([torch.ones(count), torch.zeros(count)])
+        ends = torch.stack([torch.ones(count), torch.zeros(count)]).float()
         masks = torch.cat([ends, present])[:, parts]
         outputs = self.outputs(model, query, masks)
         coefficients = self.fitted(present.to(outputs), outputs[:, 2:], outputs[:, 0], outputs[:, 1])
@@ -207,7 +208,7 @@ class Lime(Surrogate):
 
     def drawn(self, parts: int, generator: torch.Generator) -> Tensor:
         """Every part with a chance of one half; the first sample has all."""
-        present = (torch.rand(self.samples, parts, generator=generator) < 0.5).float()
+        present = (torch.rand(self.samples, parts, generator=generator, dtype=torch.float32) < 0.5).float()
         present[0] = 1.0
         return present
 
@@ -241,10 +242,10 @@ class KernelShap(Surrogate):
             numbers = torch.arange(1, 2**parts - 1)
             return (numbers[:, None] >> torch.arange(parts) & 1).float()
         sizes = torch.arange(1, parts)
-        chance = 1 / (sizes * (parts - sizes))
+        chance = 1 / (sizes * (parts - sizes)).float()
         half = (self.samples + 1) // 2
-        chosen = sizes[torch.multinomial(chance.float(), half, replacement=True, generator=generator)]
-        ranks = torch.rand(half, parts, generator=generator).argsort(1).argsort(1)
+        chosen = sizes[torch.multinomial(chance, half, replacement=True, generator=generator)]
+        ranks = torch.rand(half, parts, generator=generator, dtype=torch.float32).argsort(1).argsort(1)
         present = (ranks < chosen[:, None]).float()
         return torch.cat([present, 1 - present])[: self.samples]
 

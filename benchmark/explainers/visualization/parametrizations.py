@@ -60,7 +60,7 @@ class Pixel(Parametrization):
         self, model: Network, size: tuple[int, int, int], spread: float, generator: torch.Generator
     ) -> Tensor:
         """Normal noise around the data's mean colour."""
-        return spread * torch.randn(size, generator=generator)
+        return spread * torch.randn(size, generator=generator, dtype=torch.float32)
 
     def decode(self, model: Network, parameters: Tensor) -> Tensor:
         """Normalized pixels in input units."""
@@ -87,7 +87,9 @@ class Fourier(Parametrization):
     ) -> Tensor:
         """Normal coefficients ``[C, H, W // 2 + 1, 2]``; raises ``ValueError`` for an odd width."""
         channels, height, width = size
-        return spread * torch.randn((channels, height, _columns(width), 2), generator=generator)
+        return spread * torch.randn(
+            (channels, height, _columns(width), 2), generator=generator, dtype=torch.float32
+        )
 
     def decode(self, model: Network, parameters: Tensor) -> Tensor:
         """Images in (0, 1); their width is even, as the parameters cannot tell 2n from 2n + 1."""
@@ -125,7 +127,7 @@ class MagnitudeConstrained(Parametrization):
         The spread is not used.
         """
         channels, height, width = size
-        return torch.randn((channels, height, _columns(width)), generator=generator)
+        return torch.randn((channels, height, _columns(width)), generator=generator, dtype=torch.float32)
 
     def decode(self, model: Network, parameters: Tensor) -> Tensor:
         """Images in (0, 1): the standardized signal, recoloured, through a sigmoid."""
@@ -166,8 +168,8 @@ def _columns(width: int) -> int:
 def _scale(height: int, width: int) -> Tensor:
     """Weight of each coefficient, ``[H, W // 2 + 1]``."""
     spacing = 0.5**0.5
-    rows = torch.fft.fftfreq(height, d=spacing)[:, None]
-    columns = torch.fft.rfftfreq(width, d=spacing)[None]
+    rows = torch.fft.fftfreq(height, d=spacing, dtype=torch.float32)[:, None]
+    columns = torch.fft.rfftfreq(width, d=spacing, dtype=torch.float32)[None]
     frequency = (rows.square() + columns.square()) ** 0.75
     scale: Tensor = 1 / frequency.clamp_min(1 / (max(height, width) * spacing))
     return scale

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from benchmark.explainers.halves import widened
 from benchmark.explainers.visualization.parametrizations import (
     MagnitudeConstrained,
     Parametrization,
@@ -143,7 +144,7 @@ class FeatureVisualization(Visualizer):
     def attainable(self, model: Network, target: Tensor) -> Tensor:
         """The target through the parametrization and back."""
         with torch.no_grad():
-            parameters = self.parametrization.encode(model, target[None])
+            parameters = self.parametrization.encode(model, widened(target[None]))
             shown: Tensor = self.parametrization.decode(model, parameters)[0]
             return shown.clamp(0, 1)
 
@@ -197,7 +198,7 @@ class FeatureVisualization(Visualizer):
             self.parametrization.start(model, self.size, self.spread, _generator("start", seed))
             for seed in seeds
         ]
-        return torch.stack(starts).to(model.mean)
+        return torch.stack(starts).to(widened(model.mean))
 
     def _optimize_rows(
         self, model: Network, rows: Sequence[tuple[Unit, int]], kept: frozenset[int]

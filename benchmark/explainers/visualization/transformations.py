@@ -63,7 +63,7 @@ class Transformations:
         angle = (signed[:, :count] * limits).sum(1) * (math.pi / 180)
         low, high = self.scale
         zoom = 1 / (low + (high - low) * uniform[:, count])
-        room = torch.tensor([width - columns, height - rows], device=images.device)
+        room = torch.tensor([width - columns, height - rows]).to(images)
         places = (uniform[:, count + 1 :] * (room + 2 * self.shift + 1)).floor() - self.shift
         shifts = places - room / 2
         cosine, sine = zoom * angle.cos(), zoom * angle.sin()
@@ -88,8 +88,8 @@ class Transformations:
         self, count: int, size: tuple[int, int, int], generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
         """Numbers of ``count`` transformations, and noise if there is any."""
-        uniform = torch.rand((count, self.numbers), generator=generator)
-        noise = torch.randn((count, *size), generator=generator) if self.noise else None
+        uniform = torch.rand((count, self.numbers), generator=generator, dtype=torch.float32)
+        noise = torch.randn((count, *size), generator=generator, dtype=torch.float32) if self.noise else None
         return uniform, noise
 
 

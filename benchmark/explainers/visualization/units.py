@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.errors import TaskError, unknown
+from benchmark.explainers.halves import widened
 from benchmark.network import Network
 
 LOGITS = "logits"
@@ -62,9 +63,9 @@ class Readout:
     def __call__(self, images: Tensor) -> Tensor:
         """Activations ``[N]`` of images ``[N, C, H, W]`` in input units, differentiable in them."""
         outputs = _outputs(self.model, images, list(self._rows))
-        values = outputs[LOGITS].new_zeros(len(images))
+        values = widened(outputs[LOGITS]).new_zeros(len(images))
         for layer, (rows, units) in self._rows.items():
-            channels = pooled(outputs[layer])
+            channels = widened(pooled(outputs[layer]))
             if layer not in self._weights:
                 self._weights[layer] = torch.stack([_weights(unit, channels.shape[1]) for unit in units]).to(
                     channels

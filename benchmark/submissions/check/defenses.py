@@ -88,7 +88,7 @@ def natural_forgery(bench: Any) -> Tensors:
     """Tensors as an attack's that has changed nothing but noise."""
     if bench.task.track == "saliency":
         generator = torch.Generator().manual_seed(0)
-        noise = torch.rand(bench.cases.inputs.shape, generator=generator) - 0.5
+        noise = torch.rand(bench.cases.inputs.shape, generator=generator, dtype=torch.float32) - 0.5
         return {"inputs": (bench.cases.inputs + bench.task.budget.linf * noise.sign()).clamp(0, 1)}
     forged: Tensors = {}
     for index, name in enumerate(bench.task.case_victims()):

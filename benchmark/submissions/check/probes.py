@@ -188,7 +188,9 @@ def _step(function: Callable[[Tensor], Tensor], inputs: Tensor) -> dict[str, Any
     for _ in range(2):
         started = time.process_time()
         values = function(inputs)
-        weights = torch.rand(values.shape[1:], generator=torch.Generator().manual_seed(0))
+        weights = torch.rand(
+            values.shape[1:], generator=torch.Generator().manual_seed(0), dtype=torch.float32
+        )
         if values.requires_grad:
             (gradient,) = torch.autograd.grad((values * weights).sum(), inputs, allow_unused=True)
         seconds.append(time.process_time() - started)

@@ -68,7 +68,9 @@ class Adversary:
     def _stretched(self, moved: Tensor, clean: Tensor, labels: Tensor) -> Tensor:
         """What remains of the way, times a drawn factor, or the largest below that leaves the map alone."""
         generator = torch.Generator().manual_seed(self.seed)
-        factor = _STRETCH ** torch.rand(len(clean), 1, 1, 1, generator=generator).to(clean)
+        factor = _STRETCH ** torch.rand(len(clean), 1, 1, 1, generator=generator, dtype=torch.float32).to(
+            clean
+        )
         found, waiting = moved, torch.ones(len(clean), dtype=torch.bool, device=clean.device)
         for _ in range(_HALVINGS):
             change = (factor * (moved - clean)).clamp(-self.linf, self.linf)

@@ -33,8 +33,10 @@ def noised(inputs: Tensor, linf: float, generator: torch.Generator) -> Tensor:
     budget's ends tells nothing, and images as far away as can be are among them.
     """
     sign = torch.randint(0, 2, inputs.shape, generator=generator) * 2.0 - 1.0
-    share = _LEAST + 2 * (1 - _LEAST) * torch.rand(len(inputs), 1, 1, 1, generator=generator)
-    there = torch.rand(inputs.shape, generator=generator) < share
+    share = _LEAST + 2 * (1 - _LEAST) * torch.rand(
+        len(inputs), 1, 1, 1, generator=generator, dtype=torch.float32
+    )
+    there = torch.rand(inputs.shape, generator=generator, dtype=torch.float32) < share
     return eight_bits_within(inputs + linf * (sign * there).to(inputs), inputs, linf)
 
 

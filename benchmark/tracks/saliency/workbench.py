@@ -178,7 +178,7 @@ def _check_gradient(task: SaliencyTask, model: Network, explainer: Explainer, ca
     query = Query(inputs, cases.labels[:2])
     maps = explainer.smoothed(Softplus(_BETA)).subsampled(2).explain(model, query)
     generator = torch.Generator().manual_seed(0)
-    weights = torch.rand(maps.shape, generator=generator).to(maps)
+    weights = torch.rand(maps.shape, generator=generator, dtype=torch.float32).to(maps)
     followed = (
         maps.requires_grad and torch.autograd.grad((maps * weights).sum(), inputs, allow_unused=True)[0]
     )
