@@ -16,6 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from benchmark.errors import TaskError
 from benchmark.network.inputs import asked, check_pictures, weights_kind
 from benchmark.network.kinks import warn_of_kinks
 from benchmark.network.measured_kinks import measured_kinks
@@ -133,12 +134,20 @@ class Network(nn.Module):
         """Inputs ``[N, C, H, W]`` in [0, 1] as the classifier takes them, of its weights' type.
 
         Raises:
-            TaskError: they are of another shape, of whole numbers, or of another number of channels.
+            TaskError: they are of another shape, of whole numbers, or of another number of channels; or the
+                module's weights are of another type now than when the network was made.
         """
         check_pictures(inputs, self._channels)
-        if inputs.dtype != self.mean.dtype and (kind := weights_kind(self.module)) is not None:
-            inputs = inputs.to(kind)
-        return self._shifted(inputs)
+        kind = weights_kind(self.module)
+        if kind is None:
+            return self._shifted(inputs)
+        if kind != self.mean.dtype:
+            was, now = (str(one).removeprefix("torch.") for one in (self.mean.dtype, kind))
+            raise TaskError(
+                f"the module's weights are {now} now, and were {was} when the network was made: make it anew "
+                f"or move the network itself, by network.to(torch.{now})"
+            )
+        return self._shifted(inputs.to(kind))
 
     def _shifted(self, inputs: Tensor) -> Tensor:
         return (inputs - self.mean) / self.deviation

@@ -80,6 +80,8 @@ def check_pictures(inputs: Any, channels: int | None = None) -> None:
     """
     if not isinstance(inputs, Tensor):
         raise TaskError(f"pictures are a torch.Tensor [N, C, H, W], not {type(inputs).__name__}")
+    if inputs.layout != torch.strided:
+        raise TaskError("pictures are dense, and these are sparse: give pictures.to_dense()")
     if inputs.dim() != 4:
         hint = ": of a single picture give picture[None]" if inputs.dim() == 3 else ""
         raise TaskError(f"pictures are [N, C, H, W], and these are {list(inputs.shape)}{hint}")

@@ -85,7 +85,7 @@ def test_pictures_are_cast_to_the_type_of_the_weights(kind: torch.dtype, name: s
         build_explainer(name, {}, network).explain(network, query)
         for network in (as_network(one, SIZE, (0.4,), (0.3,)) for one in (plain, module))
     )
-    assert found.dtype == kind
+    assert found.dtype == (torch.double if kind == torch.double else torch.float)
     close = {torch.double: 1e-5, torch.half: 0.02, torch.bfloat16: 0.2}[kind]
     assert float((found.float() - expected).abs().sum()) < close * len(found)
 
@@ -232,3 +232,19 @@ def test_pictures_are_as_the_first_weight_that_is_real() -> None:
     module = Spectral()
     images = torch.rand(2, 3, 16, 16)
     assert torch.allclose(as_network(module, (3, 16, 16))(images), module(images))
+
+
+def test_weights_of_another_type_than_the_network_was_made_of_are_told() -> None:
+    module, images = nn.Sequential(nn.Flatten(), nn.Linear(27, 5)).double(), torch.rand(2, 3, 3, 3)
+    network = as_network(module, (3, 3, 3))
+    explainer = build_explainer("gradient", {}, network)
+    module.float()
+    for asked in (images, images.double()):
+        with pytest.raises(TaskError, match="weights are float32 now, and were float64"):
+            explainer.explain(network, Query(asked, torch.arange(2)))
+    assert explainer.explain(network.float(), Query(images, torch.arange(2))).isfinite().all()
+
+
+def test_sparse_pictures_are_refused_in_a_sentence() -> None:
+    with pytest.raises(TaskError, match=r"these are sparse: give pictures.to_dense\(\)"):
+        Query(torch.rand(2, 3, 4, 4).to_sparse(), torch.arange(2))
