@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from benchmark.errors import TaskError
+from benchmark.network.followed import followed
 from benchmark.network.rewrites import plain_normalize
 
 _LARGEST_BATCH = 4096
@@ -37,7 +38,7 @@ def exported(module: nn.Module, size: tuple[int, ...]) -> Any:
     parameter = next(module.parameters(), torch.zeros(()))
     example = torch.zeros(2, *size, dtype=parameter.dtype, device=parameter.device)
     try:
-        with torch.no_grad(), _without_graphs(), plain_normalize(module):
+        with torch.no_grad(), _without_graphs(), plain_normalize(module), followed(module):
             shapes = _shapes(module)
             program = torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
             return program.run_decompositions({})

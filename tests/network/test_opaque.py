@@ -16,7 +16,7 @@ from benchmark.explainers import Gradient, Query
 from benchmark.network import Gate, Network, Softplus
 from benchmark.network.kinks import kinks_left, told_of_kinks
 from benchmark.network.opaque import closed, opaque
-from benchmark.network.walks import any_way
+from benchmark.network.walks import any_way, as_network
 
 SIZE = (3, 6, 8)
 BETA = 5.0
@@ -200,3 +200,26 @@ def test_why_nothing_can_look_into_a_network_is_said_in_a_clause(call: Function,
     told = closed(any_way(module, SIZE))
     assert re.match(rf"nothing can look into this network \({reason}", told)
     assert len(told) < 200 and "\n" not in told
+
+
+ASSERTED = """
+def asserted(values):
+    assert torch.isfinite(values).all()
+    assert (values < 1e9).all(), "too large"
+    return values.relu()
+"""
+SPACE: dict[str, Any] = {"torch": torch}
+exec(ASSERTED, SPACE)  # pytest makes other code of asserts in its own files
+asserted = SPACE["asserted"]
+
+
+@pytest.mark.parametrize("call", [asserted, lambda v: v.relu().view(len(v), 5, *v.shape[2:])])
+def test_asserts_of_values_and_the_batchs_length_are_no_obstacle(call: Function) -> None:
+    module = drawn(Called(call)).double().eval().requires_grad_(False)
+    network = as_network(module, SIZE)
+    assert closed(network.operations) == ""
+    query = subject(call)[2]
+    torch.testing.assert_close(Gradient().relevance(network, query), own_gradient(module, query))
+    assert "len" not in globals()
+    with pytest.raises(AssertionError):
+        asserted(torch.tensor([float("nan")]))
