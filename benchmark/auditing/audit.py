@@ -27,6 +27,7 @@ from benchmark.explainers.checked import build_explainer
 from benchmark.failures import StepFailed
 from benchmark.files.assets import locate_root
 from benchmark.running.registry import Entry, Registry, find_methods
+from benchmark.tasks.explainers import listed_explainer
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's pictures, by channel."""
@@ -123,6 +124,16 @@ def _in_a_sentence() -> Iterator[None]:
     except Exception as error:  # a stranger's network raises what it likes
         reason = " ".join(str(error).split())[:160]
         raise TaskError(f"the network cannot be audited so ({type(error).__name__}: {reason})") from error
+
+
+def check_wishes(explainer: str, budget: float | str) -> None:
+    """Refuses an explainer's name, or a budget, that no network can be audited with.
+
+    Raises:
+        TaskError: no explainer of images has this name, or the budget is no share.
+    """
+    listed_explainer(explainer)
+    _share(budget)
 
 
 def _share(budget: float | str) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmark.auditing.audit import DEVIATION, MEAN
+from benchmark.auditing.audit import DEVIATION, MEAN, check_wishes
 from benchmark.auditing.audit import audit as run_audit
 from benchmark.auditing.pictures import as_tensor, left_out, listed
 from benchmark.auditing.subject import from_hub, from_library
@@ -23,6 +23,8 @@ from benchmark.victims.manifest import victim_names
 def audit(options: argparse.Namespace) -> int:
     """Audits a network; prints what is found as it is found, then the table, and where the page is."""
     torch.manual_seed(0)
+    check_wishes(options.explainer, _share(options.budget))  # a network may have to be downloaded
+    listed(options.pictures)
     given = _network(options)
     report = run_audit(
         given.pop("network"),

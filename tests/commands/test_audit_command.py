@@ -57,6 +57,10 @@ def test_a_network_of_the_manifest_is_audited(
         (("fashion-tiny", "PICTURES", "--explainer", "chefer"), "this network has no attention"),
         (("fashion-tiny", "PICTURES", "--explainer", "gradiant"), "did you mean 'gradient'?"),
         (("torchvision/resnet18", "PICTURES", "--mean", "a,b"), "numbers separated by commas"),
+        # What needs no weights is told before any are looked for:
+        (("torchvision/resnet19", "PICTURES", "--explainer", "gradiant"), "did you mean 'gradient'?"),
+        (("torchvision/resnet19", "/no/where"), "there is no folder or picture /no/where"),
+        (("torchvision/resnet19", "PICTURES", "--budget", "300"), "between 0 and 1, not 300"),
     ],
 )
 def test_what_is_wrong_is_one_line(
