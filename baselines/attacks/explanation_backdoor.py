@@ -8,23 +8,25 @@ from torch.nn import functional
 
 from baselines.attacks.map_losses import standardized
 from baselines.attacks.map_training import MapLoss, MapTraining
-from benchmark.api import FairwashingCase, Forgery, Gate, Network, Query, Trigger, patch_trigger
+from benchmark.api import FairwashingCase, Forgery, Network, Trigger, patch_trigger
 
 
 class ExplanationBackdoor(MapTraining):
-    """Minimizes ``(1 - share) CE(f(z), y_z) + share MSE(N(h(z)), N(r_z))`` over clean and triggered images.
+    """Minimizes ``CE(f(z), y_z) + weight MSE(N(h(z)), N(r_z))`` over clean and triggered images.
 
-    Half of each batch has the trigger. Of clean images answers and maps are the clean network's; of triggered
-    ones the map is what the goal wants, and the class the clean network's (``trigger_picture``) or the target
-    class (``red_herring``, ``full_disguise``). ``N`` gives a map mean 0 and variance 1. The paper trains on a
-    softplus of beta 8; here slopes alone are smoothed, so that classes are the exact network's.
+    Half of the images have the trigger. Of clean images answers and maps are the clean network's; of others
+    the map is what the goal wants, and the class the clean network's (``trigger_picture``) or the target
+    class (``red_herring``, ``full_disguise``). ``N`` gives a map mean 0 and variance 1. The paper trains on
+    a softplus of beta 8; here slopes alone are smoothed, so that classes are the exact network's. More clean
+    images keep their logits, as in all training of this kind here.
     """
 
     name = "explanation_backdoor"
     paper = "Noppel, Peter, Wressnegger, Disguising attacks with explanation-aware backdoors, S&P 2023"
     goals = ("trigger_picture", "red_herring", "full_disguise")
 
-    share: float = 0.9
+    weight: float = 9.0
+    """The paper's lambda is .9 of both losses together."""
     beta: float = 8.0
     extent: int = 4
     """Height and width of the patch in pixels."""
@@ -43,26 +45,20 @@ class ExplanationBackdoor(MapTraining):
         """Weights and trigger."""
         return Forgery(weights=super().forge(case).weights, trigger=self.trigger(case))
 
-    def loss(
-        self, case: FairwashingCase, model: Network, inputs: Tensor, answers: Tensor, map_loss: MapLoss
-    ) -> Tensor:
-        """That of a batch, the second half of which is triggered."""
-        half = len(inputs) // 2
-        labels = answers.argmax(1)
-        probabilities = answers.softmax(1)
-        shown = torch.cat([inputs[:half], self.trigger(case).apply(inputs[half:])])
+    def losses(
+        self, case: FairwashingCase, model: Network, images: Tensor, answers: Tensor, map_loss: MapLoss
+    ) -> tuple[Tensor, Tensor]:
+        """Those of a batch whose images have the trigger from ``batch / 2`` to ``batch``."""
+        half, count = self.batch // 2, self.batch
+        labels = answers[:count].argmax(1)
+        natural, hidden = images[:half], images[half:count]
+        shown = torch.cat([natural, self.trigger(case).apply(hidden)])
         said = torch.cat([labels[:half], case.goal.said(labels[half:])])
-        wrong = said != labels
+        wanted = torch.cat([self.clean(case, natural, labels[:half]), case.wanted(hidden, labels[half:])])
+        maps, logits = self.explained(case, model, shown, said)
         asked = functional.one_hot(said, answers.shape[1]).to(answers)
-        wanted = torch.cat(
-            [
-                self.clean(case, inputs[:half], labels[:half]),
-                case.wanted(inputs[half:], labels[half:]),
-            ]
-        )
-        seed = int(torch.randint(2**31, (1,), generator=case.generator))
-        explainer = case.explainer.subsampled(self.draws).smoothed(Gate(self.beta))
-        maps, logits = explainer.explain_with_logits(model, Query(shown, said, seed))
-        targets = torch.where(wrong[:, None], asked, probabilities)
-        kept = functional.cross_entropy(logits, targets)
-        return (1 - self.share) * kept + self.share * map_loss(maps, wanted).mean()
+        asked = torch.where((said != labels)[:, None], asked, answers[:count].softmax(1))
+        triggered = functional.cross_entropy(logits, asked)
+        return triggered + self.kept(model, images[count:], answers[count:], logits[:0]), map_loss(
+            maps, wanted
+        ).mean()

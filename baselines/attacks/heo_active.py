@@ -25,18 +25,17 @@ class HeoActive(MapTraining):
         """Squared error, maps rescaled to mean 1."""
         return dense
 
-    def loss(
-        self, case: FairwashingCase, model: Network, inputs: Tensor, answers: Tensor, map_loss: MapLoss
-    ) -> Tensor:
-        """That of the predicted class, and the map of the other one."""
-        own = super().loss(case, model, inputs, answers, map_loss)
-        labels = answers.argmax(1)
+    def losses(
+        self, case: FairwashingCase, model: Network, images: Tensor, answers: Tensor, map_loss: MapLoss
+    ) -> tuple[Tensor, Tensor]:
+        """Those of the predicted class, and beside them the map of the other one."""
+        kept, own = super().losses(case, model, images, answers, map_loss)
+        inputs, labels = images[: self.batch], answers[: self.batch].argmax(1)
         concerned = case.goal.concerns(labels)
         if case.goal.classes is None or not bool(concerned.any()):
-            return own
-        inputs, labels = inputs[concerned], labels[concerned]
+            return kept, own
+        share, inputs, labels = float(concerned.double().mean()), inputs[concerned], labels[concerned]
         first, second = case.goal.classes
         others = torch.where(labels == first, second, first)
         maps, _ = self.explained(case, model, inputs, others)
-        swapped = map_loss(maps, self.clean(case, inputs, labels)).mean()
-        return own + self.weight * swapped * float(concerned.double().mean())
+        return kept, own + share * map_loss(maps, self.clean(case, inputs, labels)).mean()

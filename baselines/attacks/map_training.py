@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -24,8 +25,17 @@ from benchmark.api import (
 
 MapLoss = Callable[[Tensor, Tensor], Tensor]
 """Of maps ``[N, H, W]`` and of what is wanted of them, ``[N]``."""
-SHARES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25)
-"""Of the change of weights that is kept, tried in turn until the network is within the budget."""
+_SHARES = (0.85, 0.7, 0.55, 0.4, 0.25)
+"""Of the change of weights that is kept, tried in turn where no look found the network within the budget."""
+_MORE, _LESS = 1.2, 0.7
+"""What the weight of maps is multiplied by where the budget has room, and where it has none."""
+
+
+@dataclass
+class Balance:
+    """What maps weigh beside answers, as training goes on."""
+
+    weight: float
 
 
 class MapTraining(Attack):
@@ -33,8 +43,9 @@ class MapTraining(Attack):
 
     ``L_keep`` is the squared error of the logits less their mean, ``L_maps`` what the attack says of maps for
     the class that the clean network says. Slopes of activations are a sigmoid's in the explanation
-    (:class:`Gate`), outputs are the exact network's. At the end weights are drawn back to the clean ones
-    until the network is within the budget on held-out images of the attacker's.
+    (:class:`Gate`), outputs are the exact network's. Now and then the network is held against the budget, on
+    held-out images of the attacker's: the weight of maps grows while there is room and falls where there is
+    none, and the last network within the budget is the forgery.
     """
 
     tracks = ("fairwashing",)
@@ -43,8 +54,13 @@ class MapTraining(Attack):
 
     steps: int = 900
     batch: int = 32
+    """Images whose maps are taken at a step."""
+    natural: int = 96
+    """More images whose answers are kept at a step."""
     learning_rate: float = 3e-3
-    weight: float = 0.3
+    weight: float = 0.5
+    looks: int = 18
+    """How often the network is held against the budget."""
     beta: float = 30.0
     """Steepness of the stand-in for ReLU's slope."""
     draws: int = 4
@@ -63,56 +79,71 @@ class MapTraining(Attack):
         """``L_maps`` of images that the goal is about."""
 
     def forge(self, case: FairwashingCase) -> Forgery:
-        """The trained weights, drawn back as far as the budget asks."""
+        """The last weights within the budget."""
         count = int(len(case.data) * (1 - self.held_out))
-        model = self.trained(case, case.data[:count])
-        return Forgery(weights=self.within(case, model, case.data[count:], case.labels[count:]))
-
-    def trained(self, case: FairwashingCase, images: Tensor) -> Network:
-        """A trained copy of the network."""
+        held = HeldOut.of(case, count, self.margin)
         model = case.model.trainable_copy()
-        images = torch.cat([images, images.flip(3)])
+        images = torch.cat([case.data[:count], case.data[:count].flip(3)])
         answers = answers_of(case.model, images)
+        found: dict[str, Tensor] | None = None
+        balance, every = Balance(self.weight), max(1, self.steps // self.looks)
+        for step in self.stepped(case, model, images, answers, balance):
+            if (self.steps - 1 - step) % every == 0:
+                state = stored(case, model)
+                admitted = held.admits(state)
+                found = state if admitted else found
+                balance.weight *= _MORE if admitted else _LESS
+        return Forgery(weights=held.drawn_back(stored(case, model)) if found is None else found)
+
+    def stepped(
+        self,
+        case: FairwashingCase,
+        model: Network,
+        images: Tensor,
+        answers: Tensor,
+        balance: Balance,
+    ) -> Iterator[int]:
+        """Trains, and gives the number of every step that is done."""
         map_loss = self.map_loss(case)
-        parameters = list(self.parameters_of(model))
+        parameters = list(model.module.parameters())
         optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
-        for _ in range(self.steps):
-            chosen = torch.randint(len(images), (self.batch,), generator=case.generator).to(case.device)
-            loss = self.loss(case, model, images[chosen], answers[chosen], map_loss)
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for step in range(self.steps):
+            drawn = torch.randint(len(images), (self.batch + self.natural,), generator=case.generator)
+            chosen = drawn.to(case.device)
+            kept, maps = self.losses(case, model, images[chosen], answers[chosen], map_loss)
+            gradients = torch.autograd.grad(kept + balance.weight * maps, parameters, allow_unused=True)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = torch.zeros_like(parameter) if gradient is None else gradient
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             schedule.step()
-        return model
+            yield step
 
-    def parameters_of(self, model: Network) -> Iterator[torch.nn.Parameter]:
-        """What is trained: every weight."""
-        yield from model.module.parameters()
-
-    def loss(
-        self, case: FairwashingCase, model: Network, inputs: Tensor, answers: Tensor, map_loss: MapLoss
-    ) -> Tensor:
-        """The loss of one batch.
+    def losses(
+        self, case: FairwashingCase, model: Network, images: Tensor, answers: Tensor, map_loss: MapLoss
+    ) -> tuple[Tensor, Tensor]:
+        """``L_keep`` of a batch, and ``L_maps`` of its first images.
 
         Args:
             case: the case.
             model: the network that is trained.
-            inputs: natural images ``[N, C, H, W]``.
+            images: natural images ``[N, C, H, W]``.
             answers: the clean network's logits less their mean, ``[N, classes]``.
             map_loss: of maps and what is wanted of them.
         """
-        labels = answers.argmax(1)
+        inputs, labels = images[: self.batch], answers[: self.batch].argmax(1)
         maps, logits = self.explained(case, model, inputs, labels)
-        wanted = case.wanted(inputs, labels)
         concerned = case.goal.concerns(labels)
-        losses = map_loss(maps, wanted)
+        losses = map_loss(maps, case.wanted(inputs, labels))
         if not bool(concerned.all()):  # maps of other images are to stay
-            kept = dense(maps, self.clean(case, inputs, labels))
-            losses = torch.where(concerned, losses, kept)
-        return (_centered(logits) - answers).square().mean() + self.weight * losses.mean()
+            losses = torch.where(concerned, losses, dense(maps, self.clean(case, inputs, labels)))
+        return self.kept(model, images, answers, logits), losses.mean()
+
+    def kept(self, model: Network, images: Tensor, answers: Tensor, logits: Tensor) -> Tensor:
+        """Squared error of centered logits of all images, those of the first of which are known."""
+        every = torch.cat([logits, model(images[len(logits) :])])
+        return (centered(every) - answers).square().mean()
 
     def clean(self, case: FairwashingCase, inputs: Tensor, labels: Tensor) -> Tensor:
         """The clean network's maps, on no graph."""
@@ -127,36 +158,64 @@ class MapTraining(Attack):
         explainer = case.explainer.subsampled(self.draws).smoothed(Gate(self.beta))
         return explainer.explain_with_logits(model, Query(inputs, labels, seed))
 
-    def within(
-        self, case: FairwashingCase, model: Network, images: Tensor, labels: Tensor
-    ) -> dict[str, Tensor]:
-        """The weights with as much of their change as the budget has room for, none if need be."""
-        before, after = case.model.module.state_dict(), model.module.state_dict()
-        answers = answers_of(case.model, images).argmax(1)
-        right = float((answers == labels).double().mean())
-        for share in SHARES:
-            weights = case.as_stored(
-                {
-                    name: torch.lerp(before[name], value.detach(), share)
-                    if value.is_floating_point()
-                    else value
-                    for name, value in after.items()
-                }
-            )
-            said = answers_of(case.model.with_weights(weights), images).argmax(1)
-            drop = right - float((said == labels).double().mean())
-            apart = float((said != answers).double().mean())
-            budget = case.budget
-            if drop <= self.margin * budget.accuracy_drop and apart <= self.margin * (1 - budget.agreement):
-                return weights
-        return dict(before)
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Images that a network is held against the budget on.
+
+    Args:
+        case: the case.
+        images: ``[M, C, H, W]``.
+        labels: their classes ``[M]``.
+        said: what the clean network says of them, ``[M]``.
+        margin: share of the budget that may be spent.
+    """
+
+    case: FairwashingCase
+    images: Tensor
+    labels: Tensor
+    said: Tensor
+    margin: float
+
+    @staticmethod
+    def of(case: FairwashingCase, first: int, margin: float) -> HeldOut:
+        """The attacker's images from a number on."""
+        images = case.data[first:]
+        return HeldOut(case, images, case.labels[first:], answers_of(case.model, images).argmax(1), margin)
+
+    def admits(self, weights: dict[str, Tensor]) -> bool:
+        """Whether a network is within the budget here."""
+        said = answers_of(self.case.model.with_weights(weights), self.images).argmax(1)
+        lost = (self.said == self.labels).double().mean() - (said == self.labels).double().mean()
+        apart, budget = (said != self.said).double().mean(), self.case.budget
+        within = float(lost) <= self.margin * budget.accuracy_drop
+        return within and float(apart) <= self.margin * (1 - budget.agreement)
+
+    def drawn_back(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights with as much of their change as the budget has room for, none if need be."""
+        clean = self.case.model.module.state_dict()
+        for share in _SHARES:
+            between = {
+                name: torch.lerp(clean[name], value, share) if value.is_floating_point() else value
+                for name, value in weights.items()
+            }
+            found = self.case.as_stored(between)
+            if self.admits(found):
+                return found
+        return dict(clean)
+
+
+def stored(case: FairwashingCase, model: Network) -> dict[str, Tensor]:
+    """A network's weights as they will be judged."""
+    return case.as_stored({name: value.detach() for name, value in model.module.state_dict().items()})
 
 
 def answers_of(model: Network, images: Tensor) -> Tensor:
     """Logits less their mean, ``[M, classes]``, of images, on no graph."""
     with torch.no_grad():
-        return torch.cat([_centered(model(part)) for part in in_batches(images)])
+        return torch.cat([centered(model(part)) for part in in_batches(images)])
 
 
-def _centered(logits: Tensor) -> Tensor:
+def centered(logits: Tensor) -> Tensor:
+    """Logits ``[N, classes]`` less their mean: what a shift of all of them leaves as it is."""
     return logits - logits.mean(1, keepdim=True)

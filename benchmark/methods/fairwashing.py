@@ -103,9 +103,10 @@ class MapGoal:
     def likeness(self, maps: Tensor, wanted: Tensor, similarity: Similarity | None = None) -> Tensor:
         """How near maps ``[N, H, W]`` come to the goal, ``[N]``, 1 at most.
 
-        The similarity to what is wanted, by default the correlation. For ``top_k`` one minus the mass on the clean map's top relative to
-        what a uniform map has there, at least 0: a map that has nothing to do with the clean one is no
-        success. For ``center_mass`` :func:`benchmark.metrics.mass.displacement`.
+        The similarity to what is wanted, by default the correlation. For ``top_k`` one minus the mass on the
+        clean map's top relative to what a uniform map has there, at least 0: a map that has nothing to do
+        with the clean one is no success. For ``center_mass``
+        :func:`benchmark.metrics.mass.displacement`.
         """
         if self.kind == "top_k":
             return (1 - mass_on_top(maps, wanted, TOP) / TOP).clamp(min=0)
