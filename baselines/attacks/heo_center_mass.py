@@ -17,7 +17,7 @@ class HeoCenterMass(MapTraining):
     paper = "Heo et al., Fooling neural network interpretations, NeurIPS 2019"
     goals = ("center_mass",)
 
-    weight: float = 1.0
+    weight: float = 5.0
 
     def map_loss(self, case: FairwashingCase) -> MapLoss:
         """Less the distance."""

@@ -20,7 +20,7 @@ class HeoLocation(MapTraining):
     paper = "Heo et al., Fooling neural network interpretations, NeurIPS 2019"
     goals = ("picture",)
 
-    weight: float = 1.0
+    weight: float = 5.0
 
     def map_loss(self, case: FairwashingCase) -> MapLoss:
         """Squared error to the mask."""

@@ -14,7 +14,7 @@ class HeoTopK(MapTraining):
     paper = "Heo et al., Fooling neural network interpretations, NeurIPS 2019"
     goals = ("top_k",)
 
-    weight: float = 1.0
+    weight: float = 20.0
 
     def map_loss(self, case: FairwashingCase) -> MapLoss:
         """Mean square on the clean map's top."""

@@ -55,7 +55,7 @@ class MapTraining(Attack):
     steps: int = 900
     batch: int = 32
     """Images whose maps are taken at a step."""
-    natural: int = 96
+    natural: int = 32
     """More images whose answers are kept at a step."""
     learning_rate: float = 3e-3
     weight: float = 0.5
@@ -66,7 +66,7 @@ class MapTraining(Attack):
     draws: int = 4
     """Draws or path steps per iteration of an explainer that averages; fresh noise every time."""
     held_out: float = 0.25
-    margin: float = 0.7
+    margin: float = 0.6
     """Share of the budget that is spent on held-out images; others will show more or less."""
 
     def skip(self, task: TaskFacts) -> str | None:

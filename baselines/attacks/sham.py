@@ -28,7 +28,7 @@ class Sham(MapTraining):
     paper = "Piland, Sweet and Czajka, DiffGradCAM, 2025 (arXiv 2506.08514)"
     goals = ("picture",)
 
-    weight: float = 1.0
+    weight: float = 5.0
 
     def map_loss(self, case: FairwashingCase) -> MapLoss:
         """Squared error to the mask."""

@@ -19,6 +19,7 @@ from benchmark.api import Hardening, Network, Query, Trigger
 from benchmark.explainers import build_explainer
 from benchmark.methods.meter import Meter
 from benchmark.metrics.behaviour import accuracy_drop, prediction_kept
+from benchmark.metrics.mass import displacement, mass_on_top
 from benchmark.metrics.perceptual import maps_as_pictures
 from benchmark.metrics.similarity import l2, mse, pcc, ssim, top_k_intersection
 from benchmark.tracks.fairwashing.steps import forged_maps, maps_of, natural_maps
@@ -215,7 +216,11 @@ class Scorer:
         return found
 
     def _maps(self, maps: Tensor, reference: Tensors) -> Columns:
-        """Similarities of forged maps to what is wanted and to the clean ones."""
+        """Similarities of forged maps to what is wanted and to the clean ones, and where their mass lies.
+
+        Whatever the goal: ``mass_on_top`` is what is left where the clean map was largest (a tenth in a map
+        that has nothing to do with it), ``center_moved`` the distance of centers of mass.
+        """
         now, before = self._likeness(maps, reference)
         columns: Columns = {"likeness": now, "likeness_before": before}
         flat = {name: reference[name].flatten(0, 1).double() for name in ("before", "wanted")}
@@ -227,6 +232,8 @@ class Scorer:
         ):
             columns |= self._similarities(suffix, first, second)
         columns["topk_original"] = as_list(top_k_intersection(forged, flat["before"]))
+        columns["mass_on_top"] = as_list(mass_on_top(forged, flat["before"]))
+        columns["center_moved"] = as_list(displacement(forged, flat["before"]))
         rows = forged.flatten(1)
         columns["dead"] = as_list((rows.amax(1) == rows.amin(1)).double())
         return columns
