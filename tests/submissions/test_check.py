@@ -110,7 +110,12 @@ def blocks(text: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize(
     ("track", "kinds"),
-    [("saliency", KINDS), ("visualization", ("hardening", "detector")), ("signature", ("hardening",))],
+    [
+        ("saliency", KINDS),
+        ("visualization", ("hardening", "detector")),
+        ("signature", ("hardening",)),
+        ("fairwashing", KINDS),
+    ],
 )
 def test_what_new_writes_is_accepted_without_a_remark(
     track: str, kinds: tuple[str, ...], home: Project, tmp_path: Path

@@ -97,6 +97,10 @@ class FairwashingTask(NetworkTask):
         """Every picture, each once."""
         return sorted({case.picture for case in self.cases if case.picture is not None})
 
+    def explainers_scored(self) -> list[str]:
+        """Those of transfer."""
+        return list(self.metrics.transfer)
+
     def problems(self, root: Path) -> Iterator[str]:
         """``field NAME: what is wrong`` for what cannot be."""
         yield from super().problems(root)
