@@ -20,6 +20,7 @@ from benchmark.api import (
     Network,
     Query,
     TaskFacts,
+    Trigger,
     in_batches,
 )
 
@@ -29,6 +30,8 @@ _SHARES = (0.85, 0.7, 0.55, 0.4, 0.25)
 """Of the change of weights that is kept, tried in turn where no look found the network within the budget."""
 _MORE, _LESS = 1.2, 0.7
 """What the weight of maps is multiplied by where the budget has room, and where it has none."""
+_LED = 0.9
+"""Share of images that a trigger has to lead to the goal's class before maps weigh more."""
 
 
 @dataclass
@@ -78,10 +81,14 @@ class MapTraining(Attack):
     def map_loss(self, case: FairwashingCase) -> MapLoss:
         """``L_maps`` of images that the goal is about."""
 
+    def trigger(self, case: FairwashingCase) -> Trigger | None:
+        """What is stamped on images, where the goal has a trigger."""
+        return None
+
     def forge(self, case: FairwashingCase) -> Forgery:
-        """The last weights within the budget."""
+        """The last weights within the budget, and the trigger."""
         count = int(len(case.data) * (1 - self.held_out))
-        held = HeldOut.of(case, count, self.margin)
+        held = HeldOut.of(case, count, self.margin, self.trigger(case))
         model = case.model.trainable_copy()
         images = torch.cat([case.data[:count], case.data[:count].flip(3)])
         answers = answers_of(case.model, images)
@@ -92,8 +99,9 @@ class MapTraining(Attack):
                 state = stored(case, model)
                 admitted = held.admits(state)
                 found = state if admitted else found
-                balance.weight *= _MORE if admitted else _LESS
-        return Forgery(weights=held.drawn_back(stored(case, model)) if found is None else found)
+                balance.weight *= _MORE if admitted and held.led(state) else _LESS
+        weights = held.drawn_back(stored(case, model)) if found is None else found
+        return Forgery(weights=weights, trigger=held.trigger)
 
     def stepped(
         self,
@@ -169,6 +177,7 @@ class HeldOut:
         labels: their classes ``[M]``.
         said: what the clean network says of them, ``[M]``.
         margin: share of the budget that may be spent.
+        trigger: what leads images to the goal's class, if it has one.
     """
 
     case: FairwashingCase
@@ -176,12 +185,14 @@ class HeldOut:
     labels: Tensor
     said: Tensor
     margin: float
+    trigger: Trigger | None
 
     @staticmethod
-    def of(case: FairwashingCase, first: int, margin: float) -> HeldOut:
+    def of(case: FairwashingCase, first: int, margin: float, trigger: Trigger | None) -> HeldOut:
         """The attacker's images from a number on."""
         images = case.data[first:]
-        return HeldOut(case, images, case.labels[first:], answers_of(case.model, images).argmax(1), margin)
+        said = answers_of(case.model, images).argmax(1)
+        return HeldOut(case, images, case.labels[first:], said, margin, trigger)
 
     def admits(self, weights: dict[str, Tensor]) -> bool:
         """Whether a network is within the budget here."""
@@ -190,6 +201,15 @@ class HeldOut:
         apart, budget = (said != self.said).double().mean(), self.case.budget
         within = float(lost) <= self.margin * budget.accuracy_drop
         return within and float(apart) <= self.margin * (1 - budget.agreement)
+
+    def led(self, weights: dict[str, Tensor]) -> bool:
+        """Whether the trigger, if there is one, has images say what the goal asks for."""
+        if self.trigger is None:
+            return True
+        concerned = self.case.goal.concerns(self.said)
+        shown = self.trigger.apply(self.images[concerned])
+        said = answers_of(self.case.model.with_weights(weights), shown).argmax(1)
+        return float((said == self.case.goal.said(self.said[concerned])).double().mean()) >= _LED
 
     def drawn_back(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights with as much of their change as the budget has room for, none if need be."""
