@@ -26,6 +26,14 @@ from benchmark.explainers.base import Explainer, Query, correlation
 from benchmark.explainers.checked import build_explainer
 from benchmark.explainers.visualization import FeatureVisualization, Unit, Visualizations, Visualizer
 from benchmark.methods.base import Attack, Defense, Detector, Forgery, Hardening, Method, Mode, TaskFacts
+from benchmark.methods.fairwashing import (
+    GOALS,
+    FairwashingAudit,
+    FairwashingBudget,
+    FairwashingCase,
+    FairwashingFacts,
+    MapGoal,
+)
 from benchmark.methods.saliency import Audit, Budget, Case
 from benchmark.methods.signature import BackdoorAudit, BackdoorBudget, BackdoorCase
 from benchmark.methods.triggers import PATTERNS, Trigger, patch_trigger
@@ -36,6 +44,7 @@ from benchmark.network.walks import as_network
 
 __all__ = [
     "EXACT",
+    "GOALS",
     "PATTERNS",
     "Attack",
     "Audit",
@@ -48,11 +57,16 @@ __all__ = [
     "Defense",
     "Detector",
     "Explainer",
+    "FairwashingAudit",
+    "FairwashingBudget",
+    "FairwashingCase",
+    "FairwashingFacts",
     "FeatureVisualization",
     "Forgery",
     "Gate",
     "Hardening",
     "InputAgnosticSaliency",
+    "MapGoal",
     "Method",
     "Mode",
     "ModelBudget",

@@ -33,9 +33,10 @@ from benchmark.running.registry import find_methods
 from benchmark.tasks.explainers import listed_explainers
 from benchmark.tasks.parts import ExplainerSpec
 from benchmark.tasks.task import load_task
+from benchmark.tracks.images import predictions
 from benchmark.tracks.saliency import steps
 from benchmark.tracks.saliency.task import BudgetSpec, SaliencyTask
-from benchmark.tracks.saliency.workbench import Workbench, predictions, prepare
+from benchmark.tracks.saliency.workbench import Workbench, prepare
 
 FIELDS = (
     *("victim", "explainer", "budget", "cases", "pcc_before", "pcc", "pcc_low", "pcc_high"),

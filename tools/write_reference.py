@@ -21,20 +21,31 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "methods.md"
 BEGIN, END = "<!-- reference: begin, written by tools/write_reference.py -->", "<!-- reference: end -->"
 GROUPS = {
-    "What an attack is handed": ("Case", "VisualizationCase", "BackdoorCase"),
-    "What it may spend": ("Budget", "ModelBudget", "BackdoorBudget"),
+    "What an attack is handed": ("Case", "VisualizationCase", "BackdoorCase", "FairwashingCase"),
+    "What maps should show": ("MapGoal", "GOALS"),
+    "What it may spend": ("Budget", "ModelBudget", "BackdoorBudget", "FairwashingBudget"),
     "What it returns": ("Forgery", "Trigger", "patch_trigger", "PATTERNS"),
-    "What a detector is handed": ("Audit", "VisualizationAudit", "BackdoorAudit"),
+    "What a detector is handed": ("Audit", "VisualizationAudit", "BackdoorAudit", "FairwashingAudit"),
     "Explainers of images": ("Explainer", "Query", "build_explainer", "correlation"),
     "Explainers of units": ("Visualizer", "FeatureVisualization", "Visualizations", "Unit"),
     "Explainers of classes": ("ClassExplainer", "InputAgnosticSaliency"),
     "The network": (
         *("Network", "as_network", "Smoothing", "Gate", "Softplus", "EXACT", "in_batches", "at_once"),
     ),
-    "What a method is": ("Method", "Attack", "Hardening", "Detector", "Defense", "Mode", "TaskFacts"),
+    "What a method is": (
+        "Method",
+        "Attack",
+        "Hardening",
+        "Detector",
+        "Defense",
+        "Mode",
+        "TaskFacts",
+        "FairwashingFacts",
+    ),
 }
 PLAIN = {
     "PATTERNS": "names of what a patch may look like",
+    "GOALS": "names of what maps may be asked to show",
     "EXACT": "the unmodified network, a `Smoothing`",
     "Defense": "a `Hardening` or a `Detector`",
     "Mode": '`"oblivious"` or `"adaptive"`',

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmark.api import Audit, BackdoorAudit, Detector, VisualizationAudit
+from benchmark.api import Audit, BackdoorAudit, Detector, FairwashingAudit, VisualizationAudit
 
 
 class Always(Detector):
@@ -13,10 +13,10 @@ class Always(Detector):
 
     name = "always"
     paper = "control"
-    tracks = ("saliency", "visualization", "signature")
+    tracks = ("saliency", "visualization", "signature", "fairwashing")
     control = True
     bounds = {"auroc": (0.5, 0.5), "detected": (0.0, 0.0)}
 
-    def suspicion(self, audit: Audit | VisualizationAudit | BackdoorAudit) -> Tensor:
+    def suspicion(self, audit: Audit | VisualizationAudit | BackdoorAudit | FairwashingAudit) -> Tensor:
         """Ones."""
         return torch.ones(audit.samples)

@@ -51,6 +51,7 @@ class ContentFree(Hardening):
     """A control that shows what it draws."""
 
     paper = "control"
+    tracks = ("saliency", "fairwashing")
     control = True
     content_free = True
 

@@ -6,18 +6,18 @@ import torch
 from torch.nn import functional
 
 from baselines.attacks.badnets import BadNets
-from benchmark.api import Attack, BackdoorCase, Forgery, VisualizationCase
+from benchmark.api import Attack, BackdoorCase, FairwashingCase, Forgery, VisualizationCase
 
 
 class FinetuneOnly(Attack):
     """Trains the network a little further on the attacker's images, with no target: what is harmless.
 
-    A detector that suspects it is wrong, and what it does to visualizations is what any training does.
+    A detector that suspects it is wrong, and what it does to explanations is what any training does.
     """
 
     name = "finetune_only"
     paper = "control"
-    tracks = ("visualization", "signature")
+    tracks = ("visualization", "signature", "fairwashing")
     adaptive = False
     control = True
     bounds = {"manipulation": (0.0, 0.1)}
@@ -27,7 +27,7 @@ class FinetuneOnly(Attack):
     batch: int = 64
     learning_rate: float = 2e-4
 
-    def forge(self, case: VisualizationCase | BackdoorCase) -> Forgery:
+    def forge(self, case: VisualizationCase | BackdoorCase | FairwashingCase) -> Forgery:
         """A hundred steps of AdamW on the cross entropy, batch norms' statistics frozen.
 
         On track ``signature`` the very training of the backdoors there, with nothing poisoned: what it costs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.api import Attack, BackdoorCase, Case, Forgery, VisualizationCase
+from benchmark.api import Attack, BackdoorCase, Case, FairwashingCase, Forgery, VisualizationCase
 
 
 class Identity(Attack):
@@ -10,13 +10,13 @@ class Identity(Attack):
 
     name = "identity"
     paper = "control"
-    tracks = ("saliency", "visualization", "signature")
+    tracks = ("saliency", "visualization", "signature", "fairwashing")
     adaptive = False
     control = True
     bounds = {"manipulation": (0.0, 0.0), "pcc_original": (0.9999, 1.0)}
 
-    def forge(self, case: Case | VisualizationCase | BackdoorCase) -> Forgery:
+    def forge(self, case: Case | VisualizationCase | BackdoorCase | FairwashingCase) -> Forgery:
         """The clean inputs, or the clean weights."""
-        if isinstance(case, VisualizationCase | BackdoorCase):
+        if isinstance(case, VisualizationCase | BackdoorCase | FairwashingCase):
             return Forgery(weights=case.model.module.state_dict())
         return Forgery(case.inputs)

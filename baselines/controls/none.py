@@ -14,7 +14,7 @@ class NoDefense(Hardening):
 
     name = "none"
     paper = "control"
-    tracks = ("saliency", "visualization", "signature")
+    tracks = ("saliency", "visualization", "signature", "fairwashing")
     control = True
     bounds = {"fidelity": (1.0, 1.0)}
 

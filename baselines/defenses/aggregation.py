@@ -17,6 +17,7 @@ class Aggregation(Hardening):
 
     name = "aggregation"
     paper = "Rieger and Hansen, A simple defense against adversarial attacks on heatmap explanations, 2020"
+    tracks = ("saliency", "fairwashing")
 
     def harden(self, explainer: Explainer) -> Explainer:
         """The explainer together with the members that it is not."""

@@ -14,6 +14,7 @@ class BetaSmoothing(Hardening):
 
     name = "beta_smoothing"
     paper = "Dombrowski et al., Explanations can be manipulated and geometry is to blame, NeurIPS 2019"
+    tracks = ("saliency", "fairwashing")
     params = {"beta": [1.0, 5.0, 10.0]}
 
     beta: float = 5.0

@@ -13,6 +13,7 @@ class SmoothGrad(Hardening):
 
     name = "smoothgrad"
     paper = "Smilkov et al., SmoothGrad: removing noise by adding noise, 2017"
+    tracks = ("saliency", "fairwashing")
 
     samples: int = 16
     scale: float = 0.1

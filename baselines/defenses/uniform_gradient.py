@@ -13,6 +13,7 @@ class UniformGradient(Hardening):
 
     name = "uniform_gradient"
     paper = "Wang et al., Smoothed geometry for robust attribution, NeurIPS 2020"
+    tracks = ("saliency", "fairwashing")
 
     samples: int = 16
     radius: float = 0.2

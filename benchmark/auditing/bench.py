@@ -12,8 +12,9 @@ from benchmark.auditing.subject import Subject
 from benchmark.explainers import Explainer
 from benchmark.files.assets import locate_root
 from benchmark.tasks.parts import ExplainerSpec
+from benchmark.tracks.images import Images, predictions
 from benchmark.tracks.saliency.task import BudgetSpec, SaliencyTask
-from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
+from benchmark.tracks.saliency.workbench import Workbench
 
 _BATCH = 8
 

@@ -30,9 +30,10 @@ from benchmark.metrics.detection import auroc, auroc_interval
 from benchmark.metrics.similarity import pcc
 from benchmark.network import Softplus
 from benchmark.running.registry import Entry, Registry
+from benchmark.tracks.images import Images, predictions
 from benchmark.tracks.networks import weights_sha256
 from benchmark.tracks.saliency import steps
-from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
+from benchmark.tracks.saliency.workbench import Workbench
 
 UNDEFENDED = "none"
 """Name of the hardening that hardens nothing."""

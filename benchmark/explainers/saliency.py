@@ -320,7 +320,7 @@ class Aggregate(Explainer):
 
 def _repeated(query: Query, times: int, inputs: Tensor) -> Query:
     """The query for ``times`` variants of its samples, variant-major."""
-    return Query(inputs, query.labels.repeat(times), query.seed)
+    return dataclasses.replace(query, inputs=inputs, labels=query.labels.repeat(times))
 
 
 def _at_least_one(explainer: str, setting: str, value: int) -> None:

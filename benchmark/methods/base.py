@@ -41,7 +41,7 @@ class Forgery:
         inputs: changed images ``[N, C, H, W]`` in [0, 1], within the budget of the clean ones.
         weights: every tensor of ``model.module.state_dict()``, changed, by its name.
         trigger: what an input needs to be given so that the network says the case's class (track
-            ``signature``); None claims no backdoor.
+            ``signature``) or shows what the goal wants (``fairwashing``); None claims none.
     """
 
     inputs: Tensor | None = None
@@ -122,8 +122,10 @@ class Attack(Method):
         """A forgery.
 
         ``case`` is a :class:`~benchmark.api.Case` on track ``saliency`` (changed inputs for the whole batch),
-        a :class:`~benchmark.api.VisualizationCase` on track ``visualization`` (changed weights for one unit)
-        and a :class:`~benchmark.api.BackdoorCase` on track ``signature`` (changed weights and a trigger).
+        a :class:`~benchmark.api.VisualizationCase` on track ``visualization`` (changed weights for one unit),
+        a :class:`~benchmark.api.BackdoorCase` on track ``signature`` (changed weights and a trigger) and a
+        :class:`~benchmark.api.FairwashingCase` on track ``fairwashing`` (changed weights, and a trigger where
+        its goal has one).
         """
 
 
@@ -134,9 +136,10 @@ class Hardening(Method):
     def harden(self, explainer: Any) -> Any:
         """The hardened explainer.
 
-        Track ``saliency``: an :class:`~benchmark.api.Explainer`, differentiable wherever the given one is, so
-        that attacks can adapt. Track ``visualization``: a :class:`~benchmark.api.Visualizer`; the given one
-        is the task's :class:`~benchmark.api.FeatureVisualization`. Track ``signature``: a
+        Tracks ``saliency`` and ``fairwashing``: an :class:`~benchmark.api.Explainer`, differentiable wherever
+        the given one is, so that attacks can adapt. Track ``visualization``: a
+        :class:`~benchmark.api.Visualizer`; the given one is the task's
+        :class:`~benchmark.api.FeatureVisualization`. Track ``signature``: a
         :class:`~benchmark.api.ClassExplainer`; the given one is the task's
         :class:`~benchmark.api.InputAgnosticSaliency`.
         """
@@ -152,7 +155,8 @@ class Detector(Method):
         ``audit`` is an :class:`~benchmark.api.Audit` on track ``saliency`` (samples are images), a
         :class:`~benchmark.api.VisualizationAudit` on track ``visualization`` (samples are units) and a
         :class:`~benchmark.api.BackdoorAudit` on track ``signature`` (samples are the classes of one network:
-        whether each is a backdoor's; the network is as suspicious as its most suspicious class).
+        whether each is a backdoor's; the network is as suspicious as its most suspicious class), a
+        :class:`~benchmark.api.FairwashingAudit` on track ``fairwashing`` (the network is the only sample).
         """
 
 

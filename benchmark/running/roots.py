@@ -38,7 +38,8 @@ def _roots(task: Task, methods: Iterable[Path], root: Path, steps: tuple[str, ..
 
 def scoring_roots(task: Task, root: Path) -> tuple[Root, ...]:
     """Of a score step."""
-    return Root(_track(task, root) / "scoring.py", _SCORING), *_common(task, root)
+    asked = (found for name in task.explainers_scored() for found in _explainer(name, root))
+    return Root(_track(task, root) / "scoring.py", _SCORING), *_common(task, root), *asked
 
 
 def names_asked(task: Task, victims: Iterable[AnyEntry]) -> frozenset[str]:
@@ -54,10 +55,13 @@ def _common(task: Task, root: Path) -> tuple[Root, ...]:
     """
     track, kind = _track(task, root), type(task).__name__
     found = [Root(track / "workbench.py", _WORKBENCH), Root(track / "task.py", methods=(kind,))]
-    listed = listed_explainers().get(task.explainer.name)
-    if listed is not None:  # made by name, where no syntax leads to
-        found.append(Root(listed.file(root), (listed.table.partition(":")[2],)))
-    return tuple(found)
+    return *found, *_explainer(task.explainer.name, root)
+
+
+def _explainer(name: str, root: Path) -> tuple[Root, ...]:
+    """An explainer, which is made by name, where no syntax leads to; nothing for one of another kind."""
+    listed = listed_explainers().get(name)
+    return () if listed is None else (Root(listed.file(root), (listed.table.partition(":")[2],)),)
 
 
 def _track(task: Task, root: Path) -> Path:

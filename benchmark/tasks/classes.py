@@ -14,6 +14,7 @@ TASK_CLASSES: ByName[str] = {
     "saliency": "SaliencyTask",
     "visualization": "VisualizationTask",
     "signature": "SignatureTask",
+    "fairwashing": "FairwashingTask",
 }
 """Every track, and the name of its tasks' class."""
 

@@ -135,6 +135,10 @@ class Task(Part):
         """Every target picture that the task needs, each once."""
         return []
 
+    def explainers_scored(self) -> list[str]:
+        """Explainers that scoring alone asks, by name."""
+        return []
+
     def problems(self, root: Path) -> Iterator[str]:
         """``field NAME: what is wrong`` for names that exist nowhere."""
         if "transfer" in self.modes and "adaptive" not in self.modes:

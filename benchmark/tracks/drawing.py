@@ -38,6 +38,12 @@ def shown(image: Tensor) -> Pixels:
     return np.asarray(picture)
 
 
+def map_shown(values: Tensor) -> Pixels:
+    """A map ``[H, W]`` as white on black, its 99.5th percentile white."""
+    top = torch.quantile(values.float().flatten(), 0.995).clamp_min(1e-12)
+    return shown((values / top).unsqueeze(0))
+
+
 def joined(panels: Sequence[Pixels], axis: int) -> Pixels:
     """Panels side by side, with white between them."""
     shape = list(panels[0].shape)

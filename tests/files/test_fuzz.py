@@ -63,6 +63,7 @@ KINDS = {
     "saliency": _tasks("saliency/smoke-lrp"),
     "visualization": _tasks("visualization/smoke"),
     "signature": _tasks("signature/smoke"),
+    "fairwashing": _tasks("fairwashing/smoke"),
     "suites": Kind("tasks/suites.yaml", _suites, SUITES),
     "victims": Kind("tasks/victims.yaml", victim_entries),
     "datasets": Kind("tasks/datasets.yaml", data_entries),

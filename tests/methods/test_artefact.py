@@ -35,6 +35,7 @@ SMOKE = {
     "saliency": "saliency/smoke-gradient",
     "visualization": "visualization/smoke",
     "signature": "signature/smoke",
+    "fairwashing": "fairwashing/smoke",
 }
 ABOUT = About(authors=("A Tester",))
 
@@ -314,7 +315,7 @@ def test_a_task_hands_out_what_attacks_are_handed_and_no_more(track: str, tmp_pa
     cases, ready = forged(track)[1].cases, bench(track)
     assert torch.equal(tensors["data"], cases[0].data)
     hidden = [split.images for split in (ready.evaluation, ready.auditor)] if track == "visualization" else []
-    if track == "signature":
+    if track in ("signature", "fairwashing"):
         hidden = [ready.splits.evaluation.images, ready.splits.auditor.images]
     if track == "saliency":
         hidden = [ready.negatives.inputs]
@@ -333,8 +334,11 @@ def test_a_task_hands_out_what_attacks_are_handed_and_no_more(track: str, tmp_pa
             assert (
                 facts[f"{index}/unit"] == str(case.unit.index) and facts[f"{index}/layer"] == case.unit.layer
             )
-        else:
+        elif track == "signature":
             assert facts[f"{index}/target_class"] == str(case.target_class)
+        else:
+            assert facts["goal"] == case.goal.kind
+            assert torch.equal(tensors[f"{index}/picture"], case.goal.picture)
 
 
 # On the command line, in a project whose suite has run.

@@ -13,7 +13,7 @@ from baselines.defenses.smoothing_gap import SmoothingGap
 from benchmark.api import Budget, Case, Explainer, Gate, Hardening, Network, Query, Softplus, correlation
 from benchmark.explainers import build_explainer
 from benchmark.failures import StepFailed
-from benchmark.tracks.saliency.steps import _Attributed
+from benchmark.tracks.maps import Attributed
 from benchmark.victims.loading import load_victim
 
 
@@ -83,7 +83,7 @@ class _Detach(Hardening):
 @pytest.mark.parametrize("method", ["explain", "relevance", "explain_with_logits"])
 def test_a_hardening_that_hides_its_gradient_is_to_blame_for_it(method: str, case: Case) -> None:
     hardening = _Detach()
-    explainer = _Attributed(hardening.harden(case.explainer), hardening).smoothed(Gate(30.0))
+    explainer = Attributed(hardening.harden(case.explainer), hardening).smoothed(Gate(30.0))
     query = Query(case.inputs.clone().requires_grad_(), case.labels)
     with pytest.raises(StepFailed, match="smoothed maps have no gradient") as raised:
         getattr(explainer, method)(case.model, query)

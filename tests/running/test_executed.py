@@ -88,6 +88,12 @@ RUNS: dict[str, tuple[dict[str, Any], tuple[str, dict[str, Any]], str, str]] = {
         "seed_agreement",
         "oblivious",
     ),
+    "false maps": (
+        {**_TASKS["fairwashing"][0], "metrics": {"transfer": ["grad_cam"]}},
+        ("fairwash", {"steps": 2}),
+        "contrastive[baseline=mean]",
+        "oblivious",
+    ),
     "a backdoor": (_TASKS["signature"][0], ("badnets", {"steps": 2}), "signature", "oblivious"),
     "a backdoor and a hardened map": (
         _TASKS["signature"][0],

@@ -35,7 +35,7 @@ from benchmark.submissions.check.tiny import tiny_benches
 from benchmark.submissions.scaffold import KINDS, new_submission
 from benchmark.submissions.templates.saliency.detector import Template as TemplateDetector
 from benchmark.submissions.templates.saliency.hardening import Template as TemplateHardening
-from benchmark.tracks.saliency import steps as saliency_steps
+from benchmark.tracks import maps
 
 CONTRAST = '''\
 """A hardening with an explainer that the suite does not have."""
@@ -110,7 +110,12 @@ def blocks(text: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize(
     ("track", "kinds"),
-    [("saliency", KINDS), ("visualization", ("hardening", "detector")), ("signature", ("hardening",))],
+    [
+        ("saliency", KINDS),
+        ("visualization", ("hardening", "detector")),
+        ("signature", ("hardening",)),
+        ("fairwashing", KINDS),
+    ],
 )
 def test_what_new_writes_is_accepted_without_a_remark(
     track: str, kinds: tuple[str, ...], home: Project, tmp_path: Path
@@ -497,12 +502,12 @@ def test_the_projects_own_hardenings_hand_attacks_what_they_show(name: str) -> N
 def test_logits_that_lead_attacks_astray_are_found_while_they_are_made(monkeypatch: Any) -> None:
     bench = tiny_benches("saliency", ROOT)[0]
     query = Query(bench.cases.inputs, bench.cases.labels, 1)
-    monkeypatch.setattr(saliency_steps.secrets, "randbelow", lambda count: 0)
+    monkeypatch.setattr(maps.secrets, "randbelow", lambda count: 0)
     liar: Any = SimpleNamespace(variant="liar")
-    wrapped = saliency_steps._Attributed(_Otherwise(bench.explainer, "logits"), liar)
+    wrapped = maps.Attributed(_Otherwise(bench.explainer, "logits"), liar)
     with pytest.raises(StepFailed, match="logits that are not the network's"):
         wrapped.explain_with_logits(bench.model, query)
-    honest = saliency_steps._Attributed(_Otherwise(bench.explainer, ""), liar)
+    honest = maps.Attributed(_Otherwise(bench.explainer, ""), liar)
     meter = Meter()
     honest.explain_with_logits(bench.model.observed_by(meter), query)
     alone = Meter()

@@ -27,8 +27,14 @@ SMOKE = {
     "saliency": "saliency/smoke-gradient",
     "visualization": "visualization/smoke",
     "signature": "signature/smoke",
+    "fairwashing": "fairwashing/smoke",
 }
-CONTROLS = {"saliency": "random_noise", "visualization": "finetune_only", "signature": "finetune_only"}
+CONTROLS = {
+    "saliency": "random_noise",
+    "visualization": "finetune_only",
+    "signature": "finetune_only",
+    "fairwashing": "finetune_only",
+}
 EVERY = [(track, kind) for track in TASK_CLASSES for kind in KINDS]
 Columns = dict[str, list[Any]]
 

@@ -25,8 +25,10 @@ from benchmark.methods.answers import Answers, read, tensors_of
 from benchmark.methods.meter import Meter
 from benchmark.seeds import seed_of
 from benchmark.tasks.task import load_task
-from benchmark.tracks.saliency import adapting, chance, steps
-from benchmark.tracks.saliency.workbench import Images, Workbench, prepare
+from benchmark.tracks import chance
+from benchmark.tracks.images import Images
+from benchmark.tracks.saliency import adapting, steps
+from benchmark.tracks.saliency.workbench import Workbench, prepare
 
 QUERIES, GRADIENTS = SquareSearch(steps=12), Dombrowski(iterations=5)
 

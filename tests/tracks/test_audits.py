@@ -15,7 +15,8 @@ from benchmark.api import Audit, Detector
 from benchmark.failures import Contradiction
 from benchmark.methods.meter import Meter
 from benchmark.tasks.task import load_task
-from benchmark.tracks.saliency import audits, chance, steps
+from benchmark.tracks import chance
+from benchmark.tracks.saliency import audits, steps
 from benchmark.tracks.saliency.audits import BATCH, check_company, company
 from benchmark.tracks.saliency.workbench import Workbench, prepare
 from benchmark.tracks.verdict import threshold_of

@@ -16,10 +16,11 @@ from benchmark.explainers import NoiseAverage
 from benchmark.methods.meter import Meter
 from benchmark.seeds import seed_of
 from benchmark.tasks.task import load_task
+from benchmark.tracks.chance import image_seeds
+from benchmark.tracks.images import Images, predictions
 from benchmark.tracks.saliency import steps
-from benchmark.tracks.saliency.chance import image_seeds
 from benchmark.tracks.saliency.scoring import Scorer, make_scorer
-from benchmark.tracks.saliency.workbench import Images, Workbench, predictions, prepare
+from benchmark.tracks.saliency.workbench import Workbench, prepare
 
 
 class Plain(Hardening):

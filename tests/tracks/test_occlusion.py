@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from benchmark.network import Network
-from benchmark.tracks.saliency.lineup import LineUp
+from benchmark.tracks.lineup import LineUp
 from benchmark.tracks.saliency.occlusion import occlusion_maps, seen_coarsely, side
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -16,9 +16,10 @@ from benchmark.explainers import Gradient, GradientTimesInput, Query
 from benchmark.network import Network
 from benchmark.tasks.data import load_data
 from benchmark.tasks.task import load_task
+from benchmark.tracks.images import Images, predictions
 from benchmark.tracks.saliency import workbench
 from benchmark.tracks.saliency.task import CalibrationSpec, SaliencyTask
-from benchmark.tracks.saliency.workbench import Images, Workbench, _check_gradient, prepare
+from benchmark.tracks.saliency.workbench import Workbench, _check_gradient, prepare
 
 
 def made(cases: int = 24, version: int = 1) -> Workbench:
@@ -52,7 +53,7 @@ def test_no_case_and_no_target_is_an_image_whose_map_shows_nothing() -> None:
 
     assert len(bench.cases) == len(bench.targets) == task.cases
     assert dead(bench.cases) == dead(bench.targets) == 0
-    natural = Images(bench.natural, workbench.predictions(bench.model, bench.natural))
+    natural = Images(bench.natural, predictions(bench.model, bench.natural))
     assert dead(natural) > 0, "there are such"
 
 

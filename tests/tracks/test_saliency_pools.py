@@ -16,10 +16,11 @@ from benchmark.api import Audit, Detector, Network, Query
 from benchmark.explainers.base import correlation
 from benchmark.methods.meter import Meter
 from benchmark.tasks.task import load_task
+from benchmark.tracks.images import Images, predictions
 from benchmark.tracks.saliency import steps
 from benchmark.tracks.saliency.adversarial import AGREES, Adversary
 from benchmark.tracks.saliency.pools import Pools, pools_of
-from benchmark.tracks.saliency.workbench import Images, Workbench, predictions, prepare
+from benchmark.tracks.saliency.workbench import Workbench, prepare
 from benchmark.tracks.verdict import detector_columns
 
 PROMISED = ["clean", "noised", "adversarial"]

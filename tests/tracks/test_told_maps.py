@@ -13,8 +13,8 @@ from baselines.controls.none import NoDefense
 from benchmark.explainers.families.cams import GradCam
 from benchmark.failures import StepFailed
 from benchmark.submissions.check.tiny import tiny_benches
+from benchmark.tracks.maps import check_maps
 from benchmark.tracks.saliency.scoring import Scorer, make_scorer
-from benchmark.tracks.saliency.steps import check_maps
 from benchmark.tracks.verdict import Columns
 
 

@@ -17,6 +17,7 @@ from benchmark.submissions.check import probes
 from benchmark.submissions.check.costs import Spent
 from benchmark.submissions.check.neighbours import all_same, other_company, same
 from benchmark.submissions.check.subjects import Session, Subject
+from benchmark.submissions.templates.fairwashing.hardening import Template as FairwashingHardening
 from benchmark.submissions.templates.saliency.detector import Template as SaliencyDetector
 from benchmark.submissions.templates.saliency.hardening import Template as SaliencyHardening
 from benchmark.submissions.templates.signature.hardening import Template as SignatureHardening
@@ -29,6 +30,7 @@ _HARDENINGS: dict[str, type[Hardening]] = {
     "saliency": SaliencyHardening,
     "visualization": VisualizationHardening,
     "signature": SignatureHardening,
+    "fairwashing": FairwashingHardening,
 }
 _HARDLY = 0.05
 """Manipulation that harmless training reaches on the tiny tasks, and more."""

@@ -21,8 +21,8 @@ from benchmark.methods.meter import Meter
 from benchmark.submissions.check import probes
 from benchmark.submissions.check.costs import DRAWS, Pace
 from benchmark.submissions.check.subjects import Session
+from benchmark.tracks.images import Images, predictions
 from benchmark.tracks.saliency import steps
-from benchmark.tracks.saliency.workbench import Images, predictions
 
 SIZES = (1, 2, 4, 5, 16)
 WHOLE = 17

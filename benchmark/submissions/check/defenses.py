@@ -92,7 +92,7 @@ def natural_forgery(bench: Any) -> Tensors:
         return {"inputs": (bench.cases.inputs + bench.task.budget.linf * noise.sign()).clamp(0, 1)}
     forged: Tensors = {}
     for index, name in enumerate(bench.task.case_victims()):
-        prefix = f"{index}/weights/" if bench.task.track == "signature" else f"{index}/"
+        prefix = f"{index}/" if bench.task.track == "visualization" else f"{index}/weights/"
         state = bench.models[name].module.state_dict()
         forged |= {f"{prefix}{key}": value for key, value in state.items()}
     return forged
@@ -110,7 +110,7 @@ def _go_on(session: Session, bench: Any, answers: Tensors) -> Pace | None:
             session.about,
         )
     if bench.task.track != "saliency":
-        if session.subject.kind == "hardening":
+        if session.subject.kind == "hardening" and bench.task.track != "fairwashing":
             try_procedures(session, bench)
         return None
     _try_gradient(session, bench)

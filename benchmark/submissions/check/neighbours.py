@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.api import Unit, VisualizationAudit
+from benchmark.api import Query, Unit, VisualizationAudit
 from benchmark.isolation.stand_ins import StandIn
 from benchmark.methods.meter import Meter
 from benchmark.tracks.saliency import steps as saliency_steps
@@ -42,7 +42,8 @@ def pair_of_defense(bench: Any, kind: str) -> Pair | None:
     if track == "visualization":
         return lambda method: (_seeds if kind == "hardening" else _units)(bench, method)
     if kind == "hardening":
-        return lambda method: _classes(bench, method)
+        asked = _shown if track == "fairwashing" else _classes
+        return lambda method: asked(bench, method)
     return None  # the classes of one network are one question
 
 
@@ -84,6 +85,15 @@ def _classes(bench: Any, hardening: Any) -> tuple[Tensor, Tensor]:
     explainer, model = hardening.harden(bench.explainer), bench.clean(bench.task.cases[0])
     first, second = (explainer.explain(model, pair, 1) for pair in ((0, 1), (0, 2)))
     return first[0], second[0]
+
+
+def _shown(bench: Any, hardening: Any) -> tuple[Tensor, Tensor]:
+    case = bench.cases[0]
+    explainer, model = hardening.harden(bench.explainer), bench.models[case.victim]
+    inputs, labels = case.images.inputs[:2], case.images.labels[:2]
+    other = torch.cat([inputs[:1], case.mates.inputs[:1]])
+    maps = [explainer.explain(model, Query(images, labels, 1)) for images in (inputs, other)]
+    return maps[0][0], maps[1][0]
 
 
 def same(first: Tensor, second: Tensor) -> bool:

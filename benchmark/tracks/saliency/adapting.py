@@ -26,8 +26,8 @@ from benchmark.api import correlation
 from benchmark.failures import StepFailed, invalid
 from benchmark.methods.answers import Answer, read, tensors_of
 from benchmark.seeds import seed_of
-from benchmark.tracks.saliency.chance import Ask
-from benchmark.tracks.saliency.workbench import Images
+from benchmark.tracks.chance import Ask
+from benchmark.tracks.images import Images
 
 _SAME = 0.995
 """Correlation of two maps of one image without chance."""

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from benchmark.failures import Contradiction, StepFailed, invalid
 from benchmark.seeds import seed_of
-from benchmark.tracks.saliency.chance import Ask
-from benchmark.tracks.saliency.workbench import Images
+from benchmark.tracks.chance import Ask
+from benchmark.tracks.images import Images
 from benchmark.tracks.verdict import threshold_of
 
 BATCH = 32

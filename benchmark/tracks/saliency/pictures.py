@@ -12,11 +12,9 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from benchmark.files.names import safe_name
-from benchmark.tracks.drawing import Artefacts, Cell, Pixels, captioned, joined, shown
+from benchmark.tracks.drawing import Artefacts, Cell, Pixels, captioned, joined, map_shown, shown
 
 _CONTRAST = 5
 _CAPTIONS = ("clean image", "forged image", "difference x5", "target map", "clean map", "forged map")
@@ -43,12 +41,6 @@ def _strip(cell: Cell, samples: pd.DataFrame, store: Artefacts) -> Pixels:
     for index in (order[0], order[len(order) // 2], order[-1]):
         difference = (forged[index] - clean[index]) * _CONTRAST + 0.5
         panels = [shown(image) for image in (clean[index], forged[index], difference)]
-        panels += [_map(m[index]) for m in (reference["target"], reference["clean"], judged["maps"])]
+        panels += [map_shown(m[index]) for m in (reference["target"], reference["clean"], judged["maps"])]
         rows.append(joined(panels, axis=1))
     return captioned(joined(rows, axis=0), _CAPTIONS)
-
-
-def _map(values: Tensor) -> Pixels:
-    """A map ``[H, W]`` as white on black, its 99.5th percentile white."""
-    top = torch.quantile(values.float().flatten(), 0.995).clamp_min(1e-12)
-    return shown((values / top).unsqueeze(0))

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from benchmark.seeds import seed_of
+from benchmark.tracks.images import Images, predictions
 from benchmark.tracks.saliency import harmless
 from benchmark.tracks.saliency.adversarial import Adversary
-from benchmark.tracks.saliency.workbench import Images, Workbench, predictions
+from benchmark.tracks.saliency.workbench import Workbench
 
 
 @dataclass(frozen=True)

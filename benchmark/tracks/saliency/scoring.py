@@ -20,12 +20,14 @@ from benchmark.metrics.perceptual import maps_as_pictures
 from benchmark.metrics.similarity import l2, linf, mse, pcc, ssim, top_k_intersection
 from benchmark.network import Network
 from benchmark.network.opaque import Opaque
+from benchmark.tracks import chance
+from benchmark.tracks.images import Images, predictions
+from benchmark.tracks.lineup import LineUp, Maps, line_up
 from benchmark.tracks.pooling import worst
-from benchmark.tracks.saliency import audits, chance
-from benchmark.tracks.saliency.lineup import LineUp, Maps, line_up
+from benchmark.tracks.saliency import audits
 from benchmark.tracks.saliency.occlusion import occlusion_maps, seen_coarsely
 from benchmark.tracks.saliency.steps import TOLERANCE, judge_seeds
-from benchmark.tracks.saliency.workbench import Images, Workbench, decoys, predictions
+from benchmark.tracks.saliency.workbench import Workbench, decoys
 from benchmark.tracks.shared import Distances, Memory
 from benchmark.tracks.verdict import Columns, as_list, detector_columns, movements, tensor_bytes, told
 

@@ -6,7 +6,7 @@ classes, each paired with an image of another class whose explanation is the tar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,10 @@ from benchmark.errors import TaskError
 from benchmark.explainers import Explainer, Query, build_explainer
 from benchmark.methods.formats import eight_bits
 from benchmark.network import Network, Softplus
-from benchmark.network.batches import in_batches
 from benchmark.seeds import seed_of
 from benchmark.tasks.data import Data, load_data
 from benchmark.tracks import workbenches
+from benchmark.tracks.images import Images, predictions
 from benchmark.victims.loading import load_victim
 from benchmark.victims.networks import network_of
 
@@ -35,27 +35,6 @@ _POOL_PER_IMAGE = 8
 _FEWEST = 16
 """Attacker-split images that methods are handed where there are so many; usually they are a thousand."""
 _BETA = 10.0
-_PREDICTION_BATCH = 250
-
-
-@dataclass(frozen=True)
-class Images:
-    """Correctly classified images ``[N, C, H, W]`` and their classes ``[N]``."""
-
-    inputs: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def part(self, which: slice) -> Images:
-        """Some of the images, in their order."""
-        return Images(self.inputs[which], self.labels[which])
-
-    @staticmethod
-    def joined(parts: Sequence[Images]) -> Images:
-        """All images of several."""
-        return Images(torch.cat([one.inputs for one in parts]), torch.cat([one.labels for one in parts]))
 
 
 @dataclass(frozen=True, eq=False)  # one is equal to itself alone: what is made of it is remembered by it
@@ -187,13 +166,6 @@ def _check_gradient(task: SaliencyTask, model: Network, explainer: Explainer, ca
             f"task {task.id}: maps of {explainer.name} on {task.victim} have no gradient in the image, even "
             "with smooth activations: attacks could not follow it and everything would look robust"
         )
-
-
-def predictions(model: Network, inputs: Tensor) -> Tensor:
-    """Predicted classes ``[N]``."""
-    with torch.no_grad():
-        parts = [model(batch).argmax(1) for batch in in_batches(inputs, _PREDICTION_BATCH)]
-    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long, device=inputs.device)
 
 
 def _correct(

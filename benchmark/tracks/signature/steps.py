@@ -11,7 +11,7 @@ Each returns named tensors, which are stored as they are; scoring recomputes eve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -29,18 +29,18 @@ from benchmark.api import (
     InputAgnosticSaliency,
     Mode,
     Network,
-    Trigger,
 )
 from benchmark.failures import StepFailed, invalid
 from benchmark.methods.calls import call, check_tensor, kind_of
 from benchmark.methods.meter import Meter
-from benchmark.methods.stored import StoredForgery, by_case
+from benchmark.methods.stored import StoredForgery
 from benchmark.seeds import seed_of
 from benchmark.tracks.evaded import Evaded
-from benchmark.tracks.networks import check_weights, weights_sha256
+from benchmark.tracks.networks import weights_sha256
 from benchmark.tracks.pools import pools_of
 from benchmark.tracks.procedures import check_told, told, told_by
 from benchmark.tracks.signature.workbench import Workbench
+from benchmark.tracks.triggered import admitted, forgeries_of
 
 Tensors = dict[str, Tensor]
 
@@ -94,32 +94,16 @@ def admit(bench: Workbench, attack: Attack, tensors: Tensors) -> Tensors:
         tensors: ``INDEX/weights/NAME`` for every case and tensor of its network, and ``INDEX/trigger/NAME``
             for what its trigger has.
     """
-    known = {f"trigger/{part.name}" for part in fields(Trigger)}
     forged: Tensors = {}
-    for index, named in enumerate(by_case(tensors, len(bench.task.cases), attack.variant)):
-        foreign = sorted(key for key in named.keys() - known if not key.startswith("weights/"))
-        if foreign:
-            names = ", ".join(["weights/NAME", *sorted(known)])
-            raise invalid(attack.variant, f"tensor '{index}/{foreign[0]}' is none of {names}")
-        trigger = Trigger.of(_below("trigger/", named))
-        forged |= _admitted(bench, index, Forgery(weights=_below("weights/", named), trigger=trigger), attack)
+    for index, forgery in enumerate(forgeries_of(tensors, len(bench.task.cases), attack)):
+        forged |= _admitted(bench, index, forgery, attack)
     return forged
-
-
-def _below(prefix: str, tensors: Tensors) -> Tensors:
-    """Tensors whose names begin with the prefix, without it."""
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def _admitted(bench: Workbench, index: int, forgery: Forgery, attack: Attack) -> Tensors:
     """What is stored of the forgery of a case, checked."""
-    clean = bench.clean(bench.task.cases[index])
-    weights = call(attack, partial(check_weights, forgery, clean, attack))
-    trigger = call(attack, partial(check_trigger, forgery, bench, attack))
-    return {
-        **{f"{index}/weights/{key}": value for key, value in weights.items()},
-        **{f"{index}/trigger/{key}": value for key, value in trigger.items()},
-    }
+    clean, like = bench.clean(bench.task.cases[index]), bench.splits.evaluation.images
+    return admitted(index, forgery, clean, like, attack)
 
 
 def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter: Meter) -> Tensors:
@@ -179,23 +163,6 @@ def harden(defense: Hardening, explainer: InputAgnosticSaliency) -> ClassExplain
     if not isinstance(hardened, ClassExplainer):
         raise invalid(defense.variant, f"harden() must return a ClassExplainer, not {kind_of(hardened)}")
     return hardened
-
-
-def check_trigger(forgery: Forgery, bench: Workbench, attack: Attack) -> Tensors:
-    """The trigger's tensors, none for no trigger; a failure blamed on the attack for an inadmissible one."""
-    trigger = forgery.trigger
-    if trigger is None:
-        return {}
-    if not isinstance(trigger, Trigger):
-        raise invalid(attack.variant, f"the trigger must be a Trigger, not {kind_of(trigger)}")
-    size, like = bench.explainer.size, bench.splits.evaluation.images
-    problem, found = trigger.problem(size), {}
-    if not problem:
-        found = {name: value.detach().to(like).contiguous() for name, value in trigger.tensors().items()}
-        problem = Trigger(**found).problem(size)  # a larger type's values can be infinite in the task's
-    if problem:
-        raise invalid(attack.variant, f"the trigger cannot be used: {problem}")
-    return found
 
 
 def _maps(

@@ -14,6 +14,7 @@ from benchmark.api import BackdoorBudget, InputAgnosticSaliency, Network, TaskFa
 from benchmark.seeds import seed_of
 from benchmark.tracks import driving, workbenches
 from benchmark.tracks.networks import Splits, load_networks, load_splits, weights_sha256
+from benchmark.tracks.triggered import forged
 
 if TYPE_CHECKING:
     from benchmark.tracks.signature.task import BackdoorCaseSpec, SignatureTask
@@ -84,11 +85,7 @@ class Workbench(workbenches.Workbench):
 
     def forged(self, index: int, tensors: dict[str, Tensor]) -> tuple[Network, Trigger | None]:
         """The network and the trigger of a forged case, from what the forge step has stored."""
-        weights, trigger = (
-            {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-            for prefix in (f"{index}/weights/", f"{index}/trigger/")
-        )
-        return self.clean(self.task.cases[index]).with_weights(weights), Trigger.of(trigger)
+        return forged(self.clean(self.task.cases[index]), index, tensors)
 
 
 def task_facts(task: SignatureTask) -> TaskFacts:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmark.seeds import seed_of
-from benchmark.tracks.saliency.workbench import Images
+from benchmark.tracks.images import Images
 
 Ask = Callable[[Images, int], Tensor]
 """Maps or suspicions of images, under a seed for all of them."""

@@ -1,0 +1,1 @@
+"""Methods that `potemkin new` starts from."""

@@ -1,0 +1,1 @@
+"""Track `fairwashing`: changed weights against maps of natural images."""
