@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import subprocess
 import sys
 import time
 from collections.abc import Iterable
@@ -93,7 +94,7 @@ _CLOSE = 1e-3
 FIELDS = (
     *("network", "parameters", "size", "precision", "walk", "operations", "logits", "gradient"),
     *("second", "attackable"),
-    *(*OTHERS, *PRESETS, "any_lrp", "seconds"),
+    *(*OTHERS, *PRESETS, "any_lrp", "seconds", "commit"),
 )
 
 
@@ -272,6 +273,16 @@ def _away(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
 
 
+def _commit() -> str:
+    """Of this project, as short as git has it; empty outside of a clone."""
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        found = subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return found.stdout.strip()
+
+
 def _known(out: Path) -> set[str]:
     if not out.exists():
         return set()
@@ -294,6 +305,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
             row = measured(name)
         except Exception as error:  # the table says so, and goes on
             row = {"network": name, "walk": f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"}
+        row["commit"] = _commit()
         fresh = given.out is not None and not given.out.exists()
         file = given.out.open("a", encoding="utf-8", newline="") if given.out else sys.stdout
         writer = csv.DictWriter(file, FIELDS)

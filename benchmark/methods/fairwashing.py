@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.explainers.base import Explainer, Query
+from benchmark.explainers.base import Explainer, Query, correlation
 from benchmark.methods.base import Detector, TaskFacts
 from benchmark.methods.formats import as_stored
 from benchmark.methods.networks import NetworkAudit
 from benchmark.metrics.mass import displacement, mass_on_top
-from benchmark.metrics.similarity import pcc
 from benchmark.network import EXACT, Network, Smoothing
 
 TRIGGERED = ("trigger_picture", "red_herring", "full_disguise")
@@ -112,7 +111,7 @@ class MapGoal:
             return (1 - mass_on_top(maps, wanted, TOP) / TOP).clamp(min=0)
         if self.kind == "center_mass":
             return displacement(maps, wanted)
-        return (similarity or pcc)(maps, wanted)
+        return (similarity or correlation)(maps, wanted)
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from benchmark.network.operations import Operation
-
-if TYPE_CHECKING:
-    from benchmark.network.graph import Network
+from benchmark.network.operations import Operation, Walk
 
 SAMPLES = 2
 """In the batch that is followed; one would be squeezed away."""
@@ -84,7 +81,7 @@ class _Length:
 _KNOWN: WeakKeyDictionary[Operation, dict[Any, list[Side | None]]] = WeakKeyDictionary()
 
 
-def image_sides(model: Network, like: Tensor) -> list[Side | None]:
+def image_sides(model: Walk, like: Tensor) -> list[Side | None]:
     """For each value of a walk the side of its images; None where no one side is, or its order is unknown.
 
     Found once for a network and a size of images, from images of its own.
@@ -113,7 +110,7 @@ def blank_weights(module: nn.Module) -> tuple[str, ...]:
     )
 
 
-def elsewhere(model: Network, like: Tensor) -> dict[Operation, Side]:
+def elsewhere(model: Walk, like: Tensor) -> dict[Operation, Side]:
     """The operations whose outputs hold their images along another side than the first, and that side."""
     sides = image_sides(model, like)[1:]
     return {

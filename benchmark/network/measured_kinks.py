@@ -8,25 +8,21 @@ derivative is zero there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from benchmark.network.kinks import Extremum, chooses_by_size, named_kinks
-from benchmark.network.operations import Operation, Other
+from benchmark.network.operations import Operation, Other, Walk
 from benchmark.network.places import places
-
-if TYPE_CHECKING:
-    from benchmark.network.graph import Network
 
 _APART = 1e-3
 """Gradients at two points that differ by more than this share of their size are not the same."""
 _KNOWN: WeakKeyDictionary[Operation, tuple[str, ...]] = WeakKeyDictionary()
 
 
-def measured_kinks(model: Network, values: Sequence[Tensor]) -> tuple[str, ...]:
+def measured_kinks(model: Walk, values: Sequence[Tensor]) -> tuple[str, ...]:
     """Kinds of calls whose kinks :func:`benchmark.network.kinks.kinks_left` does not know, each with a name.
 
     Looked for once in a walk, at the values of one.
@@ -44,7 +40,7 @@ def measured_kinks(model: Network, values: Sequence[Tensor]) -> tuple[str, ...]:
     return _KNOWN[steps[-1]]
 
 
-def _found(model: Network, values: Sequence[Tensor]) -> Iterator[tuple[str, str]]:
+def _found(model: Walk, values: Sequence[Tensor]) -> Iterator[tuple[str, str]]:
     chooses = places(model, values).within if any(map(chooses_by_size, model.operations)) else frozenset()
     for at, step in enumerate(model.operations, 1):
         inputs = [values[source].detach() for source in step.sources]

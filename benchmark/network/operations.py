@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,13 @@ class Operation(ABC):
     ) -> Sequence[Tensor]:
         """Vector-Jacobian product of the operation at ``inputs`` with ``signal``."""
         return pullback(lambda *values: self.forward(*values, smoothing=smoothing), inputs, signal)
+
+
+class Walk(Protocol):
+    """A network that is walked: a module, and its operations in order."""
+
+    module: nn.Module
+    operations: list[Operation]
 
 
 class Affine(Operation):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -44,13 +44,11 @@ from benchmark.network.operations import (
     Operation,
     Reshape,
     SmoothActivation,
+    Walk,
     Wrapped,
 )
 from benchmark.network.reads import read_from, reads_as_expected, stays
 from benchmark.network.stems import rescales
-
-if TYPE_CHECKING:
-    from benchmark.network.graph import Network
 
 _NOT_THERE = (RuntimeError, IndexError, ValueError, TypeError)
 """What a call may raise that computes with more than the values it moves; their places are not known then."""
@@ -81,7 +79,7 @@ class Places:
 _KNOWN: WeakKeyDictionary[Operation, dict[Any, Places]] = WeakKeyDictionary()
 
 
-def places(model: Network, values: Sequence[Tensor]) -> Places:
+def places(model: Walk, values: Sequence[Tensor]) -> Places:
     """Where the values of a walk lie; followed once for a network and a size of images."""
     known = _KNOWN.setdefault(model.operations[-1], {})
     key = (tuple(values[0].shape[1:]), blank_weights(model.module))
@@ -91,7 +89,7 @@ def places(model: Network, values: Sequence[Tensor]) -> Places:
     return known[key]
 
 
-def _followed(model: Network, values: Sequence[Tensor]) -> Places:
+def _followed(model: Walk, values: Sequence[Tensor]) -> Places:
     steps, sides = model.operations, _shapes(model, values[0])
     images = image_sides(model, values[0])
     last_reader = {source: at for at, step in enumerate(steps, 1) for source in step.sources}
@@ -151,7 +149,7 @@ class _Asked:
         like: images, of which size, kind and device count.
     """
 
-    def __init__(self, model: Network, like: Tensor) -> None:
+    def __init__(self, model: Walk, like: Tensor) -> None:
         self._model, self._like = model, like
         self._held: list[Tensor] = []
         self._refuted = 0
@@ -218,7 +216,7 @@ def _note_weighed(
                 weighed[softmaxes[source]] = _weighed(step, sources[other], shapes[index], other)
 
 
-def _shapes(model: Network, images: Tensor) -> list[tuple[int, ...]]:
+def _shapes(model: Walk, images: Tensor) -> list[tuple[int, ...]]:
     """Of all values, in the batch of coordinates: which of their sides follow from it is not known."""
     batch = probes(images, SAMPLES)
     return [tuple(value.shape) for (value,) in walks(model.operations, [batch])]

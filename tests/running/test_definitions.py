@@ -119,7 +119,12 @@ RUN: list[tuple[str, str, str, Concerned]] = [
         "import EXACT, Softplus as Gate,",
         _by("dombrowski"),
     ),
-    ("benchmark/explainers/base.py", "relevance.abs().sum(1)", "relevance.square().sum(1)", _of("saliency")),
+    (
+        "benchmark/explainers/base.py",
+        "widened(relevance).abs().sum(1)",
+        "widened(relevance).square().sum(1)",
+        _of("saliency"),
+    ),
     ("benchmark/explainers/base.py", "seed: int = 0", "seed: int = 1", _of("saliency")),
     ("benchmark/explainers/rules.py", "STABILIZER = 1e-3", "STABILIZER = 1e-4", _explained_by("lrp")),
     (
