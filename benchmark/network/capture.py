@@ -170,7 +170,9 @@ class _Compilation:
         if call_name(several).endswith("batch_norm_legit_no_training"):
             return self._norm(several, node)
         sources: list[fx.Node] = []
-        template = self._templates.call(several, sources, int(node.args[1]))  # type: ignore[arg-type]
+        item = node.args[1]
+        assert isinstance(item, int)
+        template = self._templates.call(several, sources, item)
         kind = MaxPool if several.target is _ATEN.max.dim else KINDS.get(call_name(several), Other)
         return self._append(self._wrapped(kind, node, several, sources, template))
 

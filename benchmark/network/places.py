@@ -29,7 +29,8 @@ from benchmark.network.captured import (
     Weight,
 )
 from benchmark.network.grids import laid_anew, of_image, spread
-from benchmark.network.images import FIRST, SAMPLES, Side, blank_weights, image_sides, probes, walks
+from benchmark.network.guesses import Guesses
+from benchmark.network.images import SAMPLES, Side, blank_weights, image_sides, probes, walks
 from benchmark.network.kinks import Extremum, Spelt, chooses_by_size
 from benchmark.network.layouts import SAME, Coordinates, Layout, layout_of, ordered, varies
 from benchmark.network.normalizations import Normalize
@@ -47,15 +48,12 @@ from benchmark.network.operations import (
     Walk,
     Wrapped,
 )
-from benchmark.network.reads import read_from, reads_as_expected, stays
 from benchmark.network.stems import rescales
 
 _NOT_THERE = (RuntimeError, IndexError, ValueError, TypeError)
 """What a call may raise that computes with more than the values it moves; their places are not known then."""
 _KEEPS = (Activation, SmoothActivation, Normalization, Normalize, Softmax, ChannelScale, Extremum, Spelt)
 _MOVES = (Rearrange, Reshape, Concatenation, AveragePool, MaxPool, Resize)
-_REFUTED = 8
-"""So many guesses that turned out wrong, and no other is made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +97,7 @@ def _followed(model: Walk, values: Sequence[Tensor]) -> Places:
     softmaxes: dict[int, int] = {}
     weighed: dict[int, Layout | None] = {}
     lost, within = set(), set()
-    asked = _Asked(model, values[0])
+    asked = Guesses(model, values[0])
     for at, step in enumerate(steps, 1):
         sources = [held[source] for source in step.sources]
         shapes = [sides[source] for source in step.sources]
@@ -139,44 +137,6 @@ def _is_unknown(step: Operation, sources: Sequence[Coordinates | None]) -> bool:
         return sources[0] is not None and max(getattr(step.layer, "kernel_size", (1,))) > 1
     known = isinstance(step, (*_KEEPS, *_MOVES, Add, Product, MatMul)) or rescales(step)
     return not known and len(sources) == 1 and sources[0] is not None
-
-
-class _Asked:
-    """Answers, from numbers, where values lie whose places are guessed.
-
-    Args:
-        model: the network.
-        like: images, of which size, kind and device count.
-    """
-
-    def __init__(self, model: Walk, like: Tensor) -> None:
-        self._model, self._like = model, like
-        self._held: list[Tensor] = []
-        self._refuted = 0
-
-    def answer(self, at: int, source: Coordinates | None, guess: Coordinates | None) -> Coordinates | None:
-        """Coordinates of the value at a position, which may be the guess; None where they are not known."""
-        step = self._model.operations[at - 1]
-        if source is not None:
-            inputs = [self._values()[place] for place in step.sources]
-            if guess is source and stays(step, inputs, 0, source):
-                return source
-            if (found := read_from(step, inputs, 0, source)) is not None:
-                return spread(found)
-        return guess if guess is not None and self._is_so(at, guess) else None
-
-    def _is_so(self, at: int, guess: Coordinates) -> bool:
-        if guess.images != FIRST or self._refuted >= _REFUTED:
-            return False
-        so = reads_as_expected(self._model.operations[:at], self._values()[0], guess)
-        self._refuted += not so
-        return so
-
-    def _values(self) -> list[Tensor]:
-        if not self._held:
-            batch = probes(self._like, SAMPLES)
-            self._held = [value for (value,) in walks(self._model.operations, [batch])]
-        return self._held
 
 
 def _is_lost(step: Operation, found: Coordinates | None, shape: tuple[int, ...]) -> bool:

@@ -84,6 +84,6 @@ class Templates:
             return stored
         if call_name(node) == "getitem":
             several, item = node.args
-            assert isinstance(several, fx.Node)
-            return self.call(several, sources, int(item))  # type: ignore[arg-type]
+            assert isinstance(several, fx.Node) and isinstance(item, int)
+            return self.call(several, sources, item)
         return self.call(node, sources)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
@@ -108,9 +109,9 @@ def test_what_is_written_into_a_new_tensor_is_looked_into() -> None:
     torch.testing.assert_close(Gradient().relevance(network, query()), own_gradient(module, query()))
 
 
-def under(context: Callable[[], object], call: Function) -> Function:
+def under(context: Callable[[], AbstractContextManager[object]], call: Function) -> Function:
     def called(values: Tensor) -> Tensor:
-        with context():  # type: ignore[attr-defined]
+        with context():
             out = call(values)
         return out.clone()
 
