@@ -73,7 +73,7 @@ FASHION = {
     **{f"mini-{seed}": Recipe("convolutional", MINI, 8, seed) for seed in range(1, 49)},
 }
 CIFAR = {
-    "resnet-20": Recipe("thin_residual", {}, 24, 0, 0.2, "sgd"),
+    "resnet-20": Recipe("thin_residual", {}, 20, 0, 0.2, "sgd"),
     "vgg": Recipe("convolutional", VGG, 25, 0, 2e-3),
     "transformer": Recipe("transformer", COLOUR_TRANSFORMER, 30, 0, 2e-3),
     **{f"small-{seed}": Recipe("convolutional", COLOUR_SMALL, 15, seed) for seed in range(1, 9)},

@@ -45,7 +45,7 @@ def audit(
     deviation: Sequence[float] = DEVIATION,
     side: int = 224,
     budget: float | str = 8 / 255,
-    iterations: int = 100,
+    iterations: int = 50,
     hardenings: Iterable[str] | str | None = None,
     detectors: Iterable[str] | str | None = None,
     out: Path | str | None = None,
@@ -65,7 +65,7 @@ def audit(
         deviation: one value per channel, by which the difference is divided.
         side: of pictures that are read from files, in pixels.
         budget: largest change of a pixel, of 1; a text such as ``8/255`` will do.
-        iterations: of the attack.
+        iterations: of the attack; of more than 20 there is a first look after 20.
         hardenings: names of those that are tried; all by default.
         detectors: likewise.
         out: folder of a page (``index.html``), which is written anew as the audit goes on; none by default.

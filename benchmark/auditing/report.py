@@ -92,6 +92,7 @@ class Report:
         left_out: methods that could not be asked, and why.
         tensors: ``pictures``, ``forged``, ``maps``, ``forged_maps``, ``targets``.
         classes: names of the explained classes, one per picture.
+        looked: steps of the attack so far, of how many, while there is but a first look.
     """
 
     explainer: str
@@ -103,6 +104,7 @@ class Report:
     left_out: dict[str, str] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    looked: str = ""
 
     @property
     def blank(self) -> int:
@@ -117,11 +119,13 @@ class Report:
         plain = self.attacked[0]
         blank = self.blank
         dead = f"Maps of {blank} of {self.count} pictures are zero everywhere: they show nothing. "
-        return (dead if blank else "") + (
+        look = f"A first look, by {self.looked} steps. " if self.looked else ""
+        answer = (
             f"Within {self.budget * 255:.3g}/255 the {self.explainer} map of {plain.faked} of {self.count} "
             f"pictures can be faked ({FAKED}): correlation with the target {Mean.of(plain.before)} before, "
             f"{Mean.of(plain.after)} after; predictions stay on {sum(plain.kept)} of {self.count}."
         )
+        return (dead if blank else "") + look + answer
 
     def sentences(self) -> list[str]:
         """The answer, what detects it and what hardens it, as far as the audit has come."""

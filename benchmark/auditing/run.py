@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.api import Attack, Detector, Hardening, Method
+from benchmark.api import Detector, Hardening
 from benchmark.auditing.bench import targets_among
 from benchmark.auditing.foreign import Foreign
+from benchmark.auditing.forging import BY_GRADIENTS, BY_QUERIES, attack_of, forged_by, kept
 from benchmark.auditing.page import write_page
 from benchmark.auditing.report import ALIKE, Attacked, Detected, Report
 from benchmark.auditing.resemblance import margin, told_of_own, usual
@@ -37,7 +38,8 @@ from benchmark.tracks.saliency.workbench import Workbench
 
 UNDEFENDED = "none"
 """Name of the hardening that hardens nothing."""
-BY_GRADIENTS, BY_QUERIES = "dombrowski", "square_search"
+LOOK = 20
+"""Steps of the attack after which a first answer is given."""
 _SAME = 1e-4
 """By how much of their largest value two answers to one question may differ, for want of precision."""
 _ALIKE_ALONE = 0.99
@@ -76,8 +78,11 @@ class Run:
         self._ask_twice()
         self._ask_alone()
         self.by = self._ways()
-        attacked, tensors = self._attacked(self.none, "oblivious")
-        self.report.attacked.append(attacked)
+        if self.iterations > LOOK:
+            self._first_look()
+        attacked, tensors = self._attacked(self.none, "oblivious", self.iterations)
+        self.report.looked = ""
+        self.report.attacked = [attacked]
         self.report.tensors = tensors
         if margin(tensors["maps"], tensors["maps"]) < ALIKE:
             self.report.notes.append(
@@ -85,6 +90,18 @@ class Run:
                 "nothing to fake."
             )
         self._told(self.report.answer())
+
+    def _first_look(self) -> None:
+        """What few steps reach, and how long the rest will take."""
+        attacked, tensors = self._attacked(self.none, "oblivious", LOOK)
+        self.report.looked = f"{LOOK} of {self.iterations}"
+        self.report.attacked, self.report.tensors = [attacked], tensors
+        self._told(self.report.answer())
+        rest = attacked.seconds * self.iterations / LOOK
+        self.tell(
+            f"The whole attack takes about {max(1, round(rest / 60))} min, and one to six times as long "
+            "behind each hardening."
+        )
 
     def detectors(self, entries: Iterable[Entry]) -> None:
         """What tells forged from natural pictures, and from pictures with as much noise."""
@@ -110,7 +127,7 @@ class Run:
         for entry in self._applying(entries):
             hardening = entry.create()
             assert isinstance(hardening, Hardening)
-            asked = self._asked(entry, partial(self._attacked, hardening, "adaptive"))
+            asked = self._asked(entry, partial(self._attacked, hardening, "adaptive", self.iterations))
             if asked is not None:
                 self.report.attacked.append(asked[0])
                 faked = f"{asked[0].faked} of {self.report.count} faked"
@@ -216,39 +233,12 @@ class Run:
             return False
         return found is not None and bool(found.isfinite().all()) and bool(found.any())
 
-    def _attack(self, name: str) -> Attack:
-        entry = self.registry.attacks([name])[0]
-        by_gradients = name == BY_GRADIENTS
-        length = {"iterations": self.iterations} if by_gradients else {"steps": 3 * self.iterations}
-        attack: Method = replace(entry, settings={**entry.settings, **length}).create()
-        assert isinstance(attack, Attack)
-        return attack
-
-    def _forged(self, hardening: Hardening, mode: Any, natural: Tensors) -> tuple[Tensor, Tensor]:
-        """Forged pictures and their maps; of several attacks' the better of each picture."""
-        best: tuple[Tensor, Tensor, Tensor] | None = None
-        for name in self.by:
-            forgery = steps.forge(self.bench, self._attack(name), hardening, mode, 0, Meter())
-            inputs, maps = forgery["inputs"], steps.judge(self.bench, hardening, forgery, 0, Meter())["maps"]
-            # From -1 to 1, and below where the prediction is lost: that is no forgery.
-            gain = pcc(maps, natural["target"]) - 4 * (~self._kept(inputs)).double()
-            if best is not None:
-                better = (gain > best[2])[:, None, None]
-                inputs = torch.where(better[:, None], inputs, best[0])
-                maps, gain = torch.where(better, maps, best[1]), torch.maximum(gain, best[2])
-            best = inputs, maps, gain
-        assert best is not None
-        return best[:2]
-
-    def _kept(self, inputs: Tensor) -> Tensor:
-        """Whether the prediction of each forged picture is the picture's."""
-        return predictions(self.bench.model, inputs) == predictions(self.bench.model, self.bench.cases.inputs)
-
-    def _attacked(self, hardening: Hardening, mode: Any) -> tuple[Attacked, Tensors]:
+    def _attacked(self, hardening: Hardening, mode: Any, iterations: int) -> tuple[Attacked, Tensors]:
         """One explanation under attack, and the tensors of its pictures."""
         bench, started = self.bench, time.perf_counter()
         natural = steps.reference(bench, hardening, 0, Meter())
-        inputs, forged = self._forged(hardening, mode, natural)
+        attacks = [attack_of(self.registry, name, iterations) for name in self.by]
+        inputs, forged = forged_by(attacks, bench, hardening, mode, natural["target"])
         seconds = time.perf_counter() - started
         self._check_state()
         plain = natural["clean"]
@@ -260,7 +250,7 @@ class Run:
             after=tuple(pcc(forged, natural["target"]).tolist()),
             own=tuple(pcc(forged, natural["clean"]).tolist()),
             usual=usual(natural["clean"], natural["target"], targets_among(bench.cases.labels)),
-            kept=tuple(self._kept(inputs).tolist()),
+            kept=tuple(kept(bench, inputs).tolist()),
             agrees=tuple(pcc(natural["clean"], plain).tolist()),
             tells=told_of_own(natural["clean"], plain),
             seconds=seconds,

@@ -289,7 +289,7 @@ def _audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("--deviation", help="likewise")
     parser.add_argument("--explainer", default="gradient", help="whose maps (default: gradient)")
     parser.add_argument("--budget", default="8/255", help="largest change of a pixel (default: 8/255)")
-    parser.add_argument("--iterations", type=_positive, default=100, help="of the attack (default: 100)")
+    parser.add_argument("--iterations", type=_positive, default=50, help="of the attack (default: 50)")
     parser.add_argument(
         "--hardening", action="append", metavar="NAME", help="only this one (repeatable; default: all)"
     )

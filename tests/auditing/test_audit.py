@@ -64,7 +64,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, list[str], 
 def test_a_network_is_faked_and_the_first_answer_comes_first(whole: tuple[Report, list[str], Path]) -> None:
     report, lines, _ = whole
     plain = report.attacked[0]
-    assert lines[0] == report.answer() and lines[0].startswith("Within 32/255 the gradient map of ")
+    assert lines[0].startswith("A first look, by 20 of 40 steps. Within 32/255 the gradient map of ")
+    assert lines[1].startswith("The whole attack takes about 1 min")
+    assert lines[2] == report.answer() and lines[2].startswith("Within 32/255 the gradient map of ")
     assert numpy.mean(plain.after) > numpy.mean(plain.before) + 0.2, "the attack reaches its target"
     assert sum(plain.kept) == COUNT and plain.tells == pytest.approx(1) and min(plain.agrees) > 0.999
     change = (report.tensors["forged"] - report.tensors["pictures"]).abs().max()
