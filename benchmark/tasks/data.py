@@ -63,7 +63,7 @@ class Data:
     classes: tuple[str, ...]
     size: tuple[int, int, int]
     counts: dict[str, int]
-    _read: Callable[[str, int], Split]
+    _read: Callable[[str, Sequence[int]], Split]
 
     def within(self, size: int) -> int:
         """Number of images that take at most ``size`` bytes as they are read; at least one."""
@@ -76,10 +76,25 @@ class Data:
             TaskError: there is no such split.
             AssetError: an image is damaged.
         """
+        return self.part(name, range(self.within_split(name, limit)))
+
+    def within_split(self, name: str, limit: int | None = None) -> int:
+        """Number of images of a split, at most ``limit``.
+
+        Raises:
+            TaskError: there is no such split.
+        """
         if name not in self.counts:
             raise unknown("split", name, self.counts)
-        count = self.counts[name]
-        return self._read(name, count if limit is None else min(limit, count))
+        return self.counts[name] if limit is None else min(limit, self.counts[name])
+
+    def part(self, name: str, indices: Sequence[int]) -> Split:
+        """The images of a split at some places, in their order; no others are read.
+
+        Raises:
+            AssetError: an image is damaged.
+        """
+        return self._read(name, indices)
 
 
 def load_data(name: str, root: Path) -> Data:
@@ -146,10 +161,11 @@ def _in_memory(name: str, classes: Sequence[str], pixels: Tensor, labels: Tensor
         wrong = int(labels.max()) if int(labels.max()) >= len(classes) else int(labels.min())
         raise AssetError(f"data set {name}: label {wrong} has no class name")
 
-    def read(split: str, count: int) -> Split:
+    def read(split: str, indices: Sequence[int]) -> Split:
+        chosen = torch.tensor(indices, dtype=torch.long)
         return Split(
-            images=pixels[ranges[split]][:count].float() / 255,
-            labels=labels[ranges[split]][:count].long(),
+            images=pixels[ranges[split]][chosen].float() / 255,
+            labels=labels[ranges[split]][chosen].long(),
         )
 
     counts = {split: bounds.stop - bounds.start for split, bounds in ranges.items()}
@@ -162,8 +178,8 @@ def _pictures(
 ) -> Data:
     """Pictures with their class indices; files are read when a split is asked for."""
 
-    def read(split: str, count: int) -> Split:
-        chosen = splits[split][:count]
+    def read(split: str, indices: Sequence[int]) -> Split:
+        chosen = [splits[split][index] for index in indices]
         return Split(
             images=read_pictures([path for path, _ in chosen], resize, crop),
             labels=torch.tensor([label for _, label in chosen], dtype=torch.int64),

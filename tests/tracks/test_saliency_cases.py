@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-from types import SimpleNamespace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -14,7 +14,7 @@ from torch import nn
 from benchmark.errors import TaskError
 from benchmark.explainers import Gradient, GradientTimesInput, Query
 from benchmark.network import Network
-from benchmark.tasks.data import load_data
+from benchmark.tasks.data import Split, load_data
 from benchmark.tasks.task import load_task
 from benchmark.tracks.images import Images, predictions
 from benchmark.tracks.saliency import workbench
@@ -64,14 +64,42 @@ def test_methods_are_handed_what_natural_images_there_are(monkeypatch: pytest.Mo
     whole = load_data(task.data, ROOT)
     for count in (5, 0):
         few = {"attacker": count, "evaluation": 300}
-        split = partial(lambda few, name, limit=None: whole.split(name, min(few[name], limit or 300)), few)
-        monkeypatch.setattr(workbench, "load_data", lambda *_, split=split: SimpleNamespace(split=split))
+        part = replace(whole, counts={"attacker": count, "evaluation": 300})
+        monkeypatch.setattr(workbench, "load_data", lambda *_, part=part: part)
         if count:
             bench = prepare(task, ROOT, torch.device("cpu"))
             assert 3 <= len(bench.natural) <= 5 and not len(bench.calibration) and not len(bench.negatives)
         else:
             with pytest.raises(TaskError, match="1 correctly classified images of split attacker"):
                 prepare(task, ROOT, torch.device("cpu"))
+
+
+def test_images_are_read_in_parts_and_no_more_than_memory_has_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of as many as ImageNet has not all can be held; in what parts they are read changes nothing."""
+    task = cast("SaliencyTask", load_task("saliency/smoke-gradient", ROOT))
+    task = task.model_copy(update={"calibration": CalibrationSpec(images=8, negatives=4)})
+    whole = load_data(task.data, ROOT)
+    size = 4 * 28 * 28
+    plain = prepare(task, ROOT, torch.device("cpu"))
+    monkeypatch.setattr(workbench, "_PART_BYTES", 10 * size)
+    parts = prepare(task, ROOT, torch.device("cpu"))
+    for one, other in zip(plain.images(), parts.images(), strict=True):
+        assert torch.equal(one, other)
+
+    read: list[int] = []
+
+    def counted(name: str, indices: Sequence[int]) -> Split:
+        read.extend(indices if name == "attacker" else [])
+        return whole.part(name, indices)
+
+    monkeypatch.setattr(workbench, "load_data", lambda *_: replace(whole, _read=counted))
+    monkeypatch.setattr(workbench, "_MOST_BYTES", 30 * size)
+    few = prepare(task, ROOT, torch.device("cpu"))
+    assert 30 <= len(read) <= 60 < (8 + 16) * 8, "so many, and what was classified wrongly"
+    assert torch.equal(few.calibration.inputs, plain.calibration.inputs)
+    assert 30 - 8 <= len(few.natural) < 40
 
 
 def test_maps_that_attacks_have_no_gradient_of_are_refused_and_no_others() -> None:

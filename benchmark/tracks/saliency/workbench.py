@@ -34,6 +34,10 @@ _POOL_PER_IMAGE = 8
 """Candidates looked at for every image that a task needs."""
 _FEWEST = 16
 """Attacker-split images that methods are handed where there are so many; usually they are a thousand."""
+_MOST_BYTES = 2**28
+"""Of a split's images as they are held, of which more are not looked for: 445 pictures of 224 pixels."""
+_PART_BYTES = 2**26
+"""Of images that are read together."""
 _BETA = 10.0
 
 
@@ -180,15 +184,21 @@ def _correct(
 ) -> Images:
     """Correctly classified images of a split, ``wanted`` or more, in an order drawn from the task's name.
 
-    Among as many images as ``usual`` of them need.
+    Among as many images as ``usual`` of them need, or as memory has room for if those are enough.
     """
-    images = data.split(split, usual * _POOL_PER_IMAGE)
+    count = data.within_split(split, usual * _POOL_PER_IMAGE)
     generator = torch.Generator().manual_seed(seed_of("order", split, task.id, task.version))
-    order = torch.randperm(len(images.images), generator=generator)
-    inputs = eight_bits(images.images[order]).to(device, dtype)
-    labels = images.labels[order].to(device)
-    right = predictions(model, inputs) == labels
-    found = Images(inputs[right], labels[right])
+    order = torch.randperm(count, generator=generator)
+    most, parts, number = data.within(_MOST_BYTES), [], 0
+    for indices in order.split(data.within(_PART_BYTES)):
+        read = data.part(split, indices.tolist())
+        inputs, labels = eight_bits(read.images).to(device, dtype), read.labels.to(device)
+        right = predictions(model, inputs) == labels
+        parts.append(Images(inputs[right], labels[right]))
+        number += len(parts[-1])
+        if number >= max(wanted, usual, most):
+            break
+    found = Images(torch.cat([one.inputs for one in parts]), torch.cat([one.labels for one in parts]))
     if len(found) < wanted:
         raise TaskError(
             f"task {task.id}: {wanted} correctly classified images of split {split} are needed and "
