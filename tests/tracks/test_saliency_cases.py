@@ -63,7 +63,6 @@ def test_methods_are_handed_what_natural_images_there_are(monkeypatch: pytest.Mo
     task = task.model_copy(update={"calibration": CalibrationSpec(images=0, negatives=0)})
     whole = load_data(task.data, ROOT)
     for count in (5, 0):
-        few = {"attacker": count, "evaluation": 300}
         part = replace(whole, counts={"attacker": count, "evaluation": 300})
         monkeypatch.setattr(workbench, "load_data", lambda *_, part=part: part)
         if count:
