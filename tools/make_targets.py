@@ -1,11 +1,11 @@
-"""Draws the target pictures and writes them as PNGs of 28 x 28 pixels.
+"""Draws the target pictures and writes them as PNGs: grey ones of 28 pixels, coloured ones of 32 and 224.
 
 Run from the project's root, then record the hashes::
 
     python tools/make_targets.py
     python tools/update_manifest.py
 
-The cat is scikit-image's picture ``chelsea`` (CC0, Stefan van der Walt): its face, in grey.
+The cat is scikit-image's picture ``chelsea`` (CC0, Stefan van der Walt): its face.
 """
 
 from __future__ import annotations
@@ -39,14 +39,22 @@ def cross() -> Pixels:
     return picture
 
 
-def cat() -> Pixels:
-    """A natural picture with a full range of grey."""
+def coloured_ring() -> Pixels:
+    """Yellow on dark blue, of 32 pixels, between 7 and 11.5 from the centre."""
+    rows, columns = np.mgrid[:32, :32] - 15.5
+    radius = np.hypot(rows, columns)
+    inside = (radius > 7) & (radius < 11.5)
+    return np.where(inside[..., None], (255, 200, 0), (0, 40, 120)).astype(np.uint8)
+
+
+def cat(side: int = SIDE, mode: str = "L") -> Pixels:
+    """A natural picture with a full range of grey, or in colours (mode ``RGB``)."""
     folder = Path(skimage.__file__).parent / "data"
-    face = Image.open(folder / "chelsea.png").convert("L").crop(_FACE)
-    pixels = np.asarray(face.resize((SIDE, SIDE), Image.Resampling.LANCZOS)).astype(float)
+    face = Image.open(folder / "chelsea.png").convert(mode).crop(_FACE)
+    pixels = np.asarray(face.resize((side, side), Image.Resampling.LANCZOS)).astype(float)
     low, high = pixels.min(), pixels.max()
-    grey: Pixels = ((pixels - low) / (high - low) * 255).round().astype(np.uint8)
-    return grey
+    full: Pixels = ((pixels - low) / (high - low) * 255).round().astype(np.uint8)
+    return full
 
 
 def main() -> None:
@@ -55,8 +63,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("tasks/assets/targets"))
     folder: Path = parser.parse_args().out
     folder.mkdir(parents=True, exist_ok=True)
-    for name, pixels in (("ring", ring()), ("cross", cross()), ("cat", cat())):
-        Image.fromarray(pixels, "L").save(folder / f"{name}-28.png", optimize=True)
+    made = {
+        "ring-28": ring(),
+        "cross-28": cross(),
+        "cat-28": cat(),
+        "ring-32": coloured_ring(),
+        "cat-32": cat(32, "RGB"),
+        "cat-224": cat(224, "RGB"),
+    }
+    for name, pixels in made.items():
+        Image.fromarray(pixels).save(folder / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

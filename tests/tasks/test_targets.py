@@ -47,11 +47,14 @@ def project(root: Path, content: bytes, **changes: Any) -> Path:
 
 
 def test_the_shipped_targets_load() -> None:
-    assert {"ring-28", "cross-28", "cat-28"} <= set(target_names(ROOT))
-    for name in ("ring-28", "cross-28", "cat-28"):
-        target = load_target(name, ROOT, (1, 28, 28))
-        assert target.shape == (1, 28, 28) and target.dtype == torch.float32
-        assert 0 <= target.min() < 0.2 and 0.8 < target.max() <= 1
+    shipped = ("ring-28", "cross-28", "cat-28", "ring-32", "cat-32", "cat-224")
+    assert set(shipped) == set(target_names(ROOT))
+    for name in shipped:
+        side = int(name.rpartition("-")[2])
+        size = (1 if side == 28 else 3, side, side)
+        target = load_target(name, ROOT, size)
+        assert target.shape == size and target.dtype == torch.float32
+        assert 0 <= target.min() < 0.2 and 0.75 < target.max() <= 1
         file = ROOT / "tasks" / "assets" / "targets" / f"{name}.png"
         assert target_sha256(name, ROOT) == hashlib.sha256(file.read_bytes()).hexdigest()
 
@@ -71,9 +74,9 @@ def test_pixels_stand_where_they_stood(tmp_path: Path, mode: str, size: tuple[in
 
 def test_an_unknown_target_is_told_its_nearest_name() -> None:
     with pytest.raises(
-        TaskError, match=r"unknown target 'ring-82': did you mean 'ring-28'\? known: .*cat-28"
+        TaskError, match=r"unknown target 'cros-28': did you mean 'cross-28'\? known: .*cat-28"
     ):
-        load_target("ring-82", ROOT, (1, 28, 28))
+        load_target("cros-28", ROOT, (1, 28, 28))
     with pytest.raises(TaskError, match="unknown target"):
         target_sha256("ring-82", ROOT)
 
