@@ -58,7 +58,7 @@ def measured(bench: Workbench, attack: Attack, none: Hardening) -> dict[str, Any
             continue
         row[f"{name}_before"] = round(float(measure(natural["clean"], natural["target"]).mean()), 4)
         values = measure(shown, natural["target"]).double().numpy()
-        low, high = intervals(values[None], np.zeros(len(values), int))
+        low, high = (np.clip(end, -1, 1) for end in intervals(values[None], np.zeros(len(values), int)))
         ends = zip((name, f"{name}_low", f"{name}_high"), (values.mean(), low[0], high[0]), strict=True)
         row |= {key: round(float(value), 4) for key, value in ends}
     row["ceiling"] = round(_ceiling(bench), 4)

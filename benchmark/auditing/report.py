@@ -25,9 +25,9 @@ class Mean:
 
     @staticmethod
     def of(values: Sequence[float]) -> Mean:
-        """The mean of one value per picture."""
+        """The mean of one correlation per picture, whose interval does not leave [-1, 1]."""
         row = np.asarray(values, float)[None]
-        low, high = intervals(row, np.zeros(row.shape[1], int))
+        low, high = (np.clip(end, -1, 1) for end in intervals(row, np.zeros(row.shape[1], int)))
         return Mean(float(row.mean()), float(low[0]), float(high[0]))
 
     def __str__(self) -> str:

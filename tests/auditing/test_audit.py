@@ -20,7 +20,7 @@ import benchmark
 from benchmark.auditing.audit import audit
 from benchmark.auditing.bench import targets_among
 from benchmark.auditing.pictures import as_tensor, chosen, left_out, listed
-from benchmark.auditing.report import Attacked, Report
+from benchmark.auditing.report import Attacked, Mean, Report
 from benchmark.auditing.resemblance import usual
 from benchmark.auditing.subject import from_library, prepared
 from benchmark.errors import AssetError, PotemkinError, TaskError
@@ -531,3 +531,9 @@ def test_labels_that_name_no_class_get_a_sentence(
 def test_labels_may_be_names() -> None:
     predicted = torch.zeros(3, dtype=torch.long)
     assert chosen(3, ["dog", 0, "dog"], ["cat", "dog"], 2, predicted).tolist() == [1, 0, 1]
+
+
+def test_an_interval_of_correlations_does_not_leave_their_range() -> None:
+    wide = Mean.of((1.0, 1.0, 1.0, 0.2))
+    assert wide.low < wide.value < wide.high <= 1
+    assert Mean.of((-1.0, -1.0, -1.0, -0.2)).low >= -1
