@@ -31,7 +31,7 @@ from typing import Any
 import cifar10
 import numpy
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -50,7 +50,10 @@ COLOUR_TRANSFORMER: dict[str, Any] = {"depth": 6, "width": 96, **COLOUR}
 
 @dataclass(frozen=True)
 class Recipe:
-    """One victim: its architecture, training length, seed, largest learning rate and optimizer."""
+    """One victim: its architecture, training length, seed, largest learning rate and optimizer.
+
+    With a ``start`` it goes on from that victim's file, made before it.
+    """
 
     architecture: str
     settings: dict[str, Any]
@@ -58,6 +61,7 @@ class Recipe:
     seed: int
     rate: float = 3e-3
     optimizer: str = "adamw"
+    start: str = ""
 
 
 FASHION = {
@@ -73,10 +77,11 @@ FASHION = {
     **{f"mini-{seed}": Recipe("convolutional", MINI, 8, seed) for seed in range(1, 49)},
 }
 CIFAR = {
-    "resnet-20": Recipe("thin_residual", {}, 20, 0, 0.2, "sgd"),
+    "resnet-20-first": Recipe("thin_residual", {}, 20, 0, 0.2, "sgd"),
+    "resnet-20": Recipe("thin_residual", {}, 10, 1, 0.1, "sgd", start="resnet-20-first"),
     "vgg": Recipe("convolutional", VGG, 25, 0, 2e-3),
     "transformer": Recipe("transformer", COLOUR_TRANSFORMER, 30, 0, 2e-3),
-    **{f"small-{seed}": Recipe("convolutional", COLOUR_SMALL, 15, seed) for seed in range(1, 9)},
+    **{f"small-{seed}": Recipe("convolutional", COLOUR_SMALL, 10, seed) for seed in range(1, 9)},
 }
 
 
@@ -176,6 +181,8 @@ def train(recipe: Recipe, pictures: Pictures, shift: int, kept: Path) -> nn.Modu
     torch.manual_seed(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
     network = build(recipe.architecture, **recipe.settings).to(memory_format=torch.channels_last)
+    if recipe.start:
+        network.load_state_dict(load_file(kept.with_name(f"{recipe.start}.safetensors")))
     optimizer = _optimizer(network, recipe)
     steps = recipe.epochs * -(-len(images) // 128)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=recipe.rate, total_steps=steps)
