@@ -169,7 +169,7 @@ def faulty(home: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[dic
     [
         ("bare", "refused  bare/card.yaml is missing: `potemkin new` writes one to start from"),
         ("bare", "refused  README.md is missing or shorter than 20 bytes: say in five lines"),
-        ("silent", "refused  defines no method: derive a class from Attack, Hardening or Detector"),
+        ("silent", "refused  defines no method: derive a class from Attack, Hardening, Detector or Repair"),
         ("elsewhere", "refused  card.yaml names track signature, the method saliency: make them agree"),
         ("slow", "remark   slow on saliency: was not tried against a hardening, since the time is up"),
     ],
