@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.api import TaskFacts
+from benchmark.api import Repair, TaskFacts
 from benchmark.errors import MethodError, unknown
 from benchmark.failures import StepFailed, printable
 from benchmark.files.names import is_printable
@@ -183,6 +183,11 @@ def _offer(described: object, classes: dict[str, type[StandIn]]) -> Offer:
     check_settings(settings, class_name)
     if class_name not in classes:
         facts = _checked(described.get("facts"), class_name)
+        if kind == "repair" and not set(facts["tracks"]) <= set(Repair.tracks):
+            raise MethodError(
+                f"class {class_name}: a repair changes networks: its tracks are some of "
+                f"{', '.join(Repair.tracks)}"
+            )
         classes[class_name] = stand_in_class(kind, class_name, facts, described.get("decides") is not False)
     method = classes[class_name]
     made = stand_in(method, Origin("", class_name, json.dumps(settings)))

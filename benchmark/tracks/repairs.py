@@ -113,7 +113,7 @@ def forge(bench: _Bench, attack: Attack, repair: Repair, seed: int, meter: Meter
 def clean_of(bench: _Bench) -> Tensors:
     """The cases' clean networks, named as a forgery of them is."""
     return {
-        f"{_prefix(bench, index)}{key}": value
+        f"{prefix_of(bench, index)}{key}": value
         for index, name in enumerate(bench.task.case_victims())
         for key, value in bench.models[name].module.state_dict().items()
     }
@@ -126,7 +126,7 @@ def repaired_of(bench: _Bench, repair: Repair, tensors: Tensors, seed: int, mete
     """
     meter.samples, found = len(bench.task.case_victims()), dict(tensors)
     for index, name in enumerate(bench.task.case_victims()):
-        prefix, clean = _prefix(bench, index), bench.models[name]
+        prefix, clean = prefix_of(bench, index), bench.models[name]
         handed = clean.with_weights(below(prefix, tensors))
         weights = _repaired(bench, repair, handed, clean, seed, meter)
         found |= {f"{prefix}{key}": value for key, value in weights.items()}
@@ -142,7 +142,7 @@ def _above(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
     return {f"{prefix}{key}": value for key, value in tensors.items()}
 
 
-def _prefix(bench: _Bench, index: int) -> str:
+def prefix_of(bench: _Bench, index: int) -> str:
     """What names of a case's weights begin with in a forgery."""
     return f"{index}/" if bench.task.track == "visualization" else f"{index}/weights/"
 
