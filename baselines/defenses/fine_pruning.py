@@ -56,7 +56,7 @@ class FinePruning(Repair):
 
 @dataclass(frozen=True)
 class Pruned:
-    """The last convolution, and the batch norm right after it, if there is one."""
+    """The last convolution of more than one pixel, and the batch norm right after it, if there is one."""
 
     convolution: nn.Conv2d
     norm: nn.BatchNorm2d | None
@@ -66,7 +66,9 @@ class Pruned:
         """The last that runs, of a network that sees an image ``[1, C, H, W]``."""
         order = executed(model, image, (nn.Conv2d, nn.BatchNorm2d))
         parts = [model.module.get_submodule(name) for name in order]
-        places = [at for at, part in enumerate(parts) if isinstance(part, nn.Conv2d)]
+        convolutions = [at for at, part in enumerate(parts) if isinstance(part, nn.Conv2d)]
+        wide = [at for at in convolutions if parts[at].kernel_size != (1, 1)]  # no shortcut of a block
+        places = wide or convolutions
         if not places:
             raise UnsupportedLayer("the network has no convolution whose channels could be pruned")
         convolution, after = parts[places[-1]], parts[places[-1] + 1 : places[-1] + 2]

@@ -46,6 +46,7 @@ class Repair(Method):
     """Changes a network so that less of a forgery is left in it."""
 
     tracks: ClassVar[Sequence[str]] = ("visualization", "signature", "fairwashing")
+    """Tracks that it is for, some of these: of the others nobody changes the networks."""
 
     @abstractmethod
     def repair(self, case: RepairCase) -> Mapping[str, Tensor]:
@@ -94,6 +95,7 @@ class Outlasting(Attack):
     """
 
     outlasts: ClassVar[bool] = True
+    """Whether it does; of a submission's attack it is told like this."""
 
     @abstractmethod
     def outlast(self, case: Any, rehearsal: Rehearsal) -> Forgery:

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.api import Attack, Detector, Method, Mode, TaskFacts
+from benchmark.api import Attack, Detector, Method, Mode, Repair, TaskFacts
 from benchmark.errors import PotemkinError, TaskError
 from benchmark.failures import StepFailed, printable
 from benchmark.methods.artefact import content_sha256
@@ -329,11 +329,17 @@ def _named(role: str, entry: Entry) -> dict[str, str]:
 
 
 def modes_of(attack: Entry, defense: Entry, task: Task) -> list[Mode]:
-    """How forgeries are made: oblivious and, where the attack can adapt, adaptive, if the task has them."""
+    """How forgeries are made: oblivious and, where the attack can adapt, adaptive, if the task has them.
+
+    To a repair every attack adapts that is no control and has code: it forges, has what it made repaired, and
+    forges again from there.
+    """
     method, other = attack.method, defense.method
     assert issubclass(method, Attack)
     if issubclass(other, Detector):
         adapts = method.evades and not other.control
+    elif issubclass(other, Repair):
+        adapts = not (issubclass(method, StoredForgery) or method.control or other.control)
     else:
         adapts = method.adaptive and not other.control
     modes: list[Mode] = ["oblivious", "adaptive"] if adapts else ["oblivious"]
