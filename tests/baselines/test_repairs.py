@@ -86,7 +86,7 @@ def test_the_least_active_channels_are_pruned(victim: str, layer: str) -> None:
     after = layer.replace("conv2", "bn2")
     source = case.model.module.get_submodule(after)
     seen: list[Tensor] = []
-    handle = source.register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
+    handle = source.register_forward_hook(lambda module, inputs, output: seen.append(output.detach().clone()))
     with torch.no_grad():
         case.model.module(case.model.normalize(case.data))
     handle.remove()
