@@ -230,6 +230,9 @@ def test_the_documentations_examples_work(file: str) -> None:
         if isinstance(method, api.Attack):
             columns = scored(track, forged_by(track, method), shipped()["none"].create())
             assert all(columns["valid"]) and mean(columns, "manipulation") > 0
+        elif isinstance(method, api.Repair):
+            ready = bench(track)[0]
+            assert repaired_of(ready, method, clean_of(ready), 0, Meter()).keys() == clean_of(ready).keys()
         else:
             columns = scored(track, forged(track), method)
             assert ("suspicion" in columns) is isinstance(method, api.Detector)
