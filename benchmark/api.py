@@ -25,7 +25,7 @@ from benchmark.explainers.agnostic import ClassExplainer, InputAgnosticSaliency
 from benchmark.explainers.base import Explainer, Query, correlation
 from benchmark.explainers.checked import build_explainer
 from benchmark.explainers.visualization import FeatureVisualization, Unit, Visualizations, Visualizer
-from benchmark.methods.base import Attack, Defense, Detector, Forgery, Hardening, Method, Mode, TaskFacts
+from benchmark.methods.base import Attack, Detector, Forgery, Hardening, Method, Mode, TaskFacts
 from benchmark.methods.fairwashing import (
     GOALS,
     FairwashingAudit,
@@ -34,6 +34,7 @@ from benchmark.methods.fairwashing import (
     FairwashingFacts,
     MapGoal,
 )
+from benchmark.methods.repair import Defense, Outlasting, Rehearsal, Repair, RepairCase
 from benchmark.methods.saliency import Audit, Budget, Case
 from benchmark.methods.signature import BackdoorAudit, BackdoorBudget, BackdoorCase
 from benchmark.methods.triggers import PATTERNS, Trigger, patch_trigger
@@ -71,7 +72,11 @@ __all__ = [
     "Mode",
     "ModelBudget",
     "Network",
+    "Outlasting",
     "Query",
+    "Rehearsal",
+    "Repair",
+    "RepairCase",
     "Smoothing",
     "Softplus",
     "TaskFacts",

@@ -26,6 +26,7 @@ GROUPS = {
     "What it may spend": ("Budget", "ModelBudget", "BackdoorBudget", "FairwashingBudget"),
     "What it returns": ("Forgery", "Trigger", "patch_trigger", "PATTERNS"),
     "What a detector is handed": ("Audit", "VisualizationAudit", "BackdoorAudit", "FairwashingAudit"),
+    "What a repair is handed": ("RepairCase", "Rehearsal"),
     "Explainers of images": ("Explainer", "Query", "build_explainer", "correlation"),
     "Explainers of units": ("Visualizer", "FeatureVisualization", "Visualizations", "Unit"),
     "Explainers of classes": ("ClassExplainer", "InputAgnosticSaliency"),
@@ -37,6 +38,8 @@ GROUPS = {
         "Attack",
         "Hardening",
         "Detector",
+        "Repair",
+        "Outlasting",
         "Defense",
         "Mode",
         "TaskFacts",
@@ -47,7 +50,7 @@ PLAIN = {
     "PATTERNS": "names of what a patch may look like",
     "GOALS": "names of what maps may be asked to show",
     "EXACT": "the unmodified network, a `Smoothing`",
-    "Defense": "a `Hardening` or a `Detector`",
+    "Defense": "a `Hardening`, a `Detector` or a `Repair`",
     "Mode": '`"oblivious"` or `"adaptive"`',
 }
 """Names that are no class and no function."""

@@ -9,11 +9,14 @@ Every track has boards of its own.
   that is on each track), half of it of clean cases and half of their forgeries, the least over all ranked
   attacks and all modes. An explainer without content tells nothing, however hard it is to fool.
 * detectors: one minus the worst case of what is manipulated *and* not detected.
+* repairs: what explanations of repaired networks tell of the clean one, half of it of clean networks that
+  were handed in and half of forged ones, each half worth less by the accuracy that the repair costs; the
+  least over all ranked attacks and modes.
 
 Every row of a board is about the same cases. A method that fails scores the worst admissible value there (an
 attack 0, a defense 0); one that declares that it does not apply leaves things as they are (an attack
-manipulates nothing, a hardening protects as little as none, a detector detects nothing); a row with cells
-that have not run, or failed through no fault of the method, is shown without a rank.
+manipulates nothing, a hardening and a repair do as little as none, a detector detects nothing); a row with
+cells that have not run, or failed through no fault of the method, is shown without a rank.
 
 Methods are ranked and not their variants, and triggers with a place and without one apart, since a map can
 show only the former: an attack that has one without a place anywhere stands among the latter.
@@ -53,12 +56,14 @@ RULES = {
     "oblivious, adaptive or made against another (at most 1; no content: next to 0).",
     "detectors": "Detectors by 1 - mean over cases of the worst undetected manipulation "
     "at 5 % false positives.",
+    "repairs": "Repairs by what explanations of repaired networks tell, handed in clean and under the worst "
+    "attack on each case, less what accuracy they cost (another network: next to 0).",
     "matrix": "Mean manipulation of every attack under every defense.",
 }
 
 
 def build_boards(tables: Tables, fewest: int = FEWEST) -> dict[str, pd.DataFrame]:
-    """The four boards by name, and ``tasks``, the same per task; empty ones are left out.
+    """The boards by name, and ``tasks``, the same per task; empty ones are left out.
 
     Every track is ranked by itself; its rows are told by the column ``track``.
 
@@ -83,6 +88,7 @@ def _track_boards(tables: Tables) -> dict[str, pd.DataFrame]:
         "attacks": attack_board(tables, hardenings),
         "hardenings": hardenings,
         "detectors": detector_board(tables),
+        "repairs": repair_board(tables),
         "matrix": matrix_board(tables),
         "tasks": mean_table(tables, ["task", "attack", "defense", "mode"]),
     }
@@ -177,3 +183,21 @@ def detector_board(tables: Tables) -> pd.DataFrame:
         if column in adaptive and adaptive[column].notna().any():
             board[f"{column}_adaptive"] = board["defense"].map(adaptive[column])
     return board.rename(columns={"defense": "detector"})
+
+
+def repair_board(tables: Tables) -> pd.DataFrame:
+    """Repairs by their worst case over all ranked closed attacks, with what is left and what it costs.
+
+    Raw means are of oblivious forgeries; ``manipulation`` of the repaired networks is told mode by mode.
+    """
+    names, values, case = case_values(tables, "repair")
+    tables = tables.closed("attack")
+    if not names:
+        return pd.DataFrame()
+    board = standings(names, values, case, tables, "repair", not_attacked(tables, names))
+    board = board.join(by_mode(tables, names, case), on="repair").rename(columns={"repair": "defense"})
+    samples = _of(tables.samples, names, case)
+    samples = samples[samples["attack"].isin(ranked_attacks(tables))]
+    unlike = ("manipulation", "told")
+    board = with_means(board, "defense", alike(samples, "defense"), tables.cells, unlike)
+    return board.rename(columns={"defense": "repair"})

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.boards.resampling import intervals
+from benchmark.boards.standings import FLOOR
 from benchmark.boards.tables import Tables
 from benchmark.boards.values import CLUSTER, with_clusters
 from benchmark.running.registry import Entry
@@ -86,11 +87,11 @@ def _scope(entry: Entry) -> tuple[str, list[str]]:
     """Column that names the method, and what its bounds hold for: every group, or the suite as a whole."""
     if entry.kind == "attack":
         return "attack", ["task", "defense"]
-    return "defense", ["task"] if entry.kind == "hardening" else []
+    return "defense", ["task"] if entry.kind in ("hardening", "repair") else []
 
 
 def _contents(tables: Tables) -> list[str]:
-    """One sentence for every hardening without content that tells more than no defense on a task.
+    """One sentence for every defense without content that tells more than none of its kind on a task.
 
     Paired over cases, beyond what their number leaves open.
     """
@@ -102,10 +103,11 @@ def _contents(tables: Tables) -> list[str]:
     least = told.groupby(["task", "defense", "seed", "sample_id", CLUSTER])["told"].min()
     known = set(zip(told["task"], told["defense"], strict=True))
     for name in names:
+        nothing = FLOOR[tables.methods[name].kind]
         for task in told.loc[told["defense"] == name, "task"].unique():
-            if (task, "none") not in known:  # what was asked for leaves it out
+            if (task, nothing) not in known:  # what was asked for leaves it out
                 continue
-            own, none = least.loc[task, name], least.loc[task, "none"]
+            own, none = least.loc[task, name], least.loc[task, nothing]
             paired = (own - none).dropna()
             difference = paired.to_numpy(float)
             if not len(difference):

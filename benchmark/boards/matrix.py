@@ -30,7 +30,7 @@ def matrix_board(tables: Tables) -> pd.DataFrame:
     """
     ok = (tables.cells["status"] == "ok").groupby([tables.cells[key] for key in _KEYS]).mean()
     boards = []
-    for kind in ("hardening", "detector"):
+    for kind in ("hardening", "detector", "repair"):
         case, here = _of_kind(tables, kind)
         board = mean_table(here, _KEYS)
         if board.empty:

@@ -20,12 +20,13 @@ from benchmark.boards.statistics import Standing, rank_families, scores
 from benchmark.boards.tables import Tables
 from benchmark.boards.values import CLUSTER, Floats
 from benchmark.methods.card import CLOSED, OPEN
+from benchmark.methods.repair import UNREPAIRED
 
 Texts = npt.NDArray[np.str_]
 
 RANKS = ["rank", "rank_low", "rank_high", "tie_group", "apart"]
 STANDING = ["score", "ci_low", "ci_high", *RANKS, "coverage"]
-FLOOR = {"hardening": "none", "detector": "never"}
+FLOOR = {"hardening": "none", "detector": "never", "repair": UNREPAIRED}
 """Controls that take a place among what is ranked: whoever is below them is not first."""
 TRIED = "its method has the rank of "
 """How the note of a variant begins that is not the best of its method."""

@@ -112,7 +112,7 @@ class Tables:
 
     def with_division(self, board: pd.DataFrame) -> pd.DataFrame:
         """The board with a column ``division``: ``open`` where any method that a row names is."""
-        naming = [name for name in ("attack", "hardening", "detector", "defense") if name in board]
+        naming = [name for name in ("attack", "hardening", "detector", "repair", "defense") if name in board]
         opened = [(self.divisions(board[name]) == OPEN).tolist() for name in naming]
         return board.assign(division=[OPEN if any(row) else CLOSED for row in zip(*opened, strict=True)])
 

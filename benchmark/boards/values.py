@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmark.boards.tables import CellRow, Tables
+from benchmark.methods.repair import UNREPAIRED
 
 CASE = ["task", "seed", "sample_id"]
 CLUSTER = "cluster"
@@ -22,7 +23,7 @@ def case_values(tables: Tables, kind: str) -> tuple[list[str], Floats, pd.DataFr
 
     Args:
         tables: of one track.
-        kind: ``attack``, ``hardening`` or ``detector``.
+        kind: one of :data:`benchmark.methods.variants.KINDS`.
 
     Returns:
         Variants of this kind, controls last; their values ``[variants, cases]`` in [-1, 1], higher is better,
@@ -43,7 +44,8 @@ def case_values(tables: Tables, kind: str) -> tuple[list[str], Floats, pd.DataFr
 def as_lost(tables: Tables, kind: str) -> Tables:
     """The tables with what a kind of defense is scored by in the place of manipulation.
 
-    Of hardenings what explanations no longer tell, of detectors what is manipulated and not detected.
+    Of hardenings and repairs what explanations no longer tell, of detectors what is manipulated and not
+    detected.
     """
     samples = tables.samples
     if kind == "detector":
@@ -156,11 +158,16 @@ def _values(tables: Tables, attack: str, defense: str, case: pd.DataFrame, mode:
     result = np.full(len(case), np.nan)
     for place, group in groups.items():
         here = np.array([key[:2] == place for key in keys], bool)
-        left = np.zeros(int(here.sum()))
-        if defense != "none" and any(_declines(cell, defense) for cell in group):
-            left = _values(tables, attack, "none", case, None if mode is None else "oblivious")[here]
+        left, nothing = np.zeros(int(here.sum())), _nothing_like(tables, defense)
+        if defense != nothing and any(_declines(cell, defense) for cell in group):
+            left = _values(tables, attack, nothing, case, None if mode is None else "oblivious")[here]
         result[here] = _resolve(group, defense, values[here], left)
     return result
+
+
+def _nothing_like(tables: Tables, defense: str) -> str:
+    """The control that leaves things as they are, of a defense's kind."""
+    return UNREPAIRED if tables.methods[defense].kind == "repair" else "none"
 
 
 def _declines(cell: CellRow, defense: str) -> bool:

@@ -17,7 +17,7 @@ def answer(noun: str, board: pd.DataFrame) -> str:
     """What a board of one track says, in a sentence or a few.
 
     Args:
-        noun: ``attack``, ``hardening`` or ``detector``.
+        noun: one of :data:`benchmark.methods.variants.KINDS`.
         board: its rows, as :func:`benchmark.boards.board.build_boards` makes them.
     """
     kinds = board["place"].fillna("") if "place" in board else pd.Series("", board.index)
@@ -51,7 +51,8 @@ def _ranking(noun: str, board: pd.DataFrame) -> str:
         return f"No {noun} is ranked."
     leader = ranked.iloc[0]
     floor = _floor(noun, board)
-    words = _of_hardenings(floor, leader) if noun == "hardening" else _leads(noun, leader, floor)
+    tells = noun in ("hardening", "repair")
+    words = _of_telling(noun, floor, leader) if tells else _leads(noun, leader, floor)
     if noun == "attack" or floor is None:
         words += _shared(ranked, noun)
     if unattacked:
@@ -94,15 +95,16 @@ def _leads(noun: str, leader: pd.Series, floor: pd.Series | None) -> str:
     return f"{leader[noun]} {most} {_score(leader)}{_tries(leader)}."
 
 
-def _of_hardenings(none: pd.Series | None, leader: pd.Series) -> str:
-    best = f"{leader['hardening']} {_score(leader)}{_tries(leader)}"
+def _of_telling(noun: str, none: pd.Series | None, leader: pd.Series) -> str:
+    best = f"{leader[noun]} {_score(leader)}{_tries(leader)}"
     if none is None:
-        return f"The best hardening is {best}."
+        return f"The best {noun} is {best}."
+    nothing = f"{none[noun]} {_score(none)}"
     if leader["score"] <= none["score"]:
-        return f"No hardening does better than none {_score(none)}; the best is {best}."
+        return f"No {noun} does better than {nothing}; the best is {best}."
     if not _is_first(leader, none):
-        return f"The best hardening, {best}, is not clearly better than none {_score(none)}."
-    return f"The best hardening, {best}, does better than none {_score(none)}."
+        return f"The best {noun}, {best}, is not clearly better than {nothing}."
+    return f"The best {noun}, {best}, does better than {nothing}."
 
 
 def _is_first(leader: pd.Series, floor: pd.Series) -> bool:

@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         "write a submission that works, to start from",
         "potemkin new attack sign_step --track saliency",
     )
-    new.add_argument("kind", choices=["attack", "hardening", "detector"], help="what it is")
+    new.add_argument("kind", choices=["attack", "hardening", "detector", "repair"], help="what it is")
     new.add_argument("name", help="its name, and that of its folder below submissions/")
     new.add_argument("--track", default="saliency", help="track that it is for (default: saliency)")
 

@@ -265,7 +265,7 @@ def _score(row: pd.Series) -> str:
 
 def _show_lowered(found: list[Lowered]) -> None:
     if not found:
-        print("It would lower no published hardening or detector.")
+        print("It would lower no published hardening, detector or repair.")
         return
     print(f"It would lower {len(found)} published defenses (score before, after, paired difference [95 %]):")
     for one in found:

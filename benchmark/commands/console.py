@@ -66,6 +66,17 @@ _SHOWN = {
         ("alarms, nothing done", "identity_rate"),
         ("forwards", "forwards_per_sample"),
     ),
+    "repairs": (
+        *_BESIDE,
+        ("told clean", "usefulness"),
+        ("told attacked", "truth"),
+        ("left, oblivious", "manipulation_oblivious"),
+        ("left, adaptive", "manipulation_adaptive"),
+        ("accuracy lost", "repair_cost"),
+        ("lost, clean", "repair_cost_clean"),
+        ("change of weights", "repair_change"),
+        ("forwards", "forwards_per_sample"),
+    ),
 }
 
 
@@ -145,7 +156,7 @@ def duration(seconds: float) -> str:
 
 
 def show_boards(console: Console, boards: dict[str, pd.DataFrame]) -> None:
-    """Attacks, hardenings and detectors as tables, and the matrix of attacks and defenses, track by track."""
+    """Every kind of method as a table, and the matrix of attacks and defenses, track by track."""
     from benchmark.boards.board import RULES  # here, since `list` shows no board and waits for no pandas
     from benchmark.boards.standings import STANDING
     from benchmark.boards.words import answer

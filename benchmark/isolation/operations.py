@@ -13,7 +13,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmark.api import Attack, Detector, Forgery, Hardening, Method, TaskFacts
+from benchmark.api import (
+    Attack,
+    Detector,
+    Forgery,
+    Hardening,
+    Method,
+    Outlasting,
+    Rehearsal,
+    Repair,
+    RepairCase,
+    TaskFacts,
+)
 from benchmark.failures import invalid
 from benchmark.methods.calls import call, kind_of
 from benchmark.methods.variants import kind_of_method, variants_of
@@ -29,6 +40,7 @@ FACTS = (
     "adaptive",
     "evades",
     "queries",
+    "outlasts",
 )
 """Class attributes that the harness wants to know of a method; of a submission's, it takes a part."""
 
@@ -75,7 +87,15 @@ def forge(attack: Attack, case: Any) -> dict[str, Any]:
     Of what is no forgery there is the ``kind`` alone. What a hardened explainer has answered does not come
     back: a stranger's process could say anything, and nobody else is blamed for it.
     """
-    forgery = call(attack, lambda: attack.forge(case))
+    return _told(attack, call(attack, lambda: attack.forge(case)))
+
+
+def outlast(attack: Outlasting, case: Any, rehearsal: Rehearsal) -> dict[str, Any]:
+    """The same of a forgery that is to be left after a repair."""
+    return _told(attack, call(attack, lambda: attack.outlast(case, rehearsal)))
+
+
+def _told(attack: Attack, forgery: object) -> dict[str, Any]:
     if not isinstance(forgery, Forgery):  # the track says what it should have been
         return {"kind": kind_of(forgery)}
     trigger = forgery.trigger
@@ -87,6 +107,12 @@ def forge(attack: Attack, case: Any) -> dict[str, Any]:
         "weights": dict(weights) if isinstance(weights, Mapping) else weights,
         "trigger": None if trigger is None else trigger.tensors(),
     }
+
+
+def repair(mender: Repair, case: RepairCase) -> Any:
+    """The repaired weights by name; of what is no mapping the ``kind`` alone, as a text."""
+    found = call(mender, lambda: mender.repair(case))
+    return dict(found) if isinstance(found, Mapping) else kind_of(found)
 
 
 def suspicion(detector: Detector, audit: Any) -> Any:

@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 
 from benchmark.api import (
-    Attack,
     ClassExplainer,
     Detector,
     Explainer,
@@ -24,7 +23,11 @@ from benchmark.api import (
     InputAgnosticSaliency,
     Method,
     Network,
+    Outlasting,
     Query,
+    Rehearsal,
+    Repair,
+    RepairCase,
     TaskFacts,
     Trigger,
     Unit,
@@ -73,12 +76,20 @@ class StandIn(Method):
         raise invalid(self.variant, f"skip() must return a sentence or None, not {type(reason).__name__}")
 
 
-class AttackStandIn(StandIn, Attack):
+class AttackStandIn(StandIn, Outlasting):
     """An attack elsewhere."""
+
+    outlasts = False
 
     def forge(self, case: Any) -> Forgery:
         """Its forgery."""
-        found = self.ask(operations.forge, case)
+        return self._forgery(self.ask(operations.forge, case))
+
+    def outlast(self, case: Any, rehearsal: Rehearsal) -> Forgery:
+        """Its forgery that is to be left after a repair."""
+        return self._forgery(self.ask(operations.outlast, case, rehearsal))
+
+    def _forgery(self, found: object) -> Forgery:
         if not isinstance(found, Mapping):
             raise invalid(self.variant, "forge() must return a Forgery")
         if "kind" in found:
@@ -97,6 +108,18 @@ class DetectorStandIn(StandIn, Detector):
         """Its suspicions."""
         found: Tensor = self.ask(operations.suspicion, audit)
         return found
+
+
+class RepairStandIn(StandIn, Repair):
+    """A repair elsewhere."""
+
+    def repair(self, case: RepairCase) -> Mapping[str, Tensor]:
+        """Its weights; whatever was returned, if it is no mapping."""
+        found = self.ask(operations.repair, case)
+        if isinstance(found, Mapping):
+            return found
+        nothing: Mapping[str, Tensor] = _named(found)
+        return nothing
 
 
 class HardeningStandIn(StandIn, Hardening):
@@ -220,6 +243,7 @@ _KINDS: dict[str, type[StandIn]] = {
     "attack": AttackStandIn,
     "hardening": HardeningStandIn,
     "detector": DetectorStandIn,
+    "repair": RepairStandIn,
 }
 
 
@@ -236,7 +260,7 @@ def stand_in_class(kind: str, class_name: str, facts: Mapping[str, Any], decides
     """A stand-in's class, with the facts of the method's as its attributes.
 
     Args:
-        kind: ``attack``, ``hardening`` or ``detector``.
+        kind: one of :data:`benchmark.methods.variants.KINDS`.
         class_name: of the method.
         facts: class attributes of the method, checked.
         decides: whether it has a ``skip`` of its own.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.api import TaskFacts
+from benchmark.api import Repair, TaskFacts
 from benchmark.errors import MethodError, unknown
 from benchmark.failures import StepFailed, printable
 from benchmark.files.names import is_printable
@@ -24,7 +24,7 @@ from benchmark.isolation import operations
 from benchmark.isolation.host import Patience
 from benchmark.isolation.stand_ins import Origin, StandIn, stand_in, stand_in_class
 from benchmark.isolation.starting import confined
-from benchmark.methods.variants import MOST_METHODS, MOST_VARIANTS, check_settings
+from benchmark.methods.variants import KINDS, MOST_METHODS, MOST_VARIANTS, check_settings
 from benchmark.tasks.classes import TASK_CLASSES
 
 SECONDS, MEMORY_GB = 20.0, 4.0
@@ -37,9 +37,8 @@ MOST_OFFERED = 128
 """Variants of all methods of a submission: each is a row of every list, plan and board."""
 _TOO_MANY = f"its submission offers more than {MOST_OFFERED} variants in all: list fewer values in params"
 NO_FILE = "has no method.py: `potemkin new` writes one to start from"
-NO_METHOD = "defines no method: derive a class from Attack, Hardening or Detector of benchmark.api"
-_FLAGS = ("adaptive", "evades", "queries")
-_KINDS = ("attack", "hardening", "detector")
+NO_METHOD = "defines no method: derive a class from Attack, Hardening, Detector or Repair of benchmark.api"
+_FLAGS = ("adaptive", "evades", "queries", "outlasts")
 
 
 @dataclass(frozen=True)
@@ -177,13 +176,18 @@ def _offer(described: object, classes: dict[str, type[StandIn]]) -> Offer:
     if not isinstance(described, Mapping):
         raise MethodError("says nothing of its methods")
     class_name, settings, kind = (described.get(key) for key in ("class_name", "settings", "kind"))
-    if not isinstance(class_name, str) or not _CLASS.fullmatch(class_name) or kind not in _KINDS:
+    if not isinstance(class_name, str) or not _CLASS.fullmatch(class_name) or kind not in KINDS:
         raise MethodError("says nothing of its methods")
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise MethodError(f"class {class_name} has settings that are no numbers, texts or lists of them")
     check_settings(settings, class_name)
     if class_name not in classes:
         facts = _checked(described.get("facts"), class_name)
+        if kind == "repair" and not set(facts["tracks"]) <= set(Repair.tracks):
+            raise MethodError(
+                f"class {class_name}: a repair changes networks: its tracks are some of "
+                f"{', '.join(Repair.tracks)}"
+            )
         classes[class_name] = stand_in_class(kind, class_name, facts, described.get("decides") is not False)
     method = classes[class_name]
     made = stand_in(method, Origin("", class_name, json.dumps(settings)))

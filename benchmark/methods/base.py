@@ -158,6 +158,3 @@ class Detector(Method):
         whether each is a backdoor's; the network is as suspicious as its most suspicious class), a
         :class:`~benchmark.api.FairwashingAudit` on track ``fairwashing`` (the network is the only sample).
         """
-
-
-Defense = Hardening | Detector

@@ -16,9 +16,17 @@ from typing import Any
 from benchmark.errors import MethodError
 from benchmark.failures import printable
 from benchmark.methods.base import Attack, Detector, Hardening, Method
+from benchmark.methods.repair import Repair
 
 MOST_METHODS, MOST_VARIANTS, MOST_SETTINGS = 16, 64, 16
 """Methods of a file, variants of a method, settings of a variant (and items of a list)."""
+KINDS: dict[str, type[Method]] = {
+    "attack": Attack,
+    "hardening": Hardening,
+    "detector": Detector,
+    "repair": Repair,
+}
+"""Kinds of methods by name."""
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 _TEXT = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+ -]{0,39}")
 
@@ -46,11 +54,8 @@ def module_name(file: Path, root: Path) -> str:
 
 
 def kind_of_method(method: type[Method]) -> str:
-    """``attack``, ``hardening`` or ``detector``."""
-    for base, kind in ((Attack, "attack"), (Hardening, "hardening"), (Detector, "detector")):
-        if issubclass(method, base):
-            return kind
-    raise AssertionError(method)
+    """One of :data:`KINDS`."""
+    return next(kind for kind, base in KINDS.items() if issubclass(method, base))
 
 
 def variants_of(file: Path, root: Path) -> list[Variant]:
@@ -64,7 +69,9 @@ def variants_of(file: Path, root: Path) -> list[Variant]:
     found: list[Variant] = []
     unfinished: list[str] = []
     for class_name, value in vars(module).items():
-        if not (isinstance(value, type) and issubclass(value, Attack | Hardening | Detector)):
+        if not (isinstance(value, type) and issubclass(value, Method)):
+            continue
+        if not issubclass(value, tuple(KINDS.values())):
             continue
         if value.__module__ != name:
             continue

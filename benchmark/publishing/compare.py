@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from benchmark.boards.board import attack_board, detector_board, hardening_board
+from benchmark.boards.board import attack_board, detector_board, hardening_board, repair_board
 from benchmark.boards.resampling import TOLERANCE, intervals, pairwise_p_values
 from benchmark.boards.standings import FLOOR, TRIED
 from benchmark.boards.statistics import LEVEL, corrected_p_values, holm, scores
@@ -69,7 +69,7 @@ class Place:
 
     Args:
         track: of the board.
-        kind: ``attack``, ``hardening`` or ``detector``.
+        kind: one of :data:`benchmark.methods.variants.KINDS`.
         variant: whose place it is.
         row: its row of the board, or None where it has none.
         ranked: ranked methods of its division, itself and the control among them that takes a rank; 0 where
@@ -96,7 +96,7 @@ class Lowered:
 
     Args:
         track: of the board.
-        kind: ``hardening`` or ``detector``.
+        kind: ``hardening``, ``detector`` or ``repair``.
         name: variant.
         before: its published score.
         after: its score with the submission, nan where it could not be ranked any more.
@@ -205,7 +205,8 @@ def _place(tables: Tables, track: str, kind: str, variant: str) -> Place:
 def _board(tables: Tables, kind: str) -> pd.DataFrame:
     if kind == "attack":
         return attack_board(tables, hardening_board(tables))
-    return hardening_board(tables) if kind == "hardening" else detector_board(tables)
+    boards = {"hardening": hardening_board, "detector": detector_board, "repair": repair_board}
+    return boards[kind](tables)
 
 
 def _rows(board: pd.DataFrame, kind: str) -> dict[str, pd.Series]:
@@ -255,7 +256,7 @@ def lowered(before: Tables, after: Tables) -> list[Lowered]:
     """Ranked defenses whose score is lower in one table than in another of the same cases; most first."""
     found: list[Lowered] = []
     for track in before.cells["track"].unique():
-        for kind in ("hardening", "detector"):
+        for kind in ("hardening", "detector", "repair"):
             found += _lowered(before.of_track(track), after.of_track(track), track, kind)
     return sorted(found, key=lambda one: (one.track, one.kind, -np.nan_to_num(one.drop[0], nan=np.inf)))
 

@@ -33,7 +33,7 @@ from benchmark.publishing.reading import CELLS, read_cells
 
 _DOCUMENTS = ("README.md", "docs/*.md", "results/README.md")
 _BLOCK = re.compile(r"^<!-- (board|words): (\S+)([^\n]*?) -->\n(.*?)^<!-- end -->$", re.DOTALL | re.MULTILINE)
-_RANKED = {"attacks": "attack", "hardenings": "hardening", "detectors": "detector"}
+_RANKED = {"attacks": "attack", "hardenings": "hardening", "detectors": "detector", "repairs": "repair"}
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _field(row: pd.Series, column: str) -> str:
     if pd.isna(value):
         return "" if column == "place" else "-"
     if isinstance(value, str):
-        return f"`{value}`" if column in ("attack", "hardening", "detector", "defense") else value
+        return f"`{value}`" if column in ("attack", "hardening", "detector", "repair", "defense") else value
     if column in ("tries", "n", "cases", "clusters"):
         return str(int(value))
     if column == "score" and "ci_low" in row:

@@ -31,7 +31,7 @@ TOLERANCE = 1e-9
 """Numbers that differ by no more, absolutely or relatively, are the same: machines round differently."""
 
 BOARDS = "boards"
-_NAMES = ("track", "task", "attack", "hardening", "detector", "defense", "mode", "method", "step")
+_NAMES = ("track", "task", "attack", "hardening", "detector", "repair", "defense", "mode", "method", "step")
 _COORDINATES = ("track", "task", "attack", "defense", "mode", "seed")
 
 

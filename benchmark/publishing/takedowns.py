@@ -24,7 +24,11 @@ TAKEDOWNS = "takedowns.csv"
 GREW = 0.01
 """By how much a case has to get worse to count: another machine's rounding is no takedown."""
 
-_COLUMNS = {"hardening": ("manipulation", "told"), "detector": ("manipulation", "detected", "threshold")}
+_COLUMNS = {
+    "hardening": ("manipulation", "told"),
+    "detector": ("manipulation", "detected", "threshold"),
+    "repair": ("manipulation", "told"),
+}
 """What a kind's score is made of."""
 
 
@@ -34,7 +38,7 @@ class Takedown:
 
     Args:
         track: of the board.
-        kind: ``hardening`` or ``detector``.
+        kind: ``hardening``, ``detector`` or ``repair``.
         defense: variant.
         attack: variant.
         known: whether the attack was published before.

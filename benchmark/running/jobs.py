@@ -26,7 +26,7 @@ class MethodRef:
         module: dotted module that defines it.
         class_name: its class there.
         settings: keyword arguments.
-        kind: ``attack``, ``hardening`` or ``detector``.
+        kind: one of :data:`benchmark.methods.variants.KINDS`.
         file: where it is defined.
         facts: class attributes, as the registry knows them; None for the project's own methods.
     """

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.api import Attack, Detector, Method, Mode, TaskFacts
+from benchmark.api import Attack, Detector, Method, Mode, Repair, TaskFacts
 from benchmark.errors import PotemkinError, TaskError
 from benchmark.failures import StepFailed, printable
 from benchmark.methods.artefact import content_sha256
@@ -34,7 +34,14 @@ from benchmark.metrics.perceptual import weights_at_hand
 from benchmark.running.cells import POOLED, Cell, Step
 from benchmark.running.fingerprint import Code, Root
 from benchmark.running.registry import Entry
-from benchmark.running.roots import forge_roots, names_asked, scoring_roots, step_roots
+from benchmark.running.roots import (
+    forge_roots,
+    names_asked,
+    repair_forge_roots,
+    repair_roots,
+    scoring_roots,
+    step_roots,
+)
 from benchmark.running.store import release
 from benchmark.tasks.data import data_sha256
 from benchmark.tasks.parts import Task, identity
@@ -119,7 +126,7 @@ class Planner:
         parts = {f"{POOLED}{name}": step.id for name, step in forges.items()}
         common = self._common(like.task, like.seed, assets)
         judge = self._judge(like.task, like.defense, common | parts, pool=tuple(forges.values()))
-        score = self._score(like.task, judge, like.reference, pool=tuple(forges.values()))
+        score = self._score(like.task, like.defense, judge, like.reference, pool=tuple(forges.values()))
         return replace(like, mode="transfer", forge=None, judge=judge, score=score, pool=pool)
 
     def _cell(
@@ -146,15 +153,15 @@ class Planner:
                 **against,
                 **handed_in,
                 **_named("attack", attack),
-                **self._forging_code(files, task),
+                **self._forging_code(files, task, defense.kind if against else ""),
             },
         )
         reference = _step(
             "reference",
-            {**common, **_named("defense", defense), **self._steps_code([defense.file], task)},
+            {**common, **_named("defense", defense), **self._steps_code(defense, task)},
         )
         judge = self._judge(task, defense, {**common, "forgery": forge.id}, (forge,))
-        score = self._score(task, judge, reference, (forge,))
+        score = self._score(task, defense, judge, reference, (forge,))
         skip, culprit = "", ""
         try:
             skip = self._skip(task, attack, defense)
@@ -181,12 +188,13 @@ class Planner:
         pool: tuple[Step, ...] = (),
     ) -> Step:
         """The step in which a defense sees forgeries."""
-        code = self._steps_code([defense.file], task)
+        code = self._steps_code(defense, task)
         return _step("judge", {**parts, **_named("defense", defense), **code}, needs, pool)
 
     def _score(
         self,
         task: Task,
+        defense: Entry,
         judge: Step,
         reference: Step,
         needs: tuple[Step, ...] = (),
@@ -195,7 +203,7 @@ class Planner:
         """The step that turns what a cell's other steps made into samples."""
         parts = {"scoring": task.score_identity(), "cell": judge.id, "reference": reference.id}
         metrics = {name: str(weights_at_hand(name)) for name in ("lpips", "stlpips")}
-        code = self._scoring_code(task)
+        code = self._scoring_code(task, defense.kind)
         return _step("score", {**parts, **metrics, **code}, (*needs, reference, judge), pool)
 
     def _skip(self, task: Task, attack: Entry, defense: Entry) -> str:
@@ -212,17 +220,22 @@ class Planner:
                 return f"{entry.variant}: {reason}"
         return ""
 
-    def _forging_code(self, files: list[Path], task: Task) -> dict[str, str]:
-        """What a step that forges runs."""
-        return self._code.parts(forge_roots(task, files, self.root), self._names.get(task.id, frozenset()))
+    def _forging_code(self, files: list[Path], task: Task, against: str) -> dict[str, str]:
+        """What a step that forges runs, against a kind of defense or none."""
+        roots = repair_forge_roots if against == "repair" else forge_roots
+        return self._parts(roots(task, files, self.root), task)
 
-    def _steps_code(self, files: list[Path], task: Task) -> dict[str, str]:
+    def _steps_code(self, defense: Entry, task: Task) -> dict[str, str]:
         """What another step that runs methods runs."""
-        return self._code.parts(step_roots(task, files, self.root), self._names.get(task.id, frozenset()))
+        roots = repair_roots if defense.kind == "repair" else step_roots
+        return self._parts(roots(task, [defense.file], self.root), task)
 
-    def _scoring_code(self, task: Task) -> dict[str, str]:
-        """What scoring runs."""
-        return self._code.parts(scoring_roots(task, self.root), self._names.get(task.id, frozenset()))
+    def _scoring_code(self, task: Task, kind: str) -> dict[str, str]:
+        """What scoring runs, of a kind of defense."""
+        return self._parts(scoring_roots(task, self.root, kind), task)
+
+    def _parts(self, roots: tuple[Root, ...], task: Task) -> dict[str, str]:
+        return self._code.parts(roots, self._names.get(task.id, frozenset()))
 
     def _assets(self, task: Task) -> tuple[dict[str, str], str]:
         """Hashes of weights and data, and what is wrong with them, if anything is."""
@@ -316,11 +329,17 @@ def _named(role: str, entry: Entry) -> dict[str, str]:
 
 
 def modes_of(attack: Entry, defense: Entry, task: Task) -> list[Mode]:
-    """How forgeries are made: oblivious and, where the attack can adapt, adaptive, if the task has them."""
+    """How forgeries are made: oblivious and, where the attack can adapt, adaptive, if the task has them.
+
+    To a repair every attack adapts that is no control and has code: it forges, has what it made repaired, and
+    forges again from there.
+    """
     method, other = attack.method, defense.method
     assert issubclass(method, Attack)
     if issubclass(other, Detector):
         adapts = method.evades and not other.control
+    elif issubclass(other, Repair):
+        adapts = not (issubclass(method, StoredForgery) or method.control or other.control)
     else:
         adapts = method.adaptive and not other.control
     modes: list[Mode] = ["oblivious", "adaptive"] if adapts else ["oblivious"]

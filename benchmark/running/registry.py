@@ -76,7 +76,7 @@ class Entry:
 
     @property
     def kind(self) -> str:
-        """``attack``, ``hardening`` or ``detector``."""
+        """One of :data:`benchmark.methods.variants.KINDS`."""
         return kind_of_method(self.method)
 
 
@@ -105,8 +105,8 @@ class Registry:
         return self._chosen(("attack",), "attack", names)
 
     def defenses(self, names: Iterable[str] = ()) -> list[Entry]:
-        """Hardenings and detectors, chosen likewise."""
-        return self._chosen(("hardening", "detector"), "defense", names)
+        """Hardenings, detectors and repairs, chosen likewise."""
+        return self._chosen(("hardening", "detector", "repair"), "defense", names)
 
     def _chosen(self, kinds: tuple[str, ...], noun: str, names: Iterable[str]) -> list[Entry]:
         known = [entry for entry in self.entries if entry.kind in kinds]

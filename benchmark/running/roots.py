@@ -19,6 +19,7 @@ _STEPS = ("forge", "reference", "judge")
 _FORGING = ("forge",)
 _WORKBENCH = ("prepare", "task_facts")
 _SCORING = ("make_scorer",)
+_REPAIRING = ("reference", "judge")
 
 
 def forge_roots(task: Task, methods: Iterable[Path], root: Path) -> tuple[Root, ...]:
@@ -36,10 +37,21 @@ def _roots(task: Task, methods: Iterable[Path], root: Path, steps: tuple[str, ..
     return (Root(track / "steps.py", steps), *_common(task, root), *(Root(file) for file in methods))
 
 
-def scoring_roots(task: Task, root: Path) -> tuple[Root, ...]:
-    """Of a score step."""
+def repair_forge_roots(task: Task, methods: Iterable[Path], root: Path) -> tuple[Root, ...]:
+    """Of the step in which an attack adapts to a repair."""
+    return *forge_roots(task, methods, root), Root(_repairs(root), _FORGING)
+
+
+def repair_roots(task: Task, methods: Iterable[Path], root: Path) -> tuple[Root, ...]:
+    """Of the other steps that run a repair, which ask the track's own what networks show."""
+    return *step_roots(task, methods, root), Root(_repairs(root), _REPAIRING)
+
+
+def scoring_roots(task: Task, root: Path, kind: str = "") -> tuple[Root, ...]:
+    """Of a score step; of a repair's where the defense is of that kind."""
     asked = (found for name in task.explainers_scored() for found in _explainer(name, root))
-    return Root(_track(task, root) / "scoring.py", _SCORING), *_common(task, root), *asked
+    file = "repairs.py" if kind == "repair" else "scoring.py"
+    return Root(_track(task, root) / file, _SCORING), *_common(task, root), *asked
 
 
 def names_asked(task: Task, victims: Iterable[AnyEntry]) -> frozenset[str]:
@@ -62,6 +74,10 @@ def _explainer(name: str, root: Path) -> tuple[Root, ...]:
     """An explainer, which is made by name, where no syntax leads to; nothing for one of another kind."""
     listed = listed_explainers().get(name)
     return () if listed is None else (Root(listed.file(root), (listed.table.partition(":")[2],)),)
+
+
+def _repairs(root: Path) -> Path:
+    return root / "benchmark" / "tracks" / "repairs.py"
 
 
 def _track(task: Task, root: Path) -> Path:

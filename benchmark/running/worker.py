@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmark import arithmetic
-from benchmark.api import Attack, Detector, Hardening, Method
+from benchmark.api import Attack, Detector, Hardening, Method, Repair
 from benchmark.errors import PotemkinError
 from benchmark.failures import Contradiction, StepFailed, invalid
 from benchmark.files.writing import CannotWrite
@@ -35,7 +36,16 @@ from benchmark.methods.stored import StoredForgery
 from benchmark.running.clock import slowness
 from benchmark.running.jobs import Answer, Job, MethodRef
 from benchmark.running.store import Store, StoreDamaged, write_samples, write_tensors
-from benchmark.tracks import Bench, TrackScorer, pooling, scoring_of, steps_of, workbench_of
+from benchmark.tracks import (
+    Bench,
+    TrackScorer,
+    pooling,
+    repairs,
+    repairs_of,
+    scoring_of,
+    steps_of,
+    workbench_of,
+)
 
 _KEPT_BYTES = 2**30
 """Networks and images that a worker keeps ready, besides the task at hand."""
@@ -80,7 +90,7 @@ class Shelf:
     """The workbenches and scorers that a worker has ready, the most recently used ones."""
 
     def __init__(self) -> None:
-        self._benches: OrderedDict[str, tuple[Bench, list[TrackScorer]]] = OrderedDict()
+        self._benches: OrderedDict[str, tuple[Bench, dict[bool, TrackScorer]]] = OrderedDict()
         self._checksums: dict[int, int] = {}
 
     def bench(self, job: Job) -> Bench:
@@ -88,11 +98,13 @@ class Shelf:
         return self._get(job)[0]
 
     def scorer(self, job: Job) -> TrackScorer:
-        """The scorer of the job's task."""
+        """The scorer of the job's task, for its kind of defense."""
         bench, scorers = self._get(job)
-        if not scorers:
-            scorers.append(scoring_of(job.task.track).make_scorer(bench))
-        return scorers[0]
+        mends = job.defense.kind == "repair"
+        if mends not in scorers:
+            scoring = repairs_of if mends else scoring_of
+            scorers[mends] = scoring(job.task.track).make_scorer(bench)
+        return scorers[mends]
 
     def intact(self, bench: Bench) -> bool:
         """Whether the network and the images are those that were loaded."""
@@ -101,12 +113,12 @@ class Shelf:
     def _bytes(self) -> int:
         return sum(bench.bytes() for bench, _ in self._benches.values())
 
-    def _get(self, job: Job) -> tuple[Bench, list[TrackScorer]]:
+    def _get(self, job: Job) -> tuple[Bench, dict[bool, TrackScorer]]:
         name = job.task.model_dump_json() + job.device
         if name not in self._benches:
             prepare = workbench_of(job.task.track).prepare
             bench = prepare(job.task, job.root, torch.device(job.device))
-            self._benches[name] = (bench, [])
+            self._benches[name] = (bench, {})
             self._checksums[id(bench)] = bench.checksum()
             while len(self._benches) > 1 and self._bytes() > _KEPT_BYTES:
                 _, (old, _) = self._benches.popitem(last=False)
@@ -212,25 +224,50 @@ def _run(job: Job, bench: Bench, shelf: Shelf, meter: Meter, guest: Guest | None
         scorer = shelf.scorer(job)
         write_samples(job.out, _score(job, scorer, store))
         return {"weights": scorer.weights()}
-    steps = steps_of(job.task.track)
+    write_tensors(job.out, _tensors(job, bench, store, meter, guest))
+    return {}
+
+
+def _tensors(job: Job, bench: Bench, store: Store, meter: Meter, guest: Guest | None) -> dict[str, Tensor]:
+    """What a step that runs methods makes."""
     defense = _create(job.defense, guest)
+    if isinstance(defense, Repair):
+        return _of_repair(job, bench, defense, store, meter, guest)
     assert isinstance(defense, Hardening | Detector)
+    steps = steps_of(job.task.track)
     if job.kind == "forge":
-        attack = _create(job.attack, guest)
-        assert isinstance(attack, Attack) and job.mode != "transfer"
+        attack = _attack(job, guest)
+        assert job.mode != "transfer"
         with _blamed_on_its_file(attack):
-            tensors = steps.forge(bench, attack, defense, job.mode, job.seed, meter)
-    elif job.kind == "reference":
-        tensors = steps.reference(bench, defense, job.seed, meter)
-    elif job.pool:
+            return steps.forge(bench, attack, defense, job.mode, job.seed, meter)
+    if job.kind == "reference":
+        return steps.reference(bench, defense, job.seed, meter)
+    if job.pool:
         made = {name: store.tensors("forge", forge) for name, forge in job.pool.items()}
         judged = {name: steps.judge(bench, defense, one, job.seed, meter) for name, one in made.items()}
-        tensors = pooling.stacked(judged)
-    else:
-        forgery = store.tensors("forge", job.needs["forge"])
-        tensors = steps.judge(bench, defense, forgery, job.seed, meter)
-    write_tensors(job.out, tensors)
-    return {}
+        return pooling.stacked(judged)
+    return steps.judge(bench, defense, store.tensors("forge", job.needs["forge"]), job.seed, meter)
+
+
+def _of_repair(
+    job: Job, bench: Any, repair: Repair, store: Store, meter: Meter, guest: Guest | None
+) -> dict[str, Tensor]:
+    """The same where the defense is a repair."""
+    if job.kind == "forge":
+        attack = _attack(job, guest)
+        with _blamed_on_its_file(attack):
+            if job.mode == "adaptive":
+                return repairs.forge(bench, attack, repair, job.seed, meter)
+            return steps_of(job.task.track).forge(bench, attack, None, "oblivious", job.seed, meter)
+    if job.kind == "reference":
+        return repairs.reference(bench, repair, job.seed, meter)
+    return repairs.judge(bench, repair, store.tensors("forge", job.needs["forge"]), job.seed, meter)
+
+
+def _attack(job: Job, guest: Guest | None) -> Attack:
+    attack = _create(job.attack, guest)
+    assert isinstance(attack, Attack)
+    return attack
 
 
 @contextlib.contextmanager

@@ -6,11 +6,11 @@ import ast
 import keyword
 from pathlib import Path
 
-from benchmark.errors import MethodError, unknown
+from benchmark.errors import MethodError, TaskError, unknown
 from benchmark.methods.names import METHOD_NAME
 from benchmark.tasks.classes import TASK_CLASSES
 
-KINDS = ("attack", "hardening", "detector")
+KINDS = ("attack", "hardening", "detector", "repair")
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 _CARD = """\
@@ -27,7 +27,7 @@ _README = """\
 # {title}
 
 `method.py` is the {kind}, for track `{track}`; `card.yaml` says by whom, after what, licensed how.
-Try it: `potemkin check submissions/{name}`, then `potemkin run smoke {option} {name}`.
+Try it: `potemkin check submissions/{name}`, then `potemkin run {suite} {option} {name}`.
 What it was chosen on, and what it was not tried on, belongs here.
 """
 
@@ -43,20 +43,29 @@ def new_submission(root: Path, kind: str, name: str, track: str) -> Path:
 
     Raises:
         MethodError: a name that cannot be one, or that is taken.
-        TaskError: an unknown track.
+        TaskError: an unknown track, or one that has no methods of the kind.
     """
     if track not in TASK_CLASSES:
         raise unknown("track", track, TASK_CLASSES)
+    if kind not in kinds_of(track):
+        others = ", ".join(name for name in TASK_CLASSES if kind in kinds_of(name))
+        raise TaskError(f"track {track} has no {kind}s: name one of {others} by --track")
     check_name(root, name)
     folder = root / "submissions" / name
     title = name.replace("_", " ").capitalize()
-    words = {"title": title, "kind": kind, "track": track, "name": name}
+    suite = "repairs" if kind == "repair" else "smoke"
+    words = {"title": title, "kind": kind, "track": track, "name": name, "suite": suite}
     option = "--attack" if kind == "attack" else "--defense"
     folder.mkdir(parents=True)
     (folder / "method.py").write_text(_method(kind, name, track), encoding="utf-8")
     (folder / "card.yaml").write_text(_CARD.format(**words), encoding="utf-8")
     (folder / "README.md").write_text(_README.format(option=option, **words), encoding="utf-8")
     return folder
+
+
+def kinds_of(track: str) -> tuple[str, ...]:
+    """Those of :data:`KINDS` that a track has methods of."""
+    return tuple(kind for kind in KINDS if (_TEMPLATES / track / f"{kind}.py").is_file())
 
 
 def check_name(root: Path, name: str) -> None:

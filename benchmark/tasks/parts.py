@@ -101,7 +101,7 @@ class Task(Part):
     data: str
     explainer: ExplainerSpec
     modes: Distinct[CellMode] = Field(default=["oblivious", "adaptive"], min_length=1)
-    defenses: Distinct[Literal["hardening", "detector"]] = Field(
+    defenses: Distinct[Literal["hardening", "detector", "repair"]] = Field(
         default=["hardening", "detector"], min_length=1
     )
     leaves_out: Distinct[str] = []
@@ -143,6 +143,8 @@ class Task(Part):
         """``field NAME: what is wrong`` for names that exist nowhere."""
         if "transfer" in self.modes and "adaptive" not in self.modes:
             yield "field modes: transfer judges what was made in mode adaptive: add adaptive"
+        if "repair" in self.defenses and not isinstance(self, NetworkTask):
+            yield f"field defenses: remove repair: nothing changes the network on track {self.track}"
         found = False
         for field, name, known in (
             ("data", self.data, dataset_names(root)),

@@ -6,6 +6,7 @@
 * ``handout``: what an attack is handed, as data, for methods that run elsewhere.
 * ``scoring``: ``Scorer`` turns tensors into samples.
 * ``pictures``: what a person should look at.
+* ``repairs``, on tracks of changed networks: its own ``make_scorer``, of cells of repairs.
 
 They are imported by name, so that a change of one track's code leaves the cells of the others alone.
 """
@@ -135,6 +136,11 @@ def handout_of(track: str) -> HandoutModule:
 def scoring_of(track: str) -> ScoringModule:
     """A track's scoring."""
     return cast(ScoringModule, import_module(f"benchmark.tracks.{track}.scoring"))
+
+
+def repairs_of(track: str) -> ScoringModule:
+    """A track's scoring of repairs; no track of images has any."""
+    return cast(ScoringModule, import_module(f"benchmark.tracks.{track}.repairs"))
 
 
 def pictures_of(track: str) -> PicturesModule:

@@ -109,7 +109,20 @@ WITHOUT_CELLS = {
     "huge_setting": Piece("setting size is a number that is too large", "", "a number that is too large"),
     "other_architecture": Piece("changed the architecture: extra.weight is new", ""),
 }
-EVERYTHING = {**ATTACKS, **HARDENINGS, **DETECTORS, **WITHOUT_CELLS}
+REPAIRS = {
+    "gives_back_nothing": Piece("repair() must return weights by name, not NoneType", ""),
+    "adds_a_layer": Piece("changed the architecture: extra.weight is new", ""),
+    "learns_by_heart": Piece("gave back the clean network, which it was never handed", ""),
+    "breaks_the_network": Piece("costs a clean network", "", refused=False),
+    "repairs_images": Piece("a repair changes networks: its tracks are some of visualization", ""),
+}
+"""Of which the run has no cells: nobody changes the networks of track saliency."""
+TRACKS = {
+    "other_architecture": "visualization",
+    **dict.fromkeys(REPAIRS, "fairwashing"),
+    "repairs_images": "saliency",
+}
+EVERYTHING = {**ATTACKS, **HARDENINGS, **DETECTORS, **REPAIRS, **WITHOUT_CELLS}
 CATCHABLE_BY_PYTHON = (
     "fork_bomb",
     "loads_a_pickle",
@@ -128,7 +141,7 @@ def exhibit(project: Project, piece: str) -> None:
     """Puts a piece among a project's submissions."""
     folder = project.root / "submissions" / piece
     shutil.copytree(MUSEUM / piece, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    track = "visualization" if piece == "other_architecture" else "saliency"
+    track = TRACKS.get(piece, "saliency")
     if not (folder / "card.yaml").exists():
         project.write(f"submissions/{piece}/card.yaml", CARD.replace("[saliency]", f"[{track}]"))
     project.write(f"submissions/{piece}/README.md", README)

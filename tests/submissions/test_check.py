@@ -32,7 +32,7 @@ from benchmark.submissions.check.findings import Report, fix_of
 from benchmark.submissions.check.neighbours import other_company, same
 from benchmark.submissions.check.papers import check_names, not_loaded
 from benchmark.submissions.check.tiny import tiny_benches
-from benchmark.submissions.scaffold import KINDS, new_submission
+from benchmark.submissions.scaffold import kinds_of, new_submission
 from benchmark.submissions.templates.saliency.detector import Template as TemplateDetector
 from benchmark.submissions.templates.saliency.hardening import Template as TemplateHardening
 from benchmark.tracks import maps
@@ -111,10 +111,10 @@ def blocks(text: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     ("track", "kinds"),
     [
-        ("saliency", KINDS),
+        ("saliency", kinds_of("saliency")),
         ("visualization", ("hardening", "detector")),
         ("signature", ("hardening",)),
-        ("fairwashing", KINDS),
+        ("fairwashing", kinds_of("fairwashing")),
     ],
 )
 def test_what_new_writes_is_accepted_without_a_remark(
@@ -169,7 +169,7 @@ def faulty(home: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[dic
     [
         ("bare", "refused  bare/card.yaml is missing: `potemkin new` writes one to start from"),
         ("bare", "refused  README.md is missing or shorter than 20 bytes: say in five lines"),
-        ("silent", "refused  defines no method: derive a class from Attack, Hardening or Detector"),
+        ("silent", "refused  defines no method: derive a class from Attack, Hardening, Detector or Repair"),
         ("elsewhere", "refused  card.yaml names track signature, the method saliency: make them agree"),
         ("slow", "remark   slow on saliency: was not tried against a hardening, since the time is up"),
     ],

@@ -17,11 +17,14 @@ from harness import ROOT, Project
 from benchmark import api
 from benchmark.errors import MethodError, TaskError
 from benchmark.methods.meter import Meter
+from benchmark.metrics.behaviour import accuracy_drop
 from benchmark.running.registry import Entry, find_methods
-from benchmark.submissions.scaffold import KINDS, new_submission
+from benchmark.submissions.scaffold import kinds_of, new_submission
 from benchmark.tasks.classes import TASK_CLASSES
 from benchmark.tasks.task import load_task
-from benchmark.tracks import Bench, TrackScorer, scoring_of, steps_of, workbench_of
+from benchmark.tracks import TrackScorer, scoring_of, steps_of, workbench_of
+from benchmark.tracks.networks import natural_logits
+from benchmark.tracks.repairs import below, clean_of, prefix_of, repaired_of
 
 SMOKE = {
     "saliency": "saliency/smoke-gradient",
@@ -35,7 +38,7 @@ CONTROLS = {
     "signature": "finetune_only",
     "fairwashing": "finetune_only",
 }
-EVERY = [(track, kind) for track in TASK_CLASSES for kind in KINDS]
+EVERY = [(track, kind) for track in TASK_CLASSES for kind in kinds_of(track)]
 Columns = dict[str, list[Any]]
 
 
@@ -48,7 +51,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @cache
-def bench(track: str) -> tuple[Bench, TrackScorer]:
+def bench(track: str) -> tuple[Any, TrackScorer]:
     """The track's smoke task, ready."""
     prepared = workbench_of(track).prepare(load_task(SMOKE[track], ROOT), ROOT, torch.device("cpu"))
     return prepared, scoring_of(track).make_scorer(prepared)
@@ -145,6 +148,23 @@ def test_a_detector_gives_finite_numbers_that_differ(track: str) -> None:
     assert columns["suspicion"][0] != columns["threshold"][0]
 
 
+@pytest.mark.parametrize("track", [track for track in TASK_CLASSES if "repair" in kinds_of(track)])
+def test_a_repair_costs_a_clean_network_little(track: str) -> None:
+    ready = bench(track)[0]
+    repaired = repaired_of(ready, template(track, "repair"), clean_of(ready), 0, Meter())
+    model = ready.models[ready.task.case_victims()[0]]
+    split = ready.evaluation if track == "visualization" else ready.splits.evaluation
+    changed = model.with_weights(below(prefix_of(ready, 0), repaired))
+    before, after = (natural_logits(one, split.images) for one in (model, changed))
+    drop = accuracy_drop(after, before, split.labels)
+    assert 0 < abs(float(drop.mean())) < 0.03
+
+
+def test_a_track_whose_networks_nobody_changes_has_no_repairs(root: Path) -> None:
+    with pytest.raises(TaskError, match="has no repairs: name one of visualization, signature, fairwashing"):
+        new_submission(root, "repair", "mine", "saliency")
+
+
 @pytest.mark.parametrize("name", ["", "Upper", "with-dash", "9lives", "class", "a b", "../up", "ümlaut"])
 def test_a_name_that_cannot_be_one_is_refused(name: str, root: Path) -> None:
     with pytest.raises(MethodError, match="cannot be a method's name"):
@@ -210,6 +230,9 @@ def test_the_documentations_examples_work(file: str) -> None:
         if isinstance(method, api.Attack):
             columns = scored(track, forged_by(track, method), shipped()["none"].create())
             assert all(columns["valid"]) and mean(columns, "manipulation") > 0
+        elif isinstance(method, api.Repair):
+            ready = bench(track)[0]
+            assert repaired_of(ready, method, clean_of(ready), 0, Meter()).keys() == clean_of(ready).keys()
         else:
             columns = scored(track, forged(track), method)
             assert ("suspicion" in columns) is isinstance(method, api.Detector)

@@ -17,6 +17,7 @@ from benchmark.submissions.check.costs import Spent, extrapolate
 from benchmark.submissions.check.defenses import try_defense
 from benchmark.submissions.check.findings import Report
 from benchmark.submissions.check.papers import check_names, check_papers, files_of, not_loaded, submission_of
+from benchmark.submissions.check.repairs import try_repair
 from benchmark.submissions.check.subjects import Clock, Subject
 from benchmark.submissions.check.tiny import tiny_benches
 from benchmark.tasks.classes import TASK_CLASSES
@@ -24,6 +25,9 @@ from benchmark.tracks import workbench_of
 
 SECONDS = 60.0
 """What a check may take."""
+
+
+_TRIES = {"attack": try_attack, "repair": try_repair}
 
 
 def _silent(stage: str) -> None:
@@ -123,7 +127,7 @@ def _try(subject: Subject) -> None:
         bench = _bench(subject, track)
         if bench is not None:
             subject.report.tried.append(f"{subject.kind} {about}, task {bench.task.explainer.name}")
-            one = (try_attack if subject.kind == "attack" else try_defense)(subject, bench)
+            one = _TRIES.get(subject.kind, try_defense)(subject, bench)
             if one is not None:
                 spent[track] = one
     if spent:

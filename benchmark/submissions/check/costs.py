@@ -15,9 +15,9 @@ from typing import Any
 from benchmark.api import Attack
 from benchmark.errors import PotemkinError
 from benchmark.isolation.submitted import Offer
+from benchmark.methods.variants import kind_of_method
 from benchmark.running.registry import Entry, entries_of
 from benchmark.submissions.check.findings import Report
-from benchmark.submissions.check.subjects import kind_of_method
 from benchmark.tasks.parts import Task
 from benchmark.tasks.task import load_suite
 

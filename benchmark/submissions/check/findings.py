@@ -37,6 +37,11 @@ _FIXES = (
     ("called exit(", "", "return what was asked for, or raise an error that says what is wrong"),
     ("ended its process", "", "return what was asked for, or raise an error that says what is wrong"),
     ("is no tensor, number or text", "", "return plain tensors"),
+    (
+        "gave back the clean network",
+        "",
+        "keep nothing between calls, and give back what comes of what was handed in",
+    ),
     ("does not require grad", "", "ask `case.explain(inputs, smoothing=Gate(30.0))`, exact maps have none"),
     ("must return", "", "docs/methods.md shows what is returned on each track"),
     ("must be a tensor", "", "return a torch.Tensor"),

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from benchmark.api import Attack, Hardening, Method
 from benchmark.failures import StepFailed, printable
 from benchmark.isolation.families import end
 from benchmark.isolation.host import Guest, Patience
 from benchmark.isolation.stand_ins import Origin, StandIn, stand_in
 from benchmark.isolation.starting import confinement, launch
 from benchmark.isolation.submitted import Offer, submission_folder
+from benchmark.methods.variants import kind_of_method
 from benchmark.running.warmup import context
 from benchmark.submissions.check.findings import Report
 
@@ -30,13 +30,6 @@ _LEAST_SHARE, _MOST_SHARE = 0.25, 0.5
 _LEAST_SECONDS = 1.0
 _SLOWER = 3.0
 """By how much a question may take longer than the same before, on a machine that others use too."""
-
-
-def kind_of_method(method: type[Method]) -> str:
-    """``attack``, ``hardening`` or ``detector``."""
-    if issubclass(method, Attack):
-        return "attack"
-    return "hardening" if issubclass(method, Hardening) else "detector"
 
 
 @dataclass(frozen=True)
@@ -97,7 +90,7 @@ class Subject:
 
     @property
     def kind(self) -> str:
-        """``attack``, ``hardening`` or ``detector``."""
+        """One of :data:`benchmark.methods.variants.KINDS`."""
         return kind_of_method(self.offer.method)
 
     @property
