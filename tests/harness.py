@@ -398,7 +398,8 @@ class Project:
             "attacks/badnets.py",
             "attacks/usual.py",
             "attacks/weight_search.py",
-        ):  # a control trains as they do
+            "defenses/finetuning.py",
+        ):  # controls train as they do
             shutil.copy(ROOT / "baselines" / file, root / "baselines" / file)
         # Hardenings without content are tested by themselves: here they would be a dozen more in every run.
         ignored = shutil.ignore_patterns("__pycache__", "contentless*.py")

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baselines.defenses.batch_norm_reestimation import norms_of
-from baselines.defenses.finetuning import state_of
+from baselines.defenses.finetuning import norms_of, state_of
 from benchmark.api import Network, Repair, RepairCase
 
 

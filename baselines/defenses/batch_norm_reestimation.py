@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from baselines.defenses.finetuning import state_of
-from benchmark.api import Network, Repair, RepairCase
+from baselines.defenses.finetuning import norms_of, state_of
+from benchmark.api import Repair, RepairCase
 from benchmark.explainers import UnsupportedLayer
 
 
@@ -44,12 +43,3 @@ class BatchNormReestimation(Repair):
             for images in case.data.split(self.batch):
                 model(images)
         return state_of(model)
-
-
-def norms_of(model: Network) -> list[_BatchNorm]:
-    """The batch norms that keep statistics."""
-    return [
-        part
-        for part in model.module.modules()
-        if isinstance(part, _BatchNorm) and part.track_running_stats and part.running_mean is not None
-    ]

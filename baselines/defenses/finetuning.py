@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.api import Network, RepairCase
 
@@ -18,6 +19,15 @@ Batch = Callable[[Tensor], Tensor]
 def state_of(model: Network) -> State:
     """The network's weights by name, on no graph."""
     return {name: value.detach() for name, value in model.module.state_dict().items()}
+
+
+def norms_of(model: Network) -> list[_BatchNorm]:
+    """The batch norms that keep statistics."""
+    return [
+        part
+        for part in model.module.modules()
+        if isinstance(part, _BatchNorm) and part.track_running_stats and part.running_mean is not None
+    ]
 
 
 def finetuned(
