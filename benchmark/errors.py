@@ -32,7 +32,7 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     return names[close[0]] if close else None
 
 
-_LISTED = 100
+_LISTED = 60
 """Names that are told; a library has a thousand networks."""
 
 

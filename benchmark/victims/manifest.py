@@ -26,7 +26,7 @@ from benchmark.files.assets import (
     read_manifest,
 )
 
-ARCHITECTURES = tuple("convolutional residual transformer".split())  # noqa: SIM905
+ARCHITECTURES = tuple("convolutional residual thin_residual transformer".split())  # noqa: SIM905
 """Those of :mod:`benchmark.victims.architectures`, which is read without torch here.
 
 They are written as one text: a name that stands alone in code would count as asked for in every cell's id.

@@ -43,6 +43,8 @@ FLOORS = {
     "fashion-base-max": 0.92,
     "fashion-transformer": 0.88,
     "fashion-transformer-1": 0.88,
+    "cifar-resnet-20": 0.9,
+    **{f"cifar-small-{seed}": 0.7 for seed in range(1, 5)},
 }
 LEAST_ACCURACY = 0.91
 
@@ -80,13 +82,17 @@ def write_checkpoint(root: Path, **changes: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def evaluation() -> Split:
-    """The images that accuracies are measured on."""
-    return load_data("fashion-mnist", ROOT).split("evaluation")
+def evaluation() -> dict[str, Split]:
+    """The images that accuracies are measured on, by the first word of victims' names."""
+    data = {"fashion": "fashion-mnist", "cifar": "cifar10-subset"}
+    return {name: load_data(of, ROOT).split("evaluation") for name, of in data.items()}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_victims_are_accurate_on_the_evaluation_split(name: str, evaluation: Split) -> None:
+def test_shipped_victims_are_accurate_on_the_evaluation_split(
+    name: str, evaluation: dict[str, Split]
+) -> None:
+    images, labels = vars(evaluation[name.split("-")[0]]).values()
     entry = victim_entry(name, ROOT)
     assert isinstance(entry, CheckpointEntry)
     if entry.sha256 == PENDING and not (ROOT / "tasks" / entry.weights).exists():
@@ -94,10 +100,11 @@ def test_shipped_victims_are_accurate_on_the_evaluation_split(name: str, evaluat
     victim = load_victim(name, ROOT)
     is_mini = name.startswith("fashion-mini-")
     count = 1000 if is_mini else 2000  # of the mini networks there are dozens
-    inputs = (evaluation.images[:count] - torch.tensor(victim.mean)) / torch.tensor(victim.deviation)
+    mean, deviation = (torch.tensor(of)[:, None, None] for of in (victim.mean, victim.deviation))
+    inputs = (images[:count] - mean) / deviation
     with torch.no_grad():
         logits = torch.cat([victim.module(batch) for batch in torch.split(inputs, 250)])
-    accuracy = float((logits.argmax(1) == evaluation.labels[:count]).double().mean())
+    accuracy = float((logits.argmax(1) == labels[:count]).double().mean())
     assert logits.shape == (count, victim.classes)
     assert accuracy >= (0.88 if is_mini else FLOORS.get(name, LEAST_ACCURACY))
 
@@ -110,6 +117,8 @@ def test_the_shipped_manifest_lists_every_victim() -> None:
         *("fashion-transformer", "fashion-transformer-1"),
         *(f"fashion-small-{seed}" for seed in range(1, 8)),
         *(f"fashion-mini-{seed}" for seed in range(1, 49)),
+        "cifar-resnet-20",
+        *(f"cifar-small-{seed}" for seed in range(1, 5)),
     }
     assert {"imagenet-efficientnet-lite0", "imagenet-vgg16", "imagenet-resnet18"} <= set(names)
     assert {"imagenet-resnet50", "imagenet-convnext-tiny", "imagenet-vit-b16"} <= set(names)
