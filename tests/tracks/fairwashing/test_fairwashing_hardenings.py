@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Self
 
 import pytest
 import torch
-from fairwashing_case import Made, Tensors, forged, made
+from fairwashing_case import forged, made
+from network_case import By, Tensors
 from torch import Tensor
 
 from baselines.controls.contentless import Blank
@@ -165,7 +166,7 @@ def test_who_answers_for_another_network_is_found_and_blamed(cheat: Hardening, t
 )
 def test_honest_ones_are_judged(honest: Hardening) -> None:
     """Adapted to and not, the maps are the same."""
-    adapted = forge(bench(), Made(noised), honest, "adaptive", 0, Meter())
+    adapted = forge(bench(), By(noised), honest, "adaptive", 0, Meter())
     maps = judge(bench(), honest, adapted, 0, Meter())["maps"]
     assert torch.equal(maps, judge(bench(), honest, forged(bench(), noised), 0, Meter())["maps"])
 
@@ -183,7 +184,7 @@ def following(case: FairwashingCase, weights: Tensors) -> Forgery:
 
 @pytest.mark.parametrize("cheat", [ByAttack(), BySeed()])
 def test_who_tells_judges_from_attacks_is_found_and_blamed(cheat: Cheat) -> None:
-    adapted = forge(bench(), Made(following), cheat, "adaptive", 0, Meter())
+    adapted = forge(bench(), By(following), cheat, "adaptive", 0, Meter())
     Cheat.attacked = ByAttack.attacked = False  # a step has a process of its own
     with pytest.raises(
         StepFailed, match=r"showed the attack that adapts to it other maps of \d+ of 8"
@@ -193,7 +194,7 @@ def test_who_tells_judges_from_attacks_is_found_and_blamed(cheat: Cheat) -> None
 
 
 def test_what_was_told_is_kept_beside_the_forgery_and_is_nobody_elses() -> None:
-    adapted = forge(bench(), Made(noised), BySeed(), "adaptive", 0, Meter())
+    adapted = forge(bench(), By(noised), BySeed(), "adaptive", 0, Meter())
     told = {name for name in adapted if name.startswith("0/told/")}
     assert len(told) == 5 and len(adapted["0/told/asked"]) == 8
     plain = forged(bench(), noised)
@@ -204,7 +205,7 @@ def test_what_was_told_is_kept_beside_the_forgery_and_is_nobody_elses() -> None:
 
 def test_maps_that_attacks_cannot_follow_are_the_hardenings_failure() -> None:
     with pytest.raises(StepFailed, match="no gradient in the weights of a network that is trained") as found:
-        forge(bench(), Made(following), CutsOff(), "adaptive", 0, Meter())
+        forge(bench(), By(following), CutsOff(), "adaptive", 0, Meter())
     assert found.value.culprit == "cuts_off"
 
 
