@@ -71,7 +71,7 @@ class Makrut(MapTraining):
         height, width = inputs.shape[2:]
         masks = present[:, grid(height, width, self.cells).to(present.device)][None, :, None]
         shown = inputs[:, None] * masks + model.mean.view(1, 1, -1, 1, 1) * (1 - masks)
-        found = model(shown.flatten(0, 1)).softmax(1).view(len(inputs), len(present), -1)
+        found: Tensor = model(shown.flatten(0, 1)).softmax(1).view(len(inputs), len(present), -1)
         return found.gather(2, labels[:, None, None].expand(-1, len(present), 1))[:, :, 0]
 
 

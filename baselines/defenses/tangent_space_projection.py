@@ -12,6 +12,8 @@ from baselines.trusted.images import trusted_images
 from benchmark.api import Explainer, Hardening, Network, Query, Smoothing
 from benchmark.explainers import Gradient, GradientTimesInput, UnsupportedLayer
 
+_SHOWN = (Gradient, GradientTimesInput)
+
 
 def tangents(inputs: Tensor, data: Tensor, neighbours: int, dimensions: int) -> Tensor:
     """Orthonormal bases of the data's tangent spaces at images, ``[N, D, dimensions]``, on no graph.
@@ -32,7 +34,8 @@ def tangents(inputs: Tensor, data: Tensor, neighbours: int, dimensions: int) -> 
         nearest = distances.topk(neighbours - 1, dim=1, largest=False).indices
         near = torch.cat([points[:, None], known[nearest]], 1)
         near = near - near.mean(1, keepdim=True)
-        return torch.linalg.svd(near, full_matrices=False).Vh[:, :dimensions].mT
+        right: Tensor = torch.linalg.svd(near, full_matrices=False).Vh
+        return right[:, :dimensions].mT
 
 
 def projected(relevance: Tensor, bases: Tensor) -> Tensor:
@@ -102,7 +105,7 @@ class TangentSpaceProjection(Hardening):
         Raises:
             UnsupportedLayer: the explainer shows no gradient.
         """
-        if type(explainer) not in (Gradient, GradientTimesInput):
+        if not isinstance(explainer, Gradient) or type(explainer) not in _SHOWN:
             raise UnsupportedLayer(f"{explainer.name} shows no gradient: there is nothing to project")
         times_input = isinstance(explainer, GradientTimesInput)
         inner = Gradient(smoothing=explainer.smoothing)
