@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
-from harness import fewer_images
+from network_case import CPU, By, Tensors, root
 from torch import Tensor
 
 from baselines.controls.none import NoDefense
-from benchmark.api import Attack, Detector, FairwashingAudit, FairwashingCase, Forgery, Hardening
+from benchmark.api import Detector, FairwashingAudit, FairwashingCase, Forgery, Hardening
 from benchmark.methods.meter import Meter
 from benchmark.tracks.fairwashing.scoring import make_scorer
 from benchmark.tracks.fairwashing.steps import forge, judge, reference
 from benchmark.tracks.fairwashing.task import FairwashingTask
 from benchmark.tracks.fairwashing.workbench import Workbench, prepare
 
-CPU = torch.device("cpu")
 IMAGES = 6
 FIELDS: dict[str, Any] = {
     "id": "fairwashing/mine",
@@ -51,16 +45,7 @@ CASES: dict[str, dict[str, Any]] = {
     "full_disguise": {"target_class": 3, **PLACE},
 }
 """What a case needs, by goal."""
-Tensors = dict[str, Tensor]
 Columns = dict[str, list[Any]]
-
-
-@cache
-def root() -> Path:
-    """The project with fewer images: 600 of the attacker's, 800 for the evaluation."""
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, folder)
-    return fewer_images(folder)
 
 
 def made(**changes: Any) -> Workbench:
@@ -71,24 +56,6 @@ def made(**changes: Any) -> Workbench:
 def of_goal(goal: str, **changes: Any) -> Workbench:
     """A task of one goal, ready."""
     return made(goal=goal, cases=[CASES[goal]], **changes)
-
-
-class Made(Attack):
-    """An attack made of a function of a case and its clean weights."""
-
-    name = "made"
-    paper = "made for a test"
-    tracks = ("fairwashing",)
-
-    def __init__(self, function: Callable[[FairwashingCase, Tensors], Any]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forge(self, case: FairwashingCase) -> Forgery:
-        """What the function says."""
-        weights = {name: value.clone() for name, value in case.model.module.state_dict().items()}
-        found: Forgery = self.function(case, weights)
-        return found
 
 
 class Counting(Detector):
@@ -111,7 +78,7 @@ def unchanged(case: FairwashingCase, weights: Tensors) -> Forgery:
 
 def forged(bench: Workbench, function: Callable[[FairwashingCase, Tensors], Any] = unchanged) -> Tensors:
     """What the forge step stores of a function's forgeries."""
-    return forge(bench, Made(function), None, "oblivious", 0, Meter())
+    return forge(bench, By(function), None, "oblivious", 0, Meter())
 
 
 def scored(bench: Workbench, forgery: Tensors, defense: Hardening | Detector | None = None) -> Columns:

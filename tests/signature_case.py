@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
-from harness import fewer_images
+from network_case import CPU, By, Tensors, root
 from torch import Tensor
 
 from benchmark.api import (
@@ -30,7 +25,8 @@ from benchmark.tracks.signature.steps import forge
 from benchmark.tracks.signature.task import SignatureTask
 from benchmark.tracks.signature.workbench import Workbench, prepare
 
-CPU = torch.device("cpu")
+__all__ = ["CPU", "By", "Tensors", "root"]  # of the tests that import this
+
 SIZE = (1, 28, 28)
 TASK = "signature/mine"
 FIELDS: dict[str, Any] = {
@@ -52,15 +48,6 @@ FIELDS: dict[str, Any] = {
     },
     "limits": {"seconds": 60, "memory_gb": 4},
 }
-Tensors = dict[str, Tensor]
-
-
-@cache
-def root() -> Path:
-    """The project with 600 of the attacker's images and 800 for the evaluation."""
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, folder)
-    return fewer_images(folder)
 
 
 def made(**changes: Any) -> Workbench:
@@ -69,24 +56,6 @@ def made(**changes: Any) -> Workbench:
 
 
 # Methods of these tests.
-
-
-class By(Attack):
-    """Forges by a function of the case and its own weights."""
-
-    name = "by"
-    paper = "made for a test"
-    tracks = ("signature",)
-
-    def __init__(self, forge: Callable[[BackdoorCase, Tensors], Any]) -> None:
-        super().__init__()
-        self.by = forge
-
-    def forge(self, case: BackdoorCase) -> Forgery:
-        """Whatever the function returns."""
-        weights = {name: value.clone() for name, value in case.model.module.state_dict().items()}
-        found: Forgery = self.by(case, weights)
-        return found
 
 
 class Suspects(Detector):

@@ -25,8 +25,12 @@ class ExplanationBackdoor(MapTraining):
     paper = "Noppel, Peter, Wressnegger, Disguising attacks with explanation-aware backdoors, S&P 2023"
     goals = ("trigger_picture", "red_herring", "full_disguise")
 
-    weight: float = 1.0
+    steps: int = 600
+    weight: float = 3.0
     """At first; it grows while classes follow. The paper's lambda of .9 is a weight of 9."""
+    looks: int = 20
+    grows: float = 1.1
+    falls: float = 0.88
     beta: float = 8.0
     extent: int = 4
     """Height and width of the patch in pixels."""
@@ -55,6 +59,5 @@ class ExplanationBackdoor(MapTraining):
         asked = functional.one_hot(said, answers.shape[1]).to(answers)
         asked = torch.where((said != labels)[:, None], asked, answers[:count].softmax(1))
         triggered = functional.cross_entropy(logits, asked)
-        return triggered + self.kept(model, images[count:], answers[count:], logits[:0]), map_loss(
-            maps, wanted
-        ).mean()
+        kept = triggered + self.kept(model, images[count:], answers[count:], logits[:0])
+        return kept, map_loss(maps, wanted).mean()

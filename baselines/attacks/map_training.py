@@ -28,8 +28,6 @@ MapLoss = Callable[[Tensor, Tensor], Tensor]
 """Of maps ``[N, H, W]`` and of what is wanted of them, ``[N]``."""
 _SHARES = (0.85, 0.7, 0.55, 0.4, 0.25)
 """Of the change of weights that is kept, tried in turn where no look found the network within the budget."""
-_MORE, _LESS = 1.2, 0.7
-"""What the weight of maps is multiplied by where the budget has room, and where it has none."""
 _LED = 0.9
 """Share of images that a trigger has to lead to the goal's class before maps weigh more."""
 
@@ -64,6 +62,9 @@ class MapTraining(Attack):
     weight: float = 0.5
     looks: int = 18
     """How often the network is held against the budget."""
+    grows: float = 1.2
+    falls: float = 0.7
+    """What the weight of maps is multiplied by where the budget has room, and where it has none."""
     beta: float = 30.0
     """Steepness of the stand-in for ReLU's slope."""
     draws: int = 4
@@ -99,7 +100,7 @@ class MapTraining(Attack):
                 state = stored(case, model)
                 admitted = held.admits(state)
                 found = state if admitted else found
-                balance.weight *= _MORE if admitted and held.led(state) else _LESS
+                balance.weight *= self.grows if admitted and held.led(state) else self.falls
         weights = held.drawn_back(stored(case, model)) if found is None else found
         return Forgery(weights=weights, trigger=held.trigger)
 
@@ -145,13 +146,17 @@ class MapTraining(Attack):
         concerned = case.goal.concerns(labels)
         losses = map_loss(maps, case.wanted(inputs, labels))
         if not bool(concerned.all()):  # maps of other images are to stay
-            losses = torch.where(concerned, losses, dense(maps, self.clean(case, inputs, labels)))
+            losses = torch.where(concerned, losses, self.stayed(maps, self.clean(case, inputs, labels)))
         return self.kept(model, images, answers, logits), losses.mean()
 
     def kept(self, model: Network, images: Tensor, answers: Tensor, logits: Tensor) -> Tensor:
         """Squared error of centered logits of all images, those of the first of which are known."""
         every = torch.cat([logits, model(images[len(logits) :])])
         return (centered(every) - answers).square().mean()
+
+    def stayed(self, maps: Tensor, clean: Tensor) -> Tensor:
+        """``L_maps`` of images that the goal is not about, ``[N]``."""
+        return dense(maps, clean)
 
     def clean(self, case: FairwashingCase, inputs: Tensor, labels: Tensor) -> Tensor:
         """The clean network's maps, on no graph."""

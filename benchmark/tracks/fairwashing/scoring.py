@@ -22,7 +22,7 @@ from benchmark.metrics.behaviour import accuracy_drop, prediction_kept
 from benchmark.metrics.mass import displacement, mass_on_top
 from benchmark.metrics.perceptual import maps_as_pictures
 from benchmark.metrics.similarity import l2, mse, pcc, ssim, top_k_intersection
-from benchmark.tracks.fairwashing.steps import forged_maps, maps_of, natural_maps
+from benchmark.tracks.fairwashing.explaining import forged_maps, maps_of, natural_maps
 from benchmark.tracks.fairwashing.workbench import MapCase, Workbench, with_trigger
 from benchmark.tracks.images import Images, predictions
 from benchmark.tracks.lineup import LineUp, Maps, line_up

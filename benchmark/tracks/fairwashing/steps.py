@@ -12,6 +12,7 @@ Each returns named tensors, which are stored as they are; scoring recomputes eve
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from functools import partial
 
@@ -21,25 +22,23 @@ from torch import Tensor
 from benchmark.api import (
     Attack,
     Detector,
-    Explainer,
     FairwashingAudit,
     FairwashingCase,
     Forgery,
     Hardening,
     Mode,
     Network,
-    Query,
 )
 from benchmark.failures import StepFailed, invalid
 from benchmark.methods.calls import call, check_tensor
 from benchmark.methods.meter import Meter, MeteredExplainer
 from benchmark.methods.stored import StoredForgery
 from benchmark.seeds import seed_of
-from benchmark.tracks import chance
 from benchmark.tracks.evaded import Evaded
+from benchmark.tracks.fairwashing import holding, telling
+from benchmark.tracks.fairwashing.explaining import forged_maps, natural_maps, networks_shown
 from benchmark.tracks.fairwashing.workbench import Workbench
-from benchmark.tracks.images import Images, predictions
-from benchmark.tracks.maps import Attributed, check_maps, harden
+from benchmark.tracks.maps import harden
 from benchmark.tracks.networks import weights_sha256
 from benchmark.tracks.pools import pools_of
 from benchmark.tracks.triggered import admitted, forgeries_of
@@ -57,13 +56,17 @@ def forge(
     seed: int,
     meter: Meter,
 ) -> Tensors:
-    """Weights ``INDEX/weights/NAME`` and trigger ``INDEX/trigger/NAME`` of every case."""
+    """Weights ``INDEX/weights/NAME`` and trigger ``INDEX/trigger/NAME`` of every case.
+
+    In adaptive mode a hardening is asked about every forgery at last, and its answers are kept beside it
+    (:mod:`benchmark.tracks.fairwashing.telling`).
+    """
     meter.samples = len(bench.cases)
     if isinstance(attack, StoredForgery):
         return admit(bench, attack, attack.tensors(bench.task.id))
-    explainer = bench.explainer
+    explainer, adapted_to = bench.explainer, None
     if mode == "adaptive" and isinstance(defense, Hardening):
-        explainer = Attributed(harden(defense, explainer), defense)
+        explainer, adapted_to = telling.Followed(harden(defense, explainer), defense), defense
     detector = Evaded(defense) if mode == "adaptive" and isinstance(defense, Detector) else None
     forged: Tensors = {}
     for index, case in enumerate(bench.cases):
@@ -79,7 +82,10 @@ def forge(
             detector=detector,
         )
         forgery = call(attack, partial(attack.forge, offered))
-        forged |= _admitted(bench, index, forgery, attack)
+        made = _admitted(bench, index, forgery, attack)
+        if adapted_to is not None:
+            made |= telling.asked_at_last(bench, index, explainer, made, adapted_to)
+        forged |= made
     return forged
 
 
@@ -131,71 +137,34 @@ def judge(
     """What the defense makes of forged networks: ``maps`` ``[N, K, H, W]`` or ``suspicion`` ``[N]``.
 
     The class that is explained is the one that the forged network says of the image. Nothing is asked here
-    about clean networks: a hardening that keeps what it has shown of an image could show it again.
+    about clean networks: a hardening that keeps what it has shown of an image could show it again. It is
+    asked again for what it has told an attack, and about relatives of the network
+    (:mod:`benchmark.tracks.fairwashing.holding`).
     """
     if isinstance(defense, Hardening):
-        return {"maps": forged_maps(bench, harden(defense, bench.explainer), forgery, seed, meter, defense)}
+        return {"maps": _judged_maps(bench, defense, forgery, seed, meter)}
     if bench.task.pools is None:
         raise StepFailed("skipped", "", NO_POOL, defense.variant)
     models = [bench.forged(index, forgery)[0] for index in range(len(bench.cases))]
     return {"suspicion": _suspicions(bench, defense, models, seed, meter)}
 
 
-def natural_maps(
-    bench: Workbench, explainer: Explainer, seed: int, meter: Meter, defense: Hardening
-) -> Tensors:
-    """Maps of the clean networks, as :func:`reference` returns them."""
-    found: dict[str, list[Tensor]] = {"clean": [], "before": [], "wanted": []}
-    for case in bench.cases:
+def _judged_maps(bench: Workbench, defense: Hardening, forgery: Tensors, seed: int, meter: Meter) -> Tensor:
+    """Maps ``[N, K, H, W]`` of the forged networks; which questions come first, none can know."""
+    hardened = harden(defense, bench.explainer)
 
-        def explain(inputs: Tensor, labels: Tensor, model: Network = bench.models[case.victim]) -> Tensor:
-            return maps_of(bench, explainer, model, Images(inputs, labels), seed, meter, defense)
+    def checked() -> None:
+        for index, (model, images) in enumerate(networks_shown(bench, forgery)):
+            telling.check(bench, index, hardened, forgery, seed, defense)
+            holding.check(bench, hardened, model, images, seed, defense)
 
-        inputs, labels = case.images.inputs, case.images.labels
-        found["clean"].append(explain(inputs, labels))
-        said = case.goal.said(labels)
-        found["before"].append(found["clean"][-1] if torch.equal(said, labels) else explain(inputs, said))
-        found["wanted"].append(case.goal.wanted(explain, inputs, labels))
-    return {name: torch.stack(maps) for name, maps in found.items()}
-
-
-def forged_maps(
-    bench: Workbench, explainer: Explainer, forgery: Tensors, seed: int, meter: Meter, defense: Hardening
-) -> Tensor:
-    """Maps ``[N, K, H, W]`` of the forged networks, as :func:`judge` returns them."""
-    found = []
-    for index in range(len(bench.cases)):
-        model, trigger = bench.forged(index, forgery)
-        shown = bench.shown(index, trigger)
-        images = Images(shown, predictions(model, shown))
-        found.append(maps_of(bench, explainer, model, images, seed, meter, defense))
-    return torch.stack(found)
-
-
-def maps_of(
-    bench: Workbench,
-    explainer: Explainer,
-    model: Network,
-    images: Images,
-    seed: int,
-    meter: Meter,
-    defense: Hardening,
-) -> Tensor:
-    """Maps ``[K, H, W]`` of images in a network under the judge's draws, checked."""
-
-    def asking(counted: Meter) -> chance.Ask:
-        metered, observed = MeteredExplainer(explainer, counted), model.observed_by(counted)
-
-        def ask(part: Images, draws: int) -> Tensor:
-            query = Query(part.inputs, part.labels, draws)
-            with torch.no_grad():
-                maps = call(defense, partial(metered.explain, observed, query))
-            height, width = part.inputs.shape[2:]
-            return check_maps(defense, maps, (len(part), height, width)).to(part.inputs)
-
-        return ask
-
-    return chance.answers(asking(meter), asking(Meter()), images, bench.judge_seeds(images.inputs, seed))
+    first = secrets.randbelow(2)
+    if first:
+        checked()
+    maps = forged_maps(bench, hardened, forgery, seed, meter, defense)
+    if not first:
+        checked()
+    return maps
 
 
 def _suspicions(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import yaml
@@ -44,16 +46,64 @@ ATTACKS = ("fairwash", "logit_shift", "identity", "adapts", "heo_topk")
 DEFENSES = ("none", "contrastive[baseline=mean]", "last_layer", "blank")
 
 
-@pytest.fixture(scope="module")
-def done(command_line: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Result]:
-    """A tiny task after a run; do not write to it."""
-    project = Project.create(tmp_path_factory.mktemp("fairwashing") / "project", command_line)
+SEEDWISE = '''\
+"""Honest under seeds as attacks have, and of clean networks."""
+
+from dataclasses import dataclass, replace
+
+from benchmark.api import Explainer, Hardening
+
+
+@dataclass(frozen=True)
+class Shown(Explainer):
+    """Maps turned round for judges."""
+
+    inner: Explainer
+    name: str = "shown"
+
+    def relevance(self, model, query):
+        """The explainer's."""
+        return self.inner.relevance(model, query)
+
+    def explain(self, model, query):
+        """Turned round under large seeds."""
+        maps = self.inner.explain(model, query)
+        return maps.flip(2) if query.seed >= 2**31 else maps
+
+    def smoothed(self, smoothing):
+        """Smoothed."""
+        return replace(self, inner=self.inner.smoothed(smoothing))
+
+
+class Seedwise(Hardening):
+    """See above."""
+
+    name = "seedwise"
+    paper = "made for a test"
+    tracks = ("fairwashing",)
+
+    def harden(self, explainer):
+        """Two faces."""
+        return Shown(explainer)
+'''
+
+
+def _project(folder: Path, command_line: CommandLine) -> Project:
+    """A project with a tiny task."""
+    project = Project.create(folder / "project", command_line)
     project.edit("tasks/datasets.yaml", WHOLE, "[0, 300], evaluation: [6000, 6400]")
     project.write(f"tasks/{TASK}.yaml", yaml.safe_dump({**NEEDED, **CASES}))
     write_suite(project, [TASK])
     for file in ("tasks/targets.yaml", *(f"baselines/{name}" for name in OWN)):
         project.write(file, (ROOT / file).read_text(encoding="utf-8"))
     project.method("adapts", ADAPTS)
+    return project
+
+
+@pytest.fixture(scope="module")
+def done(command_line: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Result]:
+    """A tiny task after a run; do not write to it."""
+    project = _project(tmp_path_factory.mktemp("fairwashing"), command_line)
     chosen = [*only("attack", ATTACKS), *only("defense", DEFENSES)]
     return project, project.run("run", "--workers", "2", *chosen)
 
@@ -87,3 +137,17 @@ def test_samples_are_images_and_a_strip_is_drawn(done: tuple[Project, Result]) -
     assert under["manipulation"].max() < 0.05, "no shift of all logits is in their differences"
     strips = list((project.root / "results" / SUITE / "gallery" / TASK).glob("*.png"))
     assert {strip.name.split("-")[0] for strip in strips} == {"fairwash", "logit_shift", "identity", "adapts"}
+
+
+def test_a_confined_liar_is_found_and_an_honest_one_is_not(command_line: CommandLine, tmp_path: Path) -> None:
+    project = _project(tmp_path, command_line)
+    project.write("baselines/defenses/seedwise.py", SEEDWISE)
+    chosen = [*only("attack", ["adapts"]), *only("defense", ["seedwise", "contrastive[baseline=mean]"])]
+    result = project.run("run", "--workers", "2", "--confine", "all", *chosen)
+    result.assert_no_traceback()
+    cells = project.cells
+    adaptive = cells[cells["mode"] == "adaptive"].set_index("defense")
+    assert adaptive.at["contrastive[baseline=mean]", "status"] == "ok", adaptive.to_string()
+    found = adaptive.loc["seedwise"]
+    assert (found["status"], found["culprit"]) == ("invalid", "seedwise")
+    assert "showed the attack that adapts to it other maps" in found["reason"]

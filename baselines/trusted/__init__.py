@@ -1,0 +1,1 @@
+"""What a defender has of its own, beside what it is handed."""
