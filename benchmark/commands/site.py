@@ -6,6 +6,8 @@ import argparse
 import time
 from pathlib import Path
 
+import torch
+
 from benchmark.errors import PotemkinError
 from benchmark.files.assets import locate_root
 from benchmark.publishing.published import PLACE, published_folder, published_suites
@@ -23,6 +25,7 @@ def site(options: argparse.Namespace) -> int:
         raise PotemkinError(
             f"nothing is published in {PLACE.as_posix()}: `potemkin run quick`, then `potemkin publish quick`"
         )
+    torch.set_num_threads(1)  # maps of a few small pictures: more threads wait for each other
     started = time.monotonic()
     suites = [read_published(published_folder(root, name)) for name in names]
     methods = {entry.variant: entry for entry in find_methods(root).entries}

@@ -11,15 +11,14 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
 
 from benchmark.api import Hardening
-from benchmark.errors import PotemkinError
 from benchmark.methods.formats import LEVELS
 from benchmark.methods.meter import Meter
 from benchmark.publishing.forgeries import Images, read_forgeries
@@ -33,9 +32,9 @@ from benchmark.tracks.saliency.workbench import Workbench, prepare
 
 _LONGEST = 112
 """Pixels of a picture's longer side; larger ones are made smaller, smaller ones are enlarged by the page."""
-_CONTRAST = 5
 _SEED = 0
 WHICH = ("most", "least")
+CAPTIONS = ("clean image", "forged image", "target map", "clean map", "forged map")
 
 
 @dataclass(frozen=True)
@@ -99,101 +98,96 @@ def gallery_of(
     if not isinstance(task, SaliencyTask):
         return None
     forged = read_forgeries(suite.folder, task.id)
-    bench = prepare(task, root, torch.device("cpu"))
     named = {board.name: board.rows for board in boards}
     rows = [row for row in named.get("hardenings", ()) if not row.control or row.name == "none"]
     own = [row.name for row in rows if row.name in methods and not methods[row.name].foreign]
-    left_out = tuple(row.name for row in rows if row.name not in own)
-    samples = _samples(suite, task.id)
-    maps = _Maps(bench, {name: methods[name] for name in own}, forged, suite.cells)
     attacks = [row.name for row in named.get("attacks", ()) if not row.control]
-    strips = [strip for attack in attacks for strip in _strips(attack, own, samples, maps)]
-    return Gallery(task.id, tuple(strips), left_out)
+    chosen = _chosen(suite, task.id, attacks, own)
+    if not chosen:
+        return None
+    bench = prepare(task, root, torch.device("cpu"))
+    drawn = {name: list(_drawn(bench, methods[name], chosen, forged, suite)) for name in own}
+    strips = []
+    for attack, which in dict.fromkeys((one.attack, one.which) for one in chosen):
+        of = [
+            row for name in own for case, row in drawn[name] if (case.attack, case.which) == (attack, which)
+        ]
+        if of:
+            strips.append(Strip(attack, which, tuple(of)))
+    return Gallery(task.id, tuple(strips), tuple(row.name for row in rows if row.name not in own))
 
 
-def _samples(suite: Published, task: str) -> pd.DataFrame:
-    """Samples of a task's first seed, each with the place of its case."""
+@dataclass(frozen=True)
+class _Chosen:
+    """A forgery to show: which case of which cell, under which hardening."""
+
+    attack: str
+    which: str
+    defense: str
+    case: int
+    row: dict[str, Any]
+
+
+def _chosen(suite: Published, task: str, attacks: Sequence[str], hardenings: Sequence[str]) -> list[_Chosen]:
+    """Of each attack the cases that it moves most and least undefended, by the worst forgery under each."""
     chosen = (suite.samples["task"] == task) & (suite.samples["seed"] == _SEED)
-    here = suite.samples[chosen & suite.samples["mode"].isin(["oblivious", "adaptive"])]
-    return here.assign(case=here.groupby("cell_id").cumcount())
-
-
-@dataclass
-class _Maps:
-    """Maps of a task's images under hardenings, each drawn once."""
-
-    bench: Workbench
-    methods: Mapping[str, Entry]
-    forged: Images
-    cells: pd.DataFrame
-
-    def __post_init__(self) -> None:
-        self._natural: dict[str, dict[str, Tensor]] = {}
-        self._judged: dict[tuple[str, str], Tensor] = {}
-        self._ids = dict(zip(self.cells["cell_id"], self.cells["forge_id"], strict=True))
-
-    def natural(self, name: str) -> dict[str, Tensor]:
-        """``clean`` and ``target`` maps ``[N, H, W]``."""
-        if name not in self._natural:
-            self._natural[name] = steps.reference(self.bench, self._hardening(name), _SEED, Meter())
-        return self._natural[name]
-
-    def image(self, cell: str) -> Tensor | None:
-        """Forged images ``[N, C, H, W]`` of a cell, where they are published and fit the cases."""
-        levels = self.forged.get(self._ids.get(cell, ""))
-        if levels is None or levels.shape != self.bench.cases.inputs.shape:
-            return None
-        return (torch.from_numpy(levels).double() / LEVELS).to(self.bench.cases.inputs)
-
-    def judged(self, name: str, cell: str, images: Tensor) -> Tensor:
-        """Maps ``[N, H, W]`` of a cell's forged images."""
-        key = name, self._ids[cell]
-        if key not in self._judged:
-            made = steps.judge(self.bench, self._hardening(name), {"inputs": images}, _SEED, Meter())
-            self._judged[key] = made["maps"]
-        return self._judged[key]
-
-    def _hardening(self, name: str) -> Hardening:
-        method = self.methods[name].create()
-        if not isinstance(method, Hardening):
-            raise PotemkinError(f"{name} is no hardening")
-        return method
-
-
-def _strips(attack: str, hardenings: Sequence[str], samples: pd.DataFrame, maps: _Maps) -> Iterator[Strip]:
-    """The case that an attack moves most, and that which it moves least, without a defense."""
-    here = samples[samples["attack"] == attack]
-    plain = here[(here["defense"] == "none") & (here["mode"] == "oblivious")]
-    if plain.empty:
-        return
-    order = plain.sort_values("manipulation", kind="stable", ascending=False)["case"].tolist()
-    for which, case in zip(WHICH, (order[0], order[-1]), strict=True):
-        rows = [row for name in hardenings for row in _shown(name, here[here["case"] == case], maps)]
-        if rows:
-            yield Strip(attack, which, tuple(rows))
-
-
-def _shown(name: str, samples: pd.DataFrame, maps: _Maps) -> Iterator[Shown]:
-    """A case under a hardening, by the forgery that moves it most."""
-    own = samples[samples["defense"] == name].sort_values("manipulation", ascending=False, kind="stable")
-    for row in own.head(1).to_dict("records"):
-        cell, case = str(row["cell_id"]), int(row["case"])
-        images = maps.image(cell)
-        if images is None:
-            continue
-        natural, clean = maps.natural(name), maps.bench.cases.inputs[case]
-        panels = (
-            ("clean image", clean),
-            ("forged image", images[case]),
-            ("target map", natural["target"][case]),
-            ("clean map", natural["clean"][case]),
-            ("forged map", maps.judged(name, cell, images)[case]),
+    samples = suite.samples[chosen & suite.samples["mode"].isin(["oblivious", "adaptive"])]
+    samples = samples.assign(case=samples.groupby("cell_id").cumcount())
+    found = []
+    for attack in attacks:
+        here = samples[samples["attack"] == attack].sort_values(
+            "manipulation", kind="stable", ascending=False
         )
-        told = row.get("told")
-        yield Shown(
-            *(name, str(row["mode"]), _real(row.get("pcc_target_before")), _real(row.get("pcc_target"))),
-            *(_real(row["manipulation"]), None if told is None or told != told else _real(told)),
-            tuple((caption, picture(values)) for caption, values in panels),
+        plain = here[(here["defense"] == "none") & (here["mode"] == "oblivious")]["case"].tolist()
+        for which, case in zip(WHICH, (*plain[:1], *plain[-1:]), strict=False):
+            for name in hardenings:
+                own = here[(here["defense"] == name) & (here["case"] == case)]
+                rows: list[dict[Any, Any]] = own.head(1).to_dict("records")
+                found += [_Chosen(attack, which, name, int(case), row) for row in rows]
+    return found
+
+
+def _drawn(
+    bench: Workbench, entry: Entry, chosen: Sequence[_Chosen], forged: Images, suite: Published
+) -> Iterator[tuple[_Chosen, Shown]]:
+    """The chosen forgeries of one hardening with its maps, which are asked for together.
+
+    Clean and target images are correctly classified, so that the class that the judge explains is theirs.
+    """
+    ids = dict(zip(suite.cells["cell_id"], suite.cells["forge_id"], strict=True))
+    clean, target = bench.cases.inputs, bench.targets.inputs
+    own = [
+        (one, forged[ids[one.row["cell_id"]]][one.case])
+        for one in chosen
+        if one.defense == entry.variant
+        and forged.get(ids.get(one.row["cell_id"], ""), np.empty(0)).shape == tuple(clean.shape)
+    ]
+    method = entry.create()
+    if not own or not isinstance(method, Hardening):
+        return
+    images = [(torch.from_numpy(levels).double() / LEVELS).to(clean) for _, levels in own]
+    asked = torch.stack(
+        [
+            image
+            for (one, _), f in zip(own, images, strict=True)
+            for image in (target[one.case], clean[one.case], f)
+        ]
+    )
+    maps = steps.judge(bench, method, {"inputs": asked}, _SEED, Meter())["maps"]
+    for index, (one, _) in enumerate(own):
+        panels = (clean[one.case], images[index], *maps[3 * index : 3 * index + 3])
+        told = _real(one.row.get("told"))
+        yield (
+            one,
+            Shown(
+                defense=one.defense,
+                mode=str(one.row["mode"]),
+                before=_real(one.row.get("pcc_target_before")),
+                after=_real(one.row.get("pcc_target")),
+                manipulation=_real(one.row["manipulation"]),
+                told=None if told != told else told,
+                pictures=tuple(zip(CAPTIONS, map(picture, panels), strict=True)),
+            ),
         )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlencode
 
 from benchmark.errors import MethodError
 from benchmark.methods.card import load_card
+from benchmark.publishing.site.gallery import Gallery, Strip
 from benchmark.publishing.site.reading import Published
 from benchmark.publishing.site.rows import Board, Column, Row, family_of
 from benchmark.running.registry import Entry
@@ -72,6 +73,7 @@ class MethodPage:
         variants: each with its settings in words.
         places: its rows, board by board.
         takedowns: that it did or suffered.
+        strips: its best and worst pictures.
     """
 
     family: str
@@ -87,6 +89,7 @@ class MethodPage:
     variants: tuple[tuple[str, str], ...]
     places: tuple[Place, ...]
     takedowns: tuple[dict[str, object], ...]
+    strips: tuple[Strip, ...]
 
 
 Boards = Mapping[tuple[str, str], Sequence[Board]]
@@ -98,7 +101,7 @@ def method_pages(
     boards: Boards,
     methods: Mapping[str, Entry],
     root: Path,
-    galleries: Mapping[tuple[str, str], Sequence[str]],
+    galleries: Mapping[tuple[str, str], Sequence[Gallery]],
 ) -> list[MethodPage]:
     """A page for every method that is on a board, by name.
 
@@ -107,7 +110,7 @@ def method_pages(
         boards: of theirs.
         methods: the project's, by variant.
         root: the project's root.
-        galleries: tasks that have pictures, by suite and track.
+        galleries: of suites and tracks.
     """
     found: dict[str, list[Place]] = {}
     kinds: dict[str, tuple[str, bool]] = {}
@@ -115,11 +118,20 @@ def method_pages(
         for track in suite.tracks:
             for board in boards[suite.suite, track]:
                 for family in dict.fromkeys(row.family for row in board.rows):
-                    place = _place(suite, track, board, family, galleries.get((suite.suite, track), ()))
+                    tasks = [gallery.task for gallery in galleries.get((suite.suite, track), ())]
+                    place = _place(suite, track, board, family, tasks)
                     found.setdefault(family, []).append(place)
                     kinds[family] = board.noun, place.rows[0].control
     return [
-        _page(family, *kinds[family], places, _entries(family, methods), suites, root)
+        _page(
+            family,
+            *kinds[family],
+            places,
+            _entries(family, methods),
+            suites,
+            root,
+            _strips(family, galleries),
+        )
         for family, places in sorted(found.items())
     ]
 
@@ -169,6 +181,7 @@ def _page(
     entries: Sequence[Entry],
     suites: Sequence[Published],
     root: Path,
+    strips: Sequence[Strip],
 ) -> MethodPage:
     first = entries[0] if entries else None
     card, title = _card(first, root) if first else ([], "")
@@ -188,7 +201,26 @@ def _page(
         variants=tuple((name, settings.get(name, name.removeprefix(family).strip("[]"))) for name in named),
         places=tuple(places),
         takedowns=tuple(takedowns_of(suites, family)),
+        strips=tuple(strips),
     )
+
+
+def _strips(family: str, galleries: Mapping[tuple[str, str], Sequence[Gallery]]) -> list[Strip]:
+    """A method's best and worst pictures, of the first task that has some.
+
+    Of an attack what it does undefended, of a hardening what the strongest attack does to it.
+    """
+    for gallery in (gallery for own in galleries.values() for gallery in own):
+        found = []
+        for strip in gallery.strips:
+            attacks = strip.attack == family
+            if attacks or strip.attack == gallery.attacks[0]:
+                wanted = "none" if attacks else family
+                rows = tuple(row for row in strip.rows if family_of(row.defense) == wanted)
+                found += [replace(strip, rows=rows)] if rows else []
+        if found:
+            return found
+    return []
 
 
 def _settings(settings: Mapping[str, object]) -> str:

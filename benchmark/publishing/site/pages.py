@@ -20,7 +20,7 @@ from benchmark.publishing.site.reading import RANKED, Published, Source
 from benchmark.publishing.site.rows import Board, board_of, family_of
 from benchmark.publishing.site.tasks import loaded_tasks, task_page_name, task_pages
 from benchmark.publishing.site.texts import HERE, data_script, environment, page_name, visible
-from benchmark.publishing.site.views import Heat, Plot, heat_of, plots_of
+from benchmark.publishing.site.views import Heat, Plot, heat_of, level_of, plots_of
 from benchmark.running.registry import Entry
 from benchmark.tasks.parts import Task
 
@@ -95,6 +95,7 @@ class Site:
             "gallery_page": gallery_page,
             "family_of": family_of,
             "quoted": shlex.quote,
+            "level_of": level_of,
         }
 
     def _galleries(self, key: tuple[str, str]) -> Iterator[Gallery]:
@@ -118,7 +119,7 @@ class Site:
     def files(self) -> Iterator[tuple[str, bytes]]:
         """Every file of the site by its path below the folder, but for the bundled libraries."""
         yield "index.html", self._index()
-        methods = method_pages(self.suites, self.boards, self.methods, self.root, self._pictured())
+        methods = method_pages(self.suites, self.boards, self.methods, self.root, self.galleries)
         tasks = task_pages(self.suites, self.boards, self.tasks, self.root, self._pictured())
         yield "methods.html", self._page("methods.html", 0, here="methods", pages=methods)
         yield "tasks.html", self._page("tasks.html", 0, here="tasks", pages=tasks)

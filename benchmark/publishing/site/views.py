@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,20 +38,18 @@ class Heat:
 
     Args:
         kind: ``hardenings`` or ``detectors``.
-        attacks: in the order of their board.
-        modes: that it has.
-        rows: each defense, and its fields by attack and mode; None where there is none.
+        columns: attack and mode of each, attacks in the order of their board.
+        rows: each defense, and its fields; None where there is none.
     """
 
     kind: str
-    attacks: tuple[str, ...]
-    modes: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
     rows: tuple[tuple[str, tuple[Field | None, ...]], ...]
 
     @property
-    def columns(self) -> list[tuple[str, str]]:
-        """Attack and mode of each column."""
-        return [(attack, mode) for attack in self.attacks for mode in self.modes]
+    def groups(self) -> list[tuple[str, int]]:
+        """Each attack, and how many columns it has."""
+        return list(Counter(attack for attack, _ in self.columns).items())
 
 
 def heat_of(matrix: pd.DataFrame, attacks: Board, defenses: Board) -> Heat:
@@ -62,20 +61,25 @@ def heat_of(matrix: pd.DataFrame, attacks: Board, defenses: Board) -> Heat:
         (str(row["attack"]), str(row["defense"]), str(row["mode"])): _field(row)
         for row in here.to_dict("records")
     }
-    order = tuple(row.name for row in attacks.rows if (here["attack"] == row.name).any())
+    known = {(attack, mode) for attack, _, mode in fields}
+    columns = [(row.name, mode) for row in attacks.rows for mode in modes if (row.name, mode) in known]
     rows = [
-        (name, tuple(fields.get((attack, name, mode)) for attack in order for mode in modes))
+        (name, tuple(fields.get((attack, name, mode)) for attack, mode in columns))
         for name in names
         if (here["defense"] == name).any()
     ]
-    return Heat(defenses.name, order, modes, tuple(rows))
+    return Heat(defenses.name, tuple(columns), tuple(rows))
 
 
 def _field(row: dict[object, object]) -> Field:
     named = {str(key): value for key, value in row.items()}
     score, low, high = (float(str(named.get(name, "nan"))) for name in ("score", "ci_low", "ci_high"))
-    level = -1 if score != score else min(LEVELS, max(0, round(score * LEVELS)))
-    return Field(score, low, high, level)
+    return Field(score, low, high, level_of(score))
+
+
+def level_of(score: float) -> int:
+    """The step of shading of a score; -1 where it is nan."""
+    return -1 if score != score else min(LEVELS, max(0, round(score * LEVELS)))
 
 
 @dataclass(frozen=True)
