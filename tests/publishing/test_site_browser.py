@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,33 +143,30 @@ def test_what_strangers_write_runs_nowhere(page: Any, tmp_path: Path) -> None:
     assert visible(HOSTILE[0]) in page.locator("#cell").inner_text()
 
 
+_TIMED = """([table, act, value]) => new Promise((resolve) => {
+    const start = performance.now();
+    $(`#${table}`).one("draw.dt", () => requestAnimationFrame(() => resolve(performance.now() - start)));
+    if (act === "sort") {
+        const heads = [...document.querySelectorAll(`#${table} thead th`)];
+        heads.find((one) => one.textContent.includes(value)).click();
+        return;
+    }
+    const input = document.querySelector(`.filters[data-for=${table}] .find`);
+    input.value = value;
+    input.dispatchEvent(new Event("input"));
+})"""
+"""Milliseconds from an action to the table as it is then painted."""
+
+
 def test_twenty_thousand_rows_sort_and_filter_at_once(page: Any, tmp_path: Path) -> None:
     attacks = [f"attack_{i:03d}" for i in range(METHODS)]
-    suite = made_up(tmp_path, attacks, ["shield"], [f"saliency/task-{i:03d}" for i in range(TASKS)])
+    suite = made_up(tmp_path, attacks, [], [f"saliency/task-{i:03d}" for i in range(TASKS)])
     write_site(Site([suite], {}, ROOT, pictures=False), tmp_path / "site")
     page.goto((tmp_path / "site/made_up/saliency.html").as_uri())
-    for table, head, field in (
-        ("board-attacks", "Score", "#attacks .find"),
-        ("board-tasks", "Score", "#tasks .find"),
-    ):
-        script = """([table, head]) => {
-            const start = performance.now();
-            const heads = [...document.querySelectorAll(`#${table} thead th`)];
-            heads.find((one) => one.textContent.includes(head)).click();
-            document.body.offsetHeight;
-            return performance.now() - start;
-        }"""
-        took = [page.evaluate(script, [table, head]) for _ in range(3)]
-        filtering = """(field) => {
-            const start = performance.now();
-            const input = document.querySelector(field);
-            input.value = "attack_19";
-            input.dispatchEvent(new Event("input"));
-            document.body.offsetHeight;
-            return performance.now() - start;
-        }"""
-        started = time.process_time()
-        took.append(page.evaluate(filtering, field))
-        print(f"{table}: sorts {took[:3]}, filter {took[3]:.0f} ms, {time.process_time() - started:.2f} s")
-        # The best of three: other processes of the machine are no part of it.
-        assert min(took[:3]) <= LIMIT_MS and took[3] <= 2 * LIMIT_MS
+    assert page.evaluate("potemkin.tasks.rows.length") == METHODS * TASKS
+    for table in ("board-attacks", "board-tasks"):
+        sorts = [page.evaluate(_TIMED, [table, "sort", head]) for head in ("Score", "Attack", "Score")]
+        finds = [page.evaluate(_TIMED, [table, "find", text]) for text in ("attack_19", "attack_0", "")]
+        print(f"{table}: sorts {sorts}, finds {finds} ms")
+        # The best of three: what else runs on the machine is no part of it.
+        assert min(sorts) <= LIMIT_MS and min(finds) <= LIMIT_MS

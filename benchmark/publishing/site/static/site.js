@@ -92,6 +92,7 @@
       const value = get ?? lookup(source, name);
       return {
         className,
+        searchable: false, // what is searched for is found among the names, each of which is looked at once
         type: number ? "num" : "string",
         data: null,
         defaultContent: "",
@@ -106,15 +107,27 @@
     const chosen = new Map();
     for (const select of all("select[data-column]", filters)) {
       const name = select.dataset.column;
-      const value = columns.find((column) => column.name === name)?.get ?? lookup(source, name);
-      fill(select, [...new Set(source.rows.map((row) => String(value(row) ?? "")))].sort((a, b) => a.localeCompare(b, "en", { numeric: true })));
+      const value = lookup(source, name);
+      fill(select, [...new Set(source.names[name] ?? source.rows.map((row) => String(value(row))))].filter((one) => one).sort((a, b) => a.localeCompare(b, "en", { numeric: true })));
+      const [at, names] = [source.columns.indexOf(name), source.names[name]];
       select.addEventListener("change", () => {
-        chosen.set(name, (row) => !select.value || String(value(row) ?? "") === select.value);
+        const wanted = names ? names.indexOf(select.value) : select.value;
+        if (!select.value) chosen.delete(name);
+        else chosen.set(name, (row) => (names ? row[at] === wanted : String(row[at]) === wanted));
         api.draw();
       });
     }
-    api.search.fixed("chosen", (_text, row) => [...chosen.values()].every((fits) => fits(row)));
-    find(filters, api);
+    api.search.fixed("chosen", (_text, row) => {
+      for (const fits of chosen.values()) if (!fits(row)) return false;
+      return true;
+    });
+    const lists = Object.entries(source.names).map(([name, names]) => [source.columns.indexOf(name), names.map((one) => one.toLowerCase())]);
+    filters.querySelector(".find")?.addEventListener("input", (event) => {
+      const wanted = event.target.value.trim().toLowerCase();
+      const found = lists.map(([at, names]) => [at, new Set(names.flatMap((one, number) => (one.includes(wanted) ? [number] : [])))]);
+      chosen.set("find", (row) => !wanted || found.some(([at, numbers]) => numbers.has(row[at])) || (row[0].includes?.(wanted) ?? false));
+      api.draw();
+    });
     tell(filters, api, more.noun ?? "rows");
     return { api, filters };
   };
@@ -224,16 +237,18 @@
       ],
     });
     const bare = Plot.plot(options([]));
-    canvas.replaceChildren(Plot.plot(options(placed(named, plot.points, bare.scale("x"), bare.scale("y"), width))));
+    const made = Plot.plot(options(placed(named, plot.points, bare.scale("x"), bare.scale("y"), width)));
+    for (const part of all("[aria-label]", made)) part.removeAttribute("aria-label"); // the canvas has the one that counts
+    canvas.replaceChildren(made);
   };
   const short = (point) => (point.name.length > 28 ? `${point.name.slice(0, 27)}…` : point.name);
   // Names go where they cover no point and no other name; one that finds no place is in the table and the tip.
   const placed = (named, points, x, y, width) => {
     const taken = points.map((point) => box(x.apply(point.x) - 5, y.apply(point.y) - 5, 10, 10));
     const labels = [];
-    for (const point of named) {
+    for (const point of [...named].sort((a, b) => Number(b.best) - Number(a.best))) {
       const [left, top, wide] = [x.apply(point.x), y.apply(point.y), 6.6 * short(point).length];
-      for (const [dx, dy, anchor] of [[9, 0, "start"], [-9, 0, "end"], [0, -13, "middle"], [0, 13, "middle"], [9, -11, "start"], [9, 11, "start"], [-9, -11, "end"], [-9, 11, "end"]]) {
+      for (const [dx, dy, anchor] of [[9, 0, "start"], [-9, 0, "end"], [0, -13, "middle"], [0, 13, "middle"], [9, -11, "start"], [9, 11, "start"], [-9, -11, "end"], [-9, 11, "end"], [0, 24, "middle"], [0, -24, "middle"]]) {
         const from = left + dx - (anchor === "end" ? wide : anchor === "middle" ? wide / 2 : 0);
         const area = box(from, top + dy - 7, wide, 14);
         if (from < 30 || from + wide > width || taken.some((other) => cross(area, other))) continue;
