@@ -55,7 +55,7 @@ def main() -> int:
                     for one in found:
                         grave += one["impact"] in _GRAVE
                         where = f"x{len(one['nodes'])} {json.dumps(one['nodes'][0]['target'])}"
-                        print(f"{name} {scheme} {width}: {one['impact']} {one['id']} {where}")
+                        print(f"{name} {scheme} {width}: {one['impact']} {one['id']} {where}", flush=True)
                 context.close()
         browser.close()
     print(f"{len(pages)} pages, light and dark, {_WIDTHS} pixels wide: {grave} grave findings")
