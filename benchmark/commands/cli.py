@@ -30,6 +30,7 @@ _MODULES = {
     "submit_artefact": "artefacts",
     "export_task": "artefacts",
     "audit": "auditing",
+    "site": "site",
 }
 """Where each command is; imported when it is asked for, since most import torch."""
 _EPILOG = "example:\n  {}"
@@ -194,11 +195,29 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument(
         "--from", dest="origin", type=_path, metavar="STORE", help="another store, as that of a run on a GPU"
     )
+    _site(commands)
     _compare(commands)
     _reproduce(commands)
     _artefacts(commands)
     _audit(commands)
     return parser
+
+
+def _site(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "site",
+        "write the published boards as pages that open from disk",
+        "potemkin site --out site",
+    )
+    parser.add_argument("suite", nargs="*", help="published suites (default: all of them)")
+    parser.add_argument("--out", type=_path, default=Path("site"), help="folder of the pages (default: site)")
+    parser.add_argument(
+        "--no-pictures",
+        dest="pictures",
+        action="store_false",
+        help="draw no pictures, which takes a minute or two",
+    )
 
 
 def _compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
