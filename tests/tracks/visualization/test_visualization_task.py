@@ -31,7 +31,7 @@ SPECTRUM = torch.ones(1, 28, 15)
     [
         ({"victim": "fashion-tin"}, "victim", "did you mean 'fashion-tiny'?"),
         ({"data": "fashion"}, "data", "unknown name 'fashion'"),
-        ({"cases": [{"unit": 1, "target": "ring"}]}, "cases.0.target", "did you mean 'ring-28'?"),
+        ({"cases": [{"unit": 1, "target": "cross"}]}, "cases.0.target", "did you mean 'cross-28'?"),
         ({"cases": [{"unit": 1, "target": "ring-28", "victim": "fashion-sml"}]}, "cases.0.victim", "did you"),
         ({"cases": [{"unit": 1, "targt": "ring-28"}]}, "cases.0.targt", "did you mean 'target'?"),
         ({"cases": [{"unit": -1, "target": "ring-28"}]}, "cases.0.unit", "at least 0"),
