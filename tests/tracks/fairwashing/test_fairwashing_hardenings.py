@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, ClassVar, Self
@@ -236,9 +236,9 @@ def test_a_shaken_network_has_other_maps(name: str) -> None:
 
 
 def test_maps_that_stay_have_moved_nowhere() -> None:
-    maps: Callable[[int], Tensor] = lambda seed: torch.rand(  # noqa: E731
-        3, 4, 4, generator=torch.Generator().manual_seed(seed)
-    )
+    def maps(seed: int) -> Tensor:
+        return torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(seed))
+
     assert holding.movement(maps(0), maps(0)) == 0 and holding.movement(maps(0), maps(1)) > 0.2
     flat = torch.ones(3, 4, 4)
     assert holding.movement(flat, maps(0)) == 0
