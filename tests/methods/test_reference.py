@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import re
 from types import ModuleType
 
 import pytest
@@ -29,7 +30,9 @@ def test_the_page_is_current(tool: ModuleType) -> None:
 @pytest.mark.parametrize("name", api.__all__)
 def test_every_name_and_every_public_member_is_on_the_page(name: str, tool: ModuleType) -> None:
     section = tool.reference()
-    start = section.index(f"**`{name}")
+    begins = re.search(rf"\*\*`{name}[`(]", section)
+    assert begins, name
+    start = begins.start()
     entry = section[start : section.find("**`", start + 3)]
     thing = getattr(api, name)
     if not inspect.isclass(thing):

@@ -198,7 +198,7 @@ RUN: list[tuple[str, str, str, Concerned]] = [
         "network.maxpool = nn.MaxPool2d(2)",
         lambda cell: cell.task.victim == "fashion-residual",
     ),
-    ("benchmark/tasks/data.py", "[:count].float() / 255", "[:count].float() / 256", _everything),
+    ("benchmark/tasks/data.py", "[chosen].float() / 255", "[chosen].float() / 256", _everything),
     (
         "benchmark/tasks/parts.py",
         "return [*self.calibration, *self.negatives]",
