@@ -47,13 +47,20 @@ def audit(module: nn.Module) -> FairwashingAudit:
     )
 
 
+def statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Its running mean and variance."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    return norm.running_mean, norm.running_var
+
+
 def estimated(module: Normed, images: Tensor) -> None:
     """Sets the statistics to those of images, from the first layer on."""
     with torch.no_grad():
         values = module.first((images - 0.4) / 0.2)
         for norm in (module.norm, module.other):
-            norm.running_mean.copy_(values.mean((0, 2, 3)))  # type: ignore[union-attr]
-            norm.running_var.copy_(values.var((0, 2, 3), unbiased=False))  # type: ignore[union-attr]
+            mean, variance = statistics(norm)
+            mean.copy_(values.mean((0, 2, 3)))
+            variance.copy_(values.var((0, 2, 3), unbiased=False))
             if norm is module.norm:
                 values = module.second(torch.relu(norm(values)))
 
@@ -64,9 +71,9 @@ def test_statistics_of_natural_images_are_no_shift_and_others_are_theirs() -> No
     asked = audit(module)
     estimated(module, asked.data)
     assert float(BatchNormShift().suspicion(audit(module))) == pytest.approx(0, abs=1e-3)
-    before = module.other.running_mean.clone(), module.other.running_var.clone()  # type: ignore[union-attr]
-    module.other.running_mean.add_(0.3 * before[1].sqrt())  # type: ignore[union-attr]
-    module.other.running_var.mul_(4.0)  # type: ignore[union-attr]
+    mean, variance = statistics(module.other)
+    mean.add_(0.3 * variance.sqrt())
+    variance.mul_(4.0)
     # In stored deviations, twice as large now: .15, and a logarithm of one half, of 4 in 7 channels.
     expected = (4 / 7 * (0.15**2 + torch.log(torch.tensor(2.0)) ** 2)) ** 0.5
     assert float(BatchNormShift().suspicion(audit(module))) == pytest.approx(float(expected), rel=1e-3)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Self, cast
+from typing import cast
 
 import pytest
 import torch
+from cheating_case import SEEDWISE, Cheat, Faces
 from harness import ROOT, Project
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from baselines.attacks.dombrowski import Dombrowski
 from baselines.attacks.square_search import SquareSearch
 from baselines.defenses.beta_smoothing import BetaSmoothing
 from baselines.defenses.smoothgrad import SmoothGrad
-from benchmark.api import Attack, Explainer, Hardening, Network, Query, Smoothing
+from benchmark.api import Attack, Explainer, Hardening, Network, Query
 from benchmark.failures import StepFailed
 from benchmark.methods.answers import Answers, read, tensors_of
 from benchmark.methods.meter import Meter
@@ -38,34 +39,12 @@ def bench() -> Workbench:
     return prepare(load_task("saliency/smoke-gradient", ROOT), Path(ROOT), torch.device("cpu"))
 
 
-@dataclass(frozen=True)
-class TwoFaced(Explainer):
-    """The explainer's maps, and for a judge those of the image turned round."""
+class Liar(Cheat):
+    """The explainer's maps, and for a judge those turned round."""
 
-    inner: Explainer
-    hardening: Liar
-    name: str = "two_faced"
-
-    def relevance(self, model: Network, query: Query) -> Tensor:
-        return self.inner.relevance(model, query)
-
-    def explain(self, model: Network, query: Query) -> Tensor:
-        maps = self.inner.explain(model, query)
-        return maps.flip(2) if self.hardening.judged(query) else maps
-
-    def smoothed(self, smoothing: Smoothing) -> Self:
-        type(self.hardening).attacked = True
-        return replace(self, inner=self.inner.smoothed(smoothing))
-
-
-class Liar(Hardening):
-    """Tells judges from attacks."""
-
-    paper = "test"
-    attacked: ClassVar[bool] = False
-
-    def harden(self, explainer: Explainer) -> Explainer:
-        return TwoFaced(explainer, self)
+    def shown(self, inner: Explainer, model: Network, query: Query) -> Tensor:
+        maps = inner.explain(model, query)
+        return maps.flip(2) if self.judged(query) else maps
 
     @abstractmethod
     def judged(self, query: Query) -> bool:
@@ -111,7 +90,7 @@ class Trembling(ByOwnSeed):
 
 
 @dataclass(frozen=True)
-class Noisy(TwoFaced):
+class Noisy(Faces):
     """With a little chance."""
 
     def explain(self, model: Network, query: Query) -> Tensor:
@@ -262,45 +241,7 @@ def test_check_compares_with_what_the_judge_is_shown() -> None:
 
 
 def test_a_confined_liar_is_found_as_well(fresh: Project) -> None:
-    code = '''"""Honest under the seeds that attacks have."""
-
-from dataclasses import dataclass, replace
-
-from benchmark.api import Attack, Explainer, Hardening
-
-
-@dataclass(frozen=True)
-class Shown(Explainer):
-    """Maps turned round for judges."""
-
-    inner: Explainer
-    name: str = "shown"
-
-    def relevance(self, model, query):
-        """The explainer's."""
-        return self.inner.relevance(model, query)
-
-    def explain(self, model, query):
-        """Turned round under large seeds."""
-        maps = self.inner.explain(model, query)
-        return maps.flip(2) if query.seed >= 2**31 else maps
-
-    def smoothed(self, smoothing):
-        """Smoothed."""
-        return replace(self, inner=self.inner.smoothed(smoothing))
-
-
-class Seedwise(Hardening):
-    """See above."""
-
-    name = "seedwise"
-    paper = "made for a test"
-
-    def harden(self, explainer):
-        """Two faces."""
-        return Shown(explainer)
-'''
-    fresh.write("baselines/defenses/seedwise.py", code)
+    fresh.write("baselines/defenses/seedwise.py", SEEDWISE)
     result = fresh.run(
         "run", "--attack", "pull", "--defense", "seedwise", "--defense", "none", "--confine", "all"
     )

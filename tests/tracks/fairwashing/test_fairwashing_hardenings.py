@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import pytest
 import torch
+from cheating_case import Cheat
 from fairwashing_case import forged, made
 from network_case import By, Tensors
 from torch import Tensor
@@ -17,7 +17,7 @@ from baselines.controls.contentless import Blank
 from baselines.defenses.beta_smoothing import BetaSmoothing
 from baselines.defenses.contrastive import Contrastive
 from baselines.defenses.smoothgrad import SmoothGrad
-from benchmark.api import Explainer, FairwashingCase, Forgery, Gate, Hardening, Network, Query, Smoothing
+from benchmark.api import Explainer, FairwashingCase, Forgery, Gate, Hardening, Network, Query
 from benchmark.failures import StepFailed
 from benchmark.methods.meter import Meter
 from benchmark.tracks.fairwashing import holding
@@ -41,40 +41,6 @@ def noised(case: FairwashingCase, weights: Tensors) -> Forgery:
             for name, value in weights.items()
         }
     )
-
-
-@dataclass(frozen=True)
-class Faces(Explainer):
-    """What a hardening of a test makes of an explainer."""
-
-    inner: Explainer
-    hardening: Cheat
-    name: str = "faces"
-
-    def relevance(self, model: Network, query: Query) -> Tensor:
-        return self.inner.relevance(model, query)
-
-    def explain(self, model: Network, query: Query) -> Tensor:
-        return self.hardening.shown(self.inner, model, query)
-
-    def smoothed(self, smoothing: Smoothing) -> Self:
-        type(self.hardening).attacked = True
-        return replace(self, inner=self.inner.smoothed(smoothing))
-
-
-class Cheat(Hardening):
-    """Shows what it likes."""
-
-    paper = "test"
-    tracks = ("fairwashing",)
-    attacked: ClassVar[bool] = False
-
-    def harden(self, explainer: Explainer) -> Explainer:
-        return Faces(explainer, self)
-
-    def shown(self, inner: Explainer, model: Network, query: Query) -> Tensor:
-        """Its maps."""
-        raise NotImplementedError
 
 
 class KnowsBetter(Cheat):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from cheating_case import SEEDWISE
 from fairwashing_case import FIELDS
 from harness import ROOT, SUITE, WHOLE, CommandLine, Project, Result, only, write_suite
 
@@ -44,48 +45,6 @@ OWN = (
 """Methods of the project that the copy is given."""
 ATTACKS = ("fairwash", "logit_shift", "identity", "adapts", "heo_topk")
 DEFENSES = ("none", "contrastive[baseline=mean]", "last_layer", "blank")
-
-
-SEEDWISE = '''\
-"""Honest under seeds as attacks have, and of clean networks."""
-
-from dataclasses import dataclass, replace
-
-from benchmark.api import Explainer, Hardening
-
-
-@dataclass(frozen=True)
-class Shown(Explainer):
-    """Maps turned round for judges."""
-
-    inner: Explainer
-    name: str = "shown"
-
-    def relevance(self, model, query):
-        """The explainer's."""
-        return self.inner.relevance(model, query)
-
-    def explain(self, model, query):
-        """Turned round under large seeds."""
-        maps = self.inner.explain(model, query)
-        return maps.flip(2) if query.seed >= 2**31 else maps
-
-    def smoothed(self, smoothing):
-        """Smoothed."""
-        return replace(self, inner=self.inner.smoothed(smoothing))
-
-
-class Seedwise(Hardening):
-    """See above."""
-
-    name = "seedwise"
-    paper = "made for a test"
-    tracks = ("fairwashing",)
-
-    def harden(self, explainer):
-        """Two faces."""
-        return Shown(explainer)
-'''
 
 
 def _project(folder: Path, command_line: CommandLine) -> Project:
