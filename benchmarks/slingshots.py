@@ -3,8 +3,8 @@
 Network, unit, picture and data are a task's of track ``visualization``; the ascent takes the place of its
 own: ``ours`` (plain ascent at rate 1) or ``paper`` (rate .1, every gradient clipped to norm 1, 200 steps:
 Bareeva et al. 2025). ``official`` is the published attack with the settings of its code at full length:
-thirty epochs of the attacker's images, whatever accuracy that costs. ``valid`` is the task's budget. Goes on where
-it ended::
+thirty epochs of the attacker's images, whatever accuracy that costs. ``valid`` is the task's budget. Goes on
+where it ended::
 
     python benchmarks/slingshots.py visualization/cifar-resnet --out table.csv
     python benchmarks/slingshots.py visualization/cifar-resnet --attacks official --ascents paper --case 1
