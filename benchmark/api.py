@@ -13,7 +13,7 @@ harness. A complete attack::
             maps = case.explain(inputs, smoothing=Gate(beta=30.0))
             loss = (maps - case.target).square().sum()
             (gradient,) = torch.autograd.grad(loss, inputs)
-            return Forgery(case.project(case.inputs - case.budget.linf * gradient.sign()))
+            return Forgery(case.project(case.inputs - case.step_size * gradient.sign()))
 
 Where to read on: :mod:`benchmark.methods`: what a method is (``base``), and what it is handed, one module per
 track.
@@ -26,6 +26,7 @@ from benchmark.explainers.base import Explainer, Query, correlation
 from benchmark.explainers.checked import build_explainer
 from benchmark.explainers.visualization import FeatureVisualization, Unit, Visualizations, Visualizer
 from benchmark.methods.base import Attack, Detector, Forgery, Hardening, Method, Mode, TaskFacts
+from benchmark.methods.budgets import Budget, FlowBudget, L2Budget, LInfBudget, PatchBudget
 from benchmark.methods.fairwashing import (
     GOALS,
     FairwashingAudit,
@@ -35,7 +36,7 @@ from benchmark.methods.fairwashing import (
     MapGoal,
 )
 from benchmark.methods.repair import Defense, Outlasting, Rehearsal, Repair, RepairCase
-from benchmark.methods.saliency import Audit, Budget, Case
+from benchmark.methods.saliency import Audit, Case
 from benchmark.methods.signature import BackdoorAudit, BackdoorBudget, BackdoorCase
 from benchmark.methods.triggers import PATTERNS, Trigger, patch_trigger
 from benchmark.methods.visualization import ModelBudget, VisualizationAudit, VisualizationCase
@@ -63,16 +64,20 @@ __all__ = [
     "FairwashingCase",
     "FairwashingFacts",
     "FeatureVisualization",
+    "FlowBudget",
     "Forgery",
     "Gate",
     "Hardening",
     "InputAgnosticSaliency",
+    "L2Budget",
+    "LInfBudget",
     "MapGoal",
     "Method",
     "Mode",
     "ModelBudget",
     "Network",
     "Outlasting",
+    "PatchBudget",
     "Query",
     "Rehearsal",
     "Repair",

@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from benchmark.api import Budget, Case, Gate
+from benchmark.api import Case, Gate
 from benchmark.files.assets import locate_root
 from benchmark.tasks.task import load_task
 from benchmark.tracks.saliency.workbench import Workbench, prepare
@@ -85,7 +85,7 @@ def _case(bench: Workbench, part: slice) -> Case:
         labels,
         target / target.sum((1, 2), keepdim=True),
         inputs,
-        Budget(bench.task.budget.linf),
+        bench.budget,
         bench.natural,
         torch.Generator(),
     )

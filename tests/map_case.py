@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from harness import ROOT
 
-from benchmark.api import Budget, Case, Detector, Explainer, Query
+from benchmark.api import Case, Detector, Explainer, LInfBudget, Query
 from benchmark.submissions.check.tiny import tiny_benches
 from benchmark.tracks.evaded import Evaded
 
@@ -25,7 +25,7 @@ def case(detector: Detector | None = None, explainer: Explainer | None = None) -
         labels=bench.cases.labels,
         target=target,
         target_inputs=bench.targets.inputs,
-        budget=Budget(BUDGET, None),
+        budget=LInfBudget(BUDGET, None),
         data=bench.natural,
         generator=torch.Generator().manual_seed(1),
         detector=None if detector is None else Evaded(detector),

@@ -23,7 +23,16 @@ BEGIN, END = "<!-- reference: begin, written by tools/write_reference.py -->", "
 GROUPS = {
     "What an attack is handed": ("Case", "VisualizationCase", "BackdoorCase", "FairwashingCase"),
     "What maps should show": ("MapGoal", "GOALS"),
-    "What it may spend": ("Budget", "ModelBudget", "BackdoorBudget", "FairwashingBudget"),
+    "What it may spend": (
+        "Budget",
+        "LInfBudget",
+        "L2Budget",
+        "PatchBudget",
+        "FlowBudget",
+        "ModelBudget",
+        "BackdoorBudget",
+        "FairwashingBudget",
+    ),
     "What it returns": ("Forgery", "Trigger", "patch_trigger", "PATTERNS"),
     "What a detector is handed": ("Audit", "VisualizationAudit", "BackdoorAudit", "FairwashingAudit"),
     "What a repair is handed": ("RepairCase", "Rehearsal"),

@@ -25,7 +25,7 @@ class Dombrowski(Attack):
 
     iterations: int = 200
     learning_rate: float = 0.05
-    """Adam's step, as a share of the budget."""
+    """Adam's step, as a share of the budget's step size."""
     beta_start: float = 10.0
     beta_end: float = 100.0
     output_weight: float = 25.0
@@ -43,7 +43,7 @@ class Dombrowski(Attack):
         inputs = case.inputs.clone().requires_grad_()
         follows = attacked.suspicion(inputs, self.smoothing(0.0)).requires_grad
         attacked = in_usual_units(attacked) if follows else Case(**{**vars(attacked), "detector": None})
-        step = self.learning_rate * case.budget.linf
+        step = self.learning_rate * case.step_size
         optimizer = torch.optim.Adam([inputs], lr=step)
         seeds = torch.randint(2**31, (self.iterations,), generator=case.generator).tolist()
         for iteration, seed in enumerate(seeds):

@@ -41,7 +41,7 @@ class GhorbaniTopK(Attack):
             inputs.requires_grad_()
             mass = (attacked.explain(inputs, Gate(self.beta), seed) * important).sum()
             (gradient,) = torch.autograd.grad(mass, inputs)
-            inputs = case.project(inputs.detach() - self.step * case.budget.linf * gradient.sign())
+            inputs = case.project(inputs.detach() - self.step * case.step_size * gradient.sign())
             if iteration % self.check_every == 0:
                 mass = (case.explain(inputs, seed=seed).detach() * important).sum((1, 2))
                 better = (mass < lowest) & (case.model(inputs).argmax(1) == case.labels)

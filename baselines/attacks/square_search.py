@@ -12,7 +12,7 @@ from torch import Tensor
 
 from baselines.attacks.dombrowski import Dombrowski
 from baselines.attacks.unnoticed import shrunk, usual
-from benchmark.api import Attack, Case, Forgery, correlation
+from benchmark.api import Attack, Case, Forgery, LInfBudget, TaskFacts, correlation
 
 Loss = Callable[[Tensor, int], Tensor]
 
@@ -44,6 +44,11 @@ class SquareSearch(Attack):
     """How often the draws change, so that the search does not fit itself to some."""
     gradient_steps: int = 60
     """Steps by gradients of the map before a detector is searched against."""
+
+    def skip(self, task: TaskFacts) -> str | None:
+        """Budgets whose ends are not values of single pixels."""
+        kind = getattr(task.budget, "kind", "linf")
+        return None if kind == "linf" else f"its squares go to the ends of an L-inf budget, not of {kind}"
 
     def forge(self, case: Case) -> Forgery:
         """The search, on the whole batch at once."""
@@ -78,6 +83,7 @@ class SquareSearch(Attack):
         down, right = (torch.arange(size, device=inputs.device) for size in (height, breadth))
         inside = ((down >= rows[:, None]) & (down < rows[:, None] + width))[:, :, None]
         inside = inside & ((right >= columns[:, None]) & (right < columns[:, None] + width))[:, None, :]
+        assert isinstance(case.budget, LInfBudget)
         moved = case.inputs + case.budget.linf * ends[:, :, None, None]
         return case.eight_bits(torch.where(inside[:, None], moved, inputs))
 

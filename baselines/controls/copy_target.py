@@ -12,7 +12,7 @@ class CopyTarget(Attack):
     paper = "control"
     adaptive = False
     control = True
-    breaks = ("linf",)
+    breaks = ("linf", "l2", "patch", "flow")
     bounds = {"manipulation": (0.0, 0.0), "pcc_target": (0.9999, 1.0)}
 
     def forge(self, case: Case) -> Forgery:

@@ -20,4 +20,4 @@ class RandomNoise(Attack):
     def forge(self, case: Case) -> Forgery:
         """Clean inputs plus or minus the budget."""
         sign = torch.randint(0, 2, case.inputs.shape, generator=case.generator) * 2.0 - 1.0
-        return Forgery(case.project(case.inputs + case.budget.linf * sign.to(case.device)))
+        return Forgery(case.project(case.inputs + case.step_size * sign.to(case.device)))

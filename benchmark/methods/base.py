@@ -115,7 +115,7 @@ class Attack(Method):
     bounds_undefended: ClassVar[bool] = False
     """Whether a control's bounds hold for the undefended explanation only, not for every hardened one."""
     breaks: ClassVar[Sequence[str]] = ()
-    """Constraints that a control breaks on purpose (``linf``), which is then no failure."""
+    """Kinds of budgets that a control breaks on purpose (``linf``), which is then no failure."""
 
     @abstractmethod
     def forge(self, case: Any) -> Forgery:

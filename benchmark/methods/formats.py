@@ -18,7 +18,7 @@ _SLACK = 1e-3
 
 def eight_bits(inputs: Tensor) -> Tensor:
     """The nearest images of eight bits a channel, ``n / 255`` in single precision, in [0, 1]."""
-    return _values((inputs.double() * LEVELS).round().clamp(0, LEVELS), inputs)
+    return images_of_levels((inputs.double() * LEVELS).round().clamp(0, LEVELS), inputs)
 
 
 def eight_bits_within(inputs: Tensor, clean: Tensor, linf: float) -> Tensor:
@@ -32,7 +32,7 @@ def eight_bits_within(inputs: Tensor, clean: Tensor, linf: float) -> Tensor:
     levels = clean.double() * LEVELS
     low = (levels - linf * LEVELS - _SLACK).ceil().clamp(0, LEVELS)
     high = (levels + linf * LEVELS + _SLACK).floor().clamp(0, LEVELS)
-    return _values((inputs.double() * LEVELS).round().clamp(low, high), clean)
+    return images_of_levels((inputs.double() * LEVELS).round().clamp(low, high), clean)
 
 
 def as_stored(weights: Mapping[str, Tensor], clean: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -48,8 +48,8 @@ def as_stored(weights: Mapping[str, Tensor], clean: Mapping[str, Tensor]) -> dic
     return {name: _rounded(value, clean[name]) for name, value in weights.items()}
 
 
-def _values(levels: Tensor, like: Tensor) -> Tensor:
-    """Values of levels, in the very bits that natural images have: divided in single precision.
+def images_of_levels(levels: Tensor, like: Tensor) -> Tensor:
+    """Values of whole levels from 0 to 255 in the bits that natural images have: divided in single precision.
 
     By way of double precision: a GPU multiplies by the reciprocal instead, which in single precision is
     another number for 126 of the 256 levels, and in double precision for none. Zero is added since what was

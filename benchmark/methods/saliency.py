@@ -9,22 +9,8 @@ from torch import Tensor
 
 from benchmark.explainers.base import Explainer, Query
 from benchmark.methods.base import Detector
-from benchmark.methods.formats import eight_bits_within
+from benchmark.methods.budgets import Budget
 from benchmark.network import EXACT, Network, Smoothing
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What an attack may spend.
-
-    Args:
-        linf: largest change of any input value, in units of the input range [0, 1].
-        explanations: explanations per sample that an attack may ask for; None for no limit. The harness
-            counts, and stops an attack that asks for more.
-    """
-
-    linf: float
-    explanations: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,14 +84,18 @@ class Case:
         audit = Audit(self.model, self.explainer, inputs, self.labels, self.data, seed, smoothing)
         return self.detector.suspicion(audit)
 
+    @property
+    def step_size(self) -> float:
+        """Change of a value that is usual at the budget's edge: take steps of a share of it."""
+        return self.budget.scale(self.inputs)
+
     def project(self, inputs: Tensor) -> Tensor:
         """The nearest inputs ``[N, C, H, W]`` within the budget and within [0, 1]."""
-        low, high = self.inputs - self.budget.linf, self.inputs + self.budget.linf
-        return torch.clamp(torch.maximum(torch.minimum(inputs, high), low), 0.0, 1.0)
+        return self.budget.project(inputs, self.inputs)
 
     def eight_bits(self, inputs: Tensor) -> Tensor:
         """The nearest images ``[N, C, H, W]`` of eight bits within the budget: those that are judged."""
-        return eight_bits_within(inputs, self.inputs, self.budget.linf)
+        return self.budget.eight_bits(inputs, self.inputs)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from benchmark.api import Attack, Budget, Case
+from benchmark.api import Attack, Case, LInfBudget
 from benchmark.errors import MethodError
 from benchmark.explainers import build_explainer
 from benchmark.failures import StepFailed
@@ -280,7 +280,7 @@ def case_of(meter: Meter) -> Case:
         labels=labels,
         target=torch.full((2, *victim.size[1:]), 1 / 784),
         target_inputs=images[2:],
-        budget=Budget(0.1),
+        budget=LInfBudget(0.1),
         data=images,
         generator=torch.Generator().manual_seed(3),
     )

@@ -10,7 +10,7 @@ from harness import ROOT
 from torch import Tensor
 
 from baselines.defenses.smoothing_gap import SmoothingGap
-from benchmark.api import Budget, Case, Explainer, Gate, Hardening, Network, Query, Softplus, correlation
+from benchmark.api import Case, Explainer, Gate, Hardening, LInfBudget, Network, Query, Softplus, correlation
 from benchmark.explainers import build_explainer
 from benchmark.failures import StepFailed
 from benchmark.tracks.maps import Attributed
@@ -30,7 +30,7 @@ def case() -> Case:
         labels=network(images).argmax(1),
         target=torch.full((3, *victim.size[1:]), 1 / 784),
         target_inputs=images,
-        budget=Budget(0.1),
+        budget=LInfBudget(0.1),
         data=images,
         generator=torch.Generator(),
         detector=SmoothingGap(),

@@ -13,13 +13,13 @@ from benchmark.api import (
     EXACT,
     Attack,
     Audit,
-    Budget,
     Case,
     Detector,
     Explainer,
     Forgery,
     Gate,
     Hardening,
+    LInfBudget,
     Query,
 )
 from benchmark.explainers import build_explainer
@@ -59,7 +59,7 @@ def setting(limit: int | None = None, samples: int = 3, explainer: str = "gradie
     inputs = torch.rand(samples, 1, 8, 8)
     labels = torch.zeros(samples, dtype=torch.long)
     maps = torch.rand(samples, 8, 8)
-    budget = Budget(0.1, limit)
+    budget = LInfBudget(0.1, limit)
     generator = torch.Generator().manual_seed(0)
     case = Case(model, metered, inputs, labels, maps, inputs, budget, torch.rand(5, 1, 8, 8), generator)
     return Setting(meter, model, metered, case)

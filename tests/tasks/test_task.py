@@ -79,13 +79,25 @@ def test_a_budget_is_a_number_or_a_fraction(text: object, tmp_path: Path) -> Non
         -0.1,
         1.5,
         "300/255",
-        None,
         [16, 255],
         float("nan"),
     ],
 )
 def test_a_budget_that_is_none_is_refused_by_field(value: object, tmp_path: Path) -> None:
     assert "field budget.linf: " in complaint(tmp_path, budget={"linf": value})
+
+
+@pytest.mark.parametrize(
+    ("budget", "found"),
+    [
+        ({}, "none is given"),
+        ({"linf": None}, "none is given"),
+        ({"linf": 0.1, "flow": 1.0}, "linf and flow are given"),
+    ],
+)
+def test_a_budget_is_of_one_kind(budget: dict[str, object], found: str, tmp_path: Path) -> None:
+    told = complaint(tmp_path, budget=budget)
+    assert f"field budget: name one kind of budget, linf, l2, patch or flow: {found}" in told
 
 
 @pytest.mark.parametrize(

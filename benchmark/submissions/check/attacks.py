@@ -77,7 +77,7 @@ class _Noise(Attack):
     def forge(self, case: Any) -> Forgery:
         """Noised inputs."""
         drawn = torch.rand(case.inputs.shape, generator=case.generator, dtype=torch.float32)
-        return Forgery(case.project(case.inputs + case.budget.linf * (drawn - 0.5).sign()))
+        return Forgery(case.project(case.inputs + case.step_size * (drawn - 0.5).sign()))
 
 
 def try_attack(subject: Subject, bench: Any) -> Spent | None:

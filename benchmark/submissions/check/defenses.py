@@ -89,7 +89,8 @@ def natural_forgery(bench: Any) -> Tensors:
     if bench.task.track == "saliency":
         generator = torch.Generator().manual_seed(0)
         noise = torch.rand(bench.cases.inputs.shape, generator=generator, dtype=torch.float32) - 0.5
-        return {"inputs": (bench.cases.inputs + bench.task.budget.linf * noise.sign()).clamp(0, 1)}
+        inputs, budget = bench.cases.inputs, bench.budget
+        return {"inputs": budget.eight_bits(inputs + budget.scale(inputs) * noise.sign(), inputs)}
     forged: Tensors = {}
     for index, name in enumerate(bench.task.case_victims()):
         prefix = f"{index}/" if bench.task.track == "visualization" else f"{index}/weights/"

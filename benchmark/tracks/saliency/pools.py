@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from benchmark.api import LInfBudget
 from benchmark.seeds import seed_of
 from benchmark.tracks.images import Images, predictions
 from benchmark.tracks.saliency import harmless
@@ -49,9 +50,8 @@ def pools_of(bench: Workbench) -> Pools:
 
 def _promised(bench: Workbench, images: Images, role: str) -> dict[str, Images]:
     """Images of the kinds that thresholds are set on."""
-    linf = bench.task.budget.linf
     generator = torch.Generator().manual_seed(seed_of(f"noise of {role}", bench.task.id, bench.task.version))
-    noised = harmless.noised(images.inputs, linf, generator)
+    noised = harmless.noised(images.inputs, _linf(bench), generator)
     return {
         "clean": images,
         "noised": _recognized(bench, noised, images),
@@ -63,10 +63,16 @@ def _adversarial(bench: Workbench, images: Images, role: str) -> Images:
     """Adversarial examples, less those whose map did not come back."""
     seed = seed_of(f"adversary of {role}", bench.task.id, bench.task.version) % 2**31
     batch = max(bench.task.batch, _VALUES // images.inputs[0].numel())
-    adversary = Adversary(bench.model, bench.explainer, bench.task.budget.linf, batch, seed)
+    adversary = Adversary(bench.model, bench.explainer, _linf(bench), batch, seed)
     moved = adversary.there_and_back(images.inputs, images.labels)
     alone = adversary.left_alone(moved, images.inputs, images.labels)
     return _recognized(bench, moved[alone], Images(images.inputs[alone], images.labels[alone]))
+
+
+def _linf(bench: Workbench) -> float:
+    """The budget of tasks that have detectors."""
+    assert isinstance(bench.budget, LInfBudget)
+    return bench.budget.linf
 
 
 def _recognized(bench: Workbench, inputs: Tensor, images: Images) -> Images:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmark.explainers import Explainer, Query
+from benchmark.methods.budgets import TOLERANCE
 from benchmark.metrics.behaviour import accuracy_drop, prediction_kept, probability_change
 from benchmark.metrics.perceptual import maps_as_pictures
 from benchmark.metrics.similarity import l2, linf, mse, pcc, ssim, top_k_intersection
@@ -26,7 +27,7 @@ from benchmark.tracks.lineup import LineUp, Maps, line_up
 from benchmark.tracks.pooling import worst
 from benchmark.tracks.saliency import audits
 from benchmark.tracks.saliency.occlusion import occlusion_maps, seen_coarsely
-from benchmark.tracks.saliency.steps import TOLERANCE, judge_seeds
+from benchmark.tracks.saliency.steps import judge_seeds
 from benchmark.tracks.saliency.workbench import Workbench, decoys
 from benchmark.tracks.shared import Distances, Memory
 from benchmark.tracks.verdict import Columns, as_list, detector_columns, movements, tensor_bytes, told
@@ -211,6 +212,7 @@ class Scorer:
             "linf": as_list(linf(forged, cases.inputs)),
             "range_excess": as_list((forged - forged.clamp(0, 1)).abs().flatten(1).amax(1)),
             "l2": as_list(l2(forged, cases.inputs)),
+            **self._spent(forged),
             "pcc_input": as_list(pcc(forged, cases.inputs)),
             "ssim_input": as_list(ssim(forged, cases.inputs, data_range=1.0)),
             "mse_input": as_list(mse(forged, cases.inputs)),
@@ -222,6 +224,13 @@ class Scorer:
             columns[f"{name}_input"] = as_list(distance(forged, cases.inputs))
         return columns | {f"{name}_input": [None] * len(forged) for name in self.distances.missing}
 
+    def _spent(self, forged: Tensor) -> Columns:
+        """What forgeries spend of a budget that no other column measures."""
+        budget = self.bench.budget
+        return (
+            {} if budget.kind == "linf" else {"spent": as_list(budget.spent(forged, self.bench.cases.inputs))}
+        )
+
     def _judged(self, columns: Columns) -> Columns:
         """Adds ``unclipped``, ``manipulation``, ``valid`` and ``violated``.
 
@@ -229,13 +238,14 @@ class Scorer:
         where a constraint is broken, and where the forged map shows nothing: it has moved from less than no
         similarity to none, and not to the target. Such maps are counted where explainers have them.
         """
-        task = self.bench.task
+        task, budget = self.bench.task, self.bench.budget
+        spent = columns["linf" if budget.kind == "linf" else "spent"]
         now, before = columns[task.metrics.primary], columns[f"{task.metrics.primary}_before"]
         columns["violated"] = []
         for index in range(len(now)):
             violated = []
-            if columns["linf"][index] > task.budget.linf + TOLERANCE:
-                violated.append("linf")
+            if spent[index] > budget.size + TOLERANCE:
+                violated.append(budget.kind)
             if columns["range_excess"][index] > TOLERANCE:
                 violated.append("range")
             if task.constraints.prediction_kept and not columns["prediction_kept"][index]:

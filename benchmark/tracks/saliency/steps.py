@@ -19,7 +19,6 @@ from torch import Tensor
 from benchmark.api import (
     Attack,
     Audit,
-    Budget,
     Case,
     Detector,
     Explainer,
@@ -31,8 +30,9 @@ from benchmark.api import (
 )
 from benchmark.failures import invalid
 from benchmark.methods.answers import Answers
+from benchmark.methods.budgets import TOLERANCE, Budget
 from benchmark.methods.calls import call, check_tensor, kind_of
-from benchmark.methods.formats import eight_bits, eight_bits_within
+from benchmark.methods.formats import eight_bits
 from benchmark.methods.meter import Meter, MeteredExplainer
 from benchmark.methods.stored import StoredForgery
 from benchmark.seeds import seed_of
@@ -48,8 +48,6 @@ Tensors = dict[str, Tensor]
 
 _AT_LAST = 8
 """Forgeries of a batch that a hardening is asked about where they were made."""
-TOLERANCE = 1e-6
-"""Rounding that a budget or a range forgives, in units of the input range."""
 
 
 def forge(
@@ -76,7 +74,7 @@ def forge(
         answers = Answers().about(bench.model.module)
     detector = Evaded(defense) if adaptive and isinstance(defense, Detector) else None
     model = bench.model.observed_by(meter)
-    budget = Budget(bench.task.budget.linf, bench.task.budget.explanations)
+    budget = bench.budget
     meter.explanation_limit = budget.explanations
     forged = []
     for start in range(0, len(bench.cases), bench.task.batch):
@@ -124,7 +122,7 @@ def admit(bench: Workbench, attack: Attack, tensors: Tensors) -> Tensors:
     if tensors.keys() != {"inputs"}:
         found = ", ".join(sorted(tensors)[:3]) or "none"
         raise invalid(attack.variant, f"the tensors must be one, `inputs`, for all cases; they are: {found}")
-    check = partial(_check_inputs, tensors["inputs"], bench.cases.inputs, bench.task.budget.linf, attack)
+    check = partial(_check_inputs, tensors["inputs"], bench.cases.inputs, bench.budget, attack)
     return {"inputs": call(attack, check)}
 
 
@@ -177,27 +175,26 @@ def check_forgery(forgery: object, case: Case, attack: Attack) -> Tensor:
     if not isinstance(forgery, Forgery) or not isinstance(forgery.inputs, Tensor):
         found = f"Forgery({kind_of(forgery.inputs)})" if isinstance(forgery, Forgery) else kind_of(forgery)
         raise invalid(attack.variant, f"forge() must return Forgery(inputs), not {found}")
-    return _check_inputs(forgery.inputs.detach(), case.inputs, case.budget.linf, attack)
+    return _check_inputs(forgery.inputs.detach(), case.inputs, case.budget, attack)
 
 
-def _check_inputs(inputs: Tensor, clean: Tensor, linf: float, attack: Attack) -> Tensor:
+def _check_inputs(inputs: Tensor, clean: Tensor, budget: Budget, attack: Attack) -> Tensor:
     """The inputs as images of eight bits; a failure blamed on the attack for inadmissible ones."""
     name = attack.variant
     check_tensor(name, "forged inputs", inputs, clean.shape)
     low, high = float(inputs.min()), float(inputs.max())
     if low < -TOLERANCE or high > 1 + TOLERANCE:
         raise invalid(name, f"forged inputs lie in [{low:.3g}, {high:.3g}], outside [0, 1]")
-    change = (inputs.to(clean) - clean).abs().flatten(1).amax(1)
-    over, most = int((change > linf + TOLERANCE).sum()), float(change.max())
-    if over and "linf" not in attack.breaks:
+    if budget.kind in attack.breaks:
+        return eight_bits(inputs.to(clean))
+    over, most = int((~budget.admits(inputs, clean)).sum()), float(budget.spent(inputs, clean).max())
+    if over:
         raise invalid(
             name,
-            f"{over} of {len(inputs)} forged inputs exceed the L-inf budget "
-            f"{linf:.4g} (largest change {most:.4g}, by {most - linf:.1e} too much)",
+            f"{over} of {len(inputs)} forged inputs exceed {budget.title} "
+            f"{budget.size:.4g} (largest change {most:.4g}, by {most - budget.size:.1e} too much)",
         )
-    if "linf" in attack.breaks:
-        return eight_bits(inputs.to(clean))
-    return eight_bits_within(inputs.to(clean), clean, linf)
+    return budget.eight_bits(inputs.to(clean), clean)
 
 
 def target_maps(

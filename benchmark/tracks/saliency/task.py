@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from benchmark.errors import unknown
 from benchmark.tasks.data_manifest import dataset_names
@@ -23,7 +23,7 @@ from benchmark.tasks.parts import (
     identity,
     setting_problems,
 )
-from benchmark.victims.manifest import victim_names
+from benchmark.victims.manifest import victim_entry, victim_names
 
 
 class TargetSpec(Part):
@@ -35,11 +35,40 @@ class TargetSpec(Part):
     kind: Literal["drawn_image"] = "drawn_image"
 
 
-class BudgetSpec(Part):
-    """What an attack may spend: largest change of an input value, explanations per sample."""
+class PatchSpec(Part):
+    """A rectangle of pixels, from its upper left corner."""
 
-    linf: Share
+    row: Index
+    column: Index
+    height: Count
+    width: Count
+
+
+KINDS = ("linf", "l2", "patch", "flow")
+"""Of budgets; their classes are in :mod:`benchmark.methods.budgets`."""
+
+
+class BudgetSpec(Part):
+    """What an attack may spend: one kind of budget, and explanations per sample."""
+
+    linf: Share | None = None
+    l2: Annotated[float, Field(gt=0, le=1000)] | None = None
+    patch: PatchSpec | None = None
+    flow: Share | None = None
     explanations: Count | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            found = f"{' and '.join(given)} are given" if given else "none is given"
+            raise ValueError(f"name one kind of budget, {', '.join(KINDS[:-1])} or {KINDS[-1]}: {found}")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """Which of :data:`KINDS`."""
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
 
 
 class ConstraintSpec(Part):
@@ -112,7 +141,13 @@ class SaliencyTask(Task):
         primary = self.metrics.primary.removesuffix("_target")
         if primary not in self.metrics.report:
             yield f"field metrics.report: add {primary}, the primary metric"
+        yield from _beyond_the_images(self, root)
         if "detector" in self.defenses:
+            if self.budget.kind != "linf":
+                yield (
+                    "field defenses: detectors are held to noise and adversarial images within an L-inf "
+                    f"budget: leave detector out under a budget of kind {self.budget.kind}"
+                )
             for field in ("images", "negatives"):
                 if not getattr(self.calibration, field):
                     yield f"field calibration.{field}: must be at least 1, or leave detectors out of defenses"
@@ -130,6 +165,18 @@ def _wrong_decoys(task: SaliencyTask, root: Path) -> Iterator[str]:
         yield f"field metrics.decoys: {task.victim} is the network under attack: name others"
     if task.data in dataset_names(root):
         yield from misfits(task.data, task.metrics.decoys, root)
+
+
+def _beyond_the_images(task: SaliencyTask, root: Path) -> Iterator[str]:
+    """A patch that does not lie on the images, or covers them."""
+    patch = task.budget.patch
+    if patch is None or task.victim not in victim_names(root):
+        return
+    height, width = victim_entry(task.victim, root).size[1:]
+    if patch.row + patch.height > height or patch.column + patch.width > width:
+        yield f"field budget.patch: it must lie within {height} x {width} pixels"
+    elif patch.height * patch.width == height * width:
+        yield "field budget.patch: it covers the image, of which nothing is left"
 
 
 def _too_few_images(task: SaliencyTask, root: Path) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from benchmark.api import Budget, TaskFacts
+from benchmark.api import Budget, FlowBudget, L2Budget, LInfBudget, PatchBudget, TaskFacts
 from benchmark.errors import TaskError
 from benchmark.explainers import Explainer, Query, build_explainer
 from benchmark.methods.formats import eight_bits
@@ -68,6 +68,11 @@ class Workbench(workbenches.Workbench):
     negatives: Images
     natural: Tensor
     root: Path
+
+    @property
+    def budget(self) -> Budget:
+        """What attacks may spend."""
+        return budget_of(self.task)
 
     @property
     def facts(self) -> TaskFacts:
@@ -124,10 +129,22 @@ def _explainer(task: SaliencyTask, model: Network, data: Data) -> Explainer:
     )
 
 
+def budget_of(task: SaliencyTask) -> Budget:
+    """What attacks on a task may spend."""
+    spec = task.budget
+    if spec.patch is not None:
+        return PatchBudget(**spec.patch.model_dump(), explanations=spec.explanations)
+    if spec.l2 is not None:
+        return L2Budget(spec.l2, spec.explanations)
+    if spec.flow is not None:
+        return FlowBudget(spec.flow, spec.explanations)
+    assert spec.linf is not None  # a task names one
+    return LInfBudget(spec.linf, spec.explanations)
+
+
 def task_facts(task: SaliencyTask) -> TaskFacts:
     """What methods may know of a task."""
-    budget = Budget(task.budget.linf, task.budget.explanations)
-    return TaskFacts(task.id, task.track, task.explainer.name, task.victim, budget)
+    return TaskFacts(task.id, task.track, task.explainer.name, task.victim, budget_of(task))
 
 
 def prepare(task: SaliencyTask, root: Path, device: torch.device) -> Workbench:

@@ -19,5 +19,5 @@ class Template(Attack):
             inputs = inputs.clone().requires_grad_()
             distance = (case.explain(inputs, smoothing=Gate(beta=30.0)) - case.target).square().sum()
             (gradient,) = torch.autograd.grad(distance, inputs)
-            inputs = case.project(inputs.detach() - 0.1 * case.budget.linf * gradient.sign())
+            inputs = case.project(inputs.detach() - 0.1 * case.step_size * gradient.sign())
         return Forgery(inputs)
