@@ -31,6 +31,7 @@ _MODULES = {
     "export_task": "artefacts",
     "audit": "auditing",
     "site": "site",
+    "export": "exporting",
 }
 """Where each command is; imported when it is asked for, since most import torch."""
 _EPILOG = "example:\n  {}"
@@ -196,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
         "--from", dest="origin", type=_path, metavar="STORE", help="another store, as that of a run on a GPU"
     )
     _site(commands)
+    _export(commands)
     _compare(commands)
     _reproduce(commands)
     _artefacts(commands)
@@ -217,6 +219,34 @@ def _site(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         dest="pictures",
         action="store_false",
         help="draw no pictures, which takes a minute or two",
+    )
+
+
+def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "export",
+        "write boards for a paper or a spreadsheet, with intervals, ties, papers and what was run",
+        "potemkin export saliency --format latex --board hardenings --out boards.tex --bibtex boards.bib",
+    )
+    parser.add_argument("suite", help="a published suite, or a folder of results (results/quick)")
+    parser.add_argument("--format", choices=["latex", "markdown", "csv", "json"], default="markdown")
+    parser.add_argument(
+        "--board",
+        action="append",
+        default=[],
+        choices=["attacks", "hardenings", "detectors", "repairs", "matrix", "tasks", "costs"],
+        help="only this one (repeatable; default: all that rank)",
+    )
+    parser.add_argument(
+        "--track", action="append", default=[], metavar="NAME", help="only this one (repeatable)"
+    )
+    parser.add_argument(
+        "--variants", action="store_true", help="a method's other variants too, beside its best"
+    )
+    parser.add_argument("--out", type=_path, metavar="FILE", help="file to write (default: the terminal)")
+    parser.add_argument(
+        "--bibtex", type=_path, metavar="FILE", help="write BibTeX there, and not into the text"
     )
 
 
