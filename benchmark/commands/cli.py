@@ -32,6 +32,7 @@ _MODULES = {
     "audit": "auditing",
     "site": "site",
     "export": "exporting",
+    "diff": "differing",
 }
 """Where each command is; imported when it is asked for, since most import torch."""
 _EPILOG = "example:\n  {}"
@@ -198,6 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _site(commands)
     _export(commands)
+    _diff(commands)
     _compare(commands)
     _reproduce(commands)
     _artefacts(commands)
@@ -248,6 +250,18 @@ def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument(
         "--bibtex", type=_path, metavar="FILE", help="write BibTeX there, and not into the text"
     )
+
+
+def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "diff",
+        "show what changed from one publication to another, and why",
+        "potemkin diff quick@1 quick",
+    )
+    about = "a published suite, an entry of its history (quick@1, quick@COMMIT), or a folder of results"
+    parser.add_argument("before", metavar="A", help=about)
+    parser.add_argument("after", metavar="B", help="likewise")
 
 
 def _compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
