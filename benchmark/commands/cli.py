@@ -33,6 +33,7 @@ _MODULES = {
     "site": "site",
     "export": "exporting",
     "diff": "differing",
+    "archive": "archiving",
 }
 """Where each command is; imported when it is asked for, since most import torch."""
 _EPILOG = "example:\n  {}"
@@ -200,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     _site(commands)
     _export(commands)
     _diff(commands)
+    _archive(commands)
     _compare(commands)
     _reproduce(commands)
     _artefacts(commands)
@@ -262,6 +264,23 @@ def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     about = "a published suite, an entry of its history (quick@1, quick@COMMIT), or a folder of results"
     parser.add_argument("before", metavar="A", help=about)
     parser.add_argument("after", metavar="B", help="likewise")
+
+
+def _archive(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "archive",
+        "write published suites as one tar with a manifest, or check one",
+        "potemkin archive saliency --out saliency.tar\n  potemkin archive --verify saliency.tar",
+    )
+    parser.add_argument("suite", nargs="*", help="published suites (default: all of them)")
+    parser.add_argument(
+        "--out", type=_path, default=Path("potemkin.tar"), metavar="FILE", help="default: potemkin.tar"
+    )
+    parser.add_argument(
+        "--store", type=_path, help="also the forgeries of this store, networks among them (can be large)"
+    )
+    parser.add_argument("--verify", type=_path, metavar="FILE", help="check one instead; unpacks nothing")
 
 
 def _compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -1,16 +1,23 @@
-"""A takedown played through: a new attack lands, and board, history, diff and page say who lost what."""
+"""A takedown played through: a new attack lands, and board, history, diff and page say who lost what.
+
+The data is the project's own: what is published of `smoke`, first without its strongest attack, then with it.
+"""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from harness import OWN, Project, Result
+from harness import ROOT
 from site_case import HOSTILE, made_up
 from test_changes import THREE, snapshot, standing, taken
 from test_site import Page
 
+from benchmark.commands import differing, publishing, site
+from benchmark.commands.cli import main
 from benchmark.errors import PotemkinError
 from benchmark.publishing.changes import Told, changes
 from benchmark.publishing.history import (
@@ -23,116 +30,157 @@ from benchmark.publishing.history import (
 )
 from benchmark.publishing.published import PLACE
 from benchmark.publishing.site.pages import Site
+from benchmark.running.registry import find_methods
 
-SHOVED = "soft[beta=8]"
-SHOVE = "baselines/attacks/shove.py"
-
-
-def tiny(project: Project) -> Path:
-    """Where its suite is published."""
-    return project.root / PLACE / "tiny"
+LANDS = "dombrowski"
+TABLES = ("cells.csv", "samples.parquet")
 
 
-def land(project: Project) -> None:
-    """A new attack in the results, which moves one hardening further than anything before, and no other."""
-    code = OWN["attacks/pull.py"].replace('"pull"', '"shove"').replace("class Pull", "class Shove")
-    project.write(SHOVE, code.partition("    def skip")[0])
-    folder = project.root / "results" / "tiny"
-    cells = pd.read_csv(folder / "cells.csv", dtype=str, keep_default_na=False)
-    own = cells[cells["attack"] == "push"].assign(attack="shove", attack_code="5" * 64)
-    own["cell_id"] = "5" + own["cell_id"].str[1:]  # its forgeries are those of `push`
-    pd.concat([cells, own]).to_csv(folder / "cells.csv", index=False)
-    samples = pd.read_parquet(folder / "samples.parquet")
-    added = samples[samples["attack"] == "push"].assign(attack="shove")
-    added["cell_id"] = "5" + added["cell_id"].str[1:]
-    worse = (added["defense"] == SHOVED) & (added["sample_id"] == added["sample_id"].iloc[0])
-    added.loc[worse, "manipulation"] = 1.0
-    for column in {"told", "truth"} & set(added):
-        added.loc[worse, column] = 0.0
-    pd.concat([samples, added]).to_parquet(folder / "samples.parquet", index=False)
+def results(root: Path, without: str = "") -> None:
+    """A finished run of `smoke`: the published one, without one of the attacks."""
+    folder, source = root / "results" / "smoke", ROOT / PLACE / "smoke"
+    folder.mkdir(parents=True, exist_ok=True)
+    cells = pd.read_csv(source / TABLES[0], dtype=str, keep_default_na=False)
+    cells[cells["attack"] != without].to_csv(folder / TABLES[0], index=False)
+    samples = pd.read_parquet(source / TABLES[1])
+    samples[samples["attack"] != without].to_parquet(folder / TABLES[1], index=False)
+
+
+def publish(root: Path, capsys: pytest.CaptureFixture[str], code: int = 0) -> str:
+    """``potemkin publish smoke``: what it says."""
+    assert main(["publish", "smoke", "--out", str(root / "results")]) == code
+    told = capsys.readouterr()
+    assert "Traceback" not in told.err
+    return told.out + told.err
 
 
 @pytest.fixture(scope="module")
-def landed(published: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Result]:
-    """A project that was published, with a new attack since, and published again; do not write to it."""
-    project = published.copy(tmp_path_factory.mktemp("landed") / "project")
-    land(project)
-    result = project.run("publish")
-    result.assert_no_traceback()
-    assert result.code == 0, result.err
-    return project, result
+def commands() -> Iterator[pytest.MonkeyPatch]:
+    """The commands, with the project's methods and without the store, which alone has forged images."""
+    methods = find_methods(ROOT)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (differing, site):
+            patch.setattr(module, "find_methods", lambda root: methods)
+        patch.setattr(publishing, "find_methods", lambda root: methods)
+        patch.setattr(publishing, "gathered", lambda cells, store: {})
+        yield patch
 
 
-def test_publish_says_who_lost_what_and_keeps_both(landed: tuple[Project, Result]) -> None:
-    project, result = landed
-    assert f"shove (new) takes {SHOVED} down" in result.out
-    first, second = read_history(tiny(project))
+def at(patch: pytest.MonkeyPatch, root: Path) -> None:
+    """Makes a folder the project that commands are about."""
+    for module in (differing, publishing, site):
+        patch.setattr(module, "locate_root", lambda: root)
+
+
+@pytest.fixture(scope="module")
+def landed(commands: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A project that published without an attack, and then with it, and what it said; do not write to it."""
+    root = tmp_path_factory.mktemp("landed")
+    (root / "tasks").symlink_to(ROOT / "tasks")
+    at(commands, root)
+    results(root, without=LANDS)
+    assert main(["publish", "smoke", "--out", str(root / "results")]) == 0
+    shutil.copytree(root / PLACE / "smoke", root / "first" / "smoke")
+    results(root)
+    said: list[str] = []
+    commands.setattr(publishing, "print", lambda *words: said.append(" ".join(words)), raising=False)
+    assert main(["publish", "smoke", "--out", str(root / "results")]) == 0
+    commands.delattr(publishing, "print")
+    return root, "\n".join(said)
+
+
+def test_publish_says_who_lost_what_and_keeps_both(landed: tuple[Path, str]) -> None:
+    root, said = landed
+    folder = root / PLACE / "smoke"
+    first, second = read_history(folder)
     assert first.changes is None and second.changes is not None
-    assert first.snapshot.methods.keys() == second.snapshot.methods.keys() - {"shove"}
-    assert [one.name for one in second.changes.added] == ["shove"]
-    (one,) = [t for t in second.changes.takedowns if t.defense == SHOVED]
-    assert (one.attack, one.known) == ("shove", False) and one.after < one.before
-    assert one.task and one.sample and one.case_after < one.case_before
-    board = pd.read_csv(tiny(project) / "boards" / "hardenings.csv").set_index("hardening")
-    rows = {row.name: row for ranking in second.snapshot.boards for row in ranking.rows}
-    before = {row.name: row for ranking in first.snapshot.boards for row in ranking.rows}
-    assert rows[SHOVED].score == pytest.approx(board.loc[SHOVED, "score"])
-    assert rows[SHOVED].score < before[SHOVED].score and rows["soft[beta=2]"] == before["soft[beta=2]"]
-    kept = pd.read_csv(tiny(project) / "takedowns.csv")
-    assert SHOVED in set(kept["defense"]) and set(kept["attack"]) == {"shove"}
+    assert first.snapshot.methods.keys() == second.snapshot.methods.keys() - {LANDS}
+    assert [one.name for one in second.changes.added] == [LANDS]
+    lost = {t.defense for t in second.changes.takedowns if t.track == "saliency"}
+    assert "smoothgrad" in lost and not second.changes.untold
+    board = pd.read_csv(folder / "boards" / "hardenings.csv")
+    board = board[board["track"] == "saliency"].set_index("hardening")
+    was, now = (
+        {
+            row.name: row
+            for r in e.snapshot.boards
+            if (r.track, r.board) == ("saliency", "hardenings")
+            for row in r.rows
+        }
+        for e in (first, second)
+    )
+    for one in second.changes.takedowns:
+        assert (one.attack, one.known) == (LANDS, False) and one.after < one.before and one.cases >= 1
+        assert one.task.partition("/")[0] == one.track and one.case_after < one.case_before
+        assert f"{LANDS} (new) takes {one.defense} down" in said
+        if one.kind == "hardening":
+            assert now[one.defense].score == pytest.approx(board.loc[one.defense, "score"])
+            assert (now[one.defense].score or 1) < (was[one.defense].score or 0)
+            assert one.after == pytest.approx(now[one.defense].score)
+    kept = pd.read_csv(folder / "takedowns.csv")
+    assert len(kept) == len(second.changes.takedowns) and set(kept["attack"]) == {LANDS}
+    assert "history: entry 2" in said
 
 
 def test_diff_tells_the_same_from_the_history_and_from_samples(
-    landed: tuple[Project, Result], published: Project
+    landed: tuple[Path, str], commands: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project, _ = landed
-    by_history = project.call("diff", "tiny@1", "tiny")
-    by_samples = project.call("diff", str(tiny(published)), "./results/published/tiny")
-    for result in (by_history, by_samples):
-        result.assert_no_traceback()
-        assert result.code == 0, result.err
-        assert "new attack: shove" in result.out
-        assert f"shove (new) takes {SHOVED} down" in result.out and "; most on saliency/tiny-" in result.out
-    assert by_history.out.splitlines()[2:] == by_samples.out.splitlines()[2:]
-    for wrong, said in (
-        (("tiny@3", "tiny"), "no entry '3'"),
-        (("tiny@ffffffff", "tiny"), "no entry 'ffffffff'"),
-        (("tiny", "nothing"), "unknown published suite"),
-        (("tiny@", "tiny"), "no entry ''"),
+    root, _ = landed
+    at(commands, root)
+    told = []
+    for words in (("smoke@1", "smoke"), (str(root / "first" / "smoke"), "smoke")):
+        assert main(["diff", *words]) == 0
+        told.append(capsys.readouterr().out.splitlines())
+    assert told[0] == told[1]
+    assert f"new attack: {LANDS}" in told[0]
+    assert any(f"{LANDS} (new) takes smoothgrad down" in line and "; most on" in line for line in told[0])
+    assert main(["diff", "smoke", "smoke@2"]) == 0
+    assert "nothing changed" in capsys.readouterr().out
+    for words, said in (
+        (("smoke@3", "smoke"), "no entry '3'"),
+        (("smoke@ffffffff", "smoke"), "no entry 'ffffffff'"),
+        (("smoke", "nothing"), "unknown published suite"),
+        (("smoke@", "smoke"), "no entry ''"),
+        (("./nowhere", "smoke"), "no such folder"),
     ):
-        result = project.call("diff", *wrong)
-        assert result.code == 1 and said in result.err and len(result.err.splitlines()) == 1
+        assert main(["diff", *words]) == 1
+        err = capsys.readouterr().err
+        assert said in err and len(err.splitlines()) == 1
 
 
-def test_the_page_shows_it_newest_first(landed: tuple[Project, Result]) -> None:
-    project, _ = landed
-    result = project.call("site", "--no-pictures", "--out", "pages")
-    assert result.code == 0, result.err
-    text = (project.root / "pages" / "tiny" / "history.html").read_text(encoding="utf-8")
+def test_the_page_shows_it_newest_first(
+    landed: tuple[Path, str], commands: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    at(commands, landed[0])
+    assert main(["site", "--no-pictures", "--out", str(tmp_path / "pages")]) == 0
+    text = (tmp_path / "pages" / "smoke" / "history.html").read_text(encoding="utf-8")
     page = Page(text)
     assert text.index('id="entry-2"') < text.index('id="entry-1"')
     rows = [row for table in page.rows.values() for row in table]
-    assert any("shove new" in " ".join(row[0].split()) and row[1] == SHOVED for row in rows)
-    assert "New attack: shove" in " ".join(page.text.split())
-    board = (project.root / "pages" / "tiny" / "saliency.html").read_text(encoding="utf-8")
-    assert 'href="history.html"' in board
+    assert any(row[0].split() == [LANDS, "new"] and row[1] == "smoothgrad" for row in rows)
+    assert f"New attack: {LANDS}" in " ".join(page.text.split())
+    board = (tmp_path / "pages" / "smoke" / "saliency.html").read_text(encoding="utf-8")
+    assert 'href="history.html"' in board and f"methods/{LANDS}.html" in text
 
 
-def test_the_same_publication_again_is_no_new_entry_and_verify_holds_the_history(
-    landed: tuple[Project, Result], tmp_path: Path
+def test_the_same_publication_again_is_no_new_entry_and_damage_is_refused(
+    landed: tuple[Path, str], commands: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project = landed[0].copy(tmp_path / "project")
-    again = project.run("publish")
-    assert again.code == 0 and "no new entry" in again.out
-    assert len(read_history(tiny(project))) == 2
-    assert "history" not in project.call("verify", "tiny").err
-    file = tiny(project) / HISTORY / "0001.json"
+    root = tmp_path / "copy"
+    shutil.copytree(landed[0], root, symlinks=True)
+    at(commands, root)
+    folder = root / PLACE / "smoke"
+    assert "no new entry" in publish(root, capsys)
+    assert len(read_history(folder)) == 2 and list(history_violations(folder)) == []
+    cells = folder / TABLES[0]
+    cells.write_bytes(cells.read_bytes() + b"\n")
+    assert "is not what is published" in next(history_violations(folder))
+    file = folder / HISTORY / "0001.json"
     file.write_text(file.read_text().replace('"number": 1', '"number":  1'))
-    result = project.call("verify", "tiny")
-    assert result.code == 1 and "0002.json follows another entry" in result.err
-    assert project.run("publish").code == 1
+    assert "0002.json follows another entry" in next(history_violations(folder))
+    assert "0002.json follows another entry" in publish(root, capsys, 1)
     file.unlink()
-    assert "0002.json is no. 2, and 0 come before it" in project.call("verify", "tiny").err
+    assert "0002.json is no. 2, and 0 come before it" in next(history_violations(folder))
 
 
 def test_what_was_published_before_histories_is_kept_when_it_is_replaced(tmp_path: Path) -> None:
