@@ -32,7 +32,7 @@ from benchmark.publishing.published import PLACE
 from benchmark.publishing.site.pages import Site
 from benchmark.running.registry import find_methods
 
-LANDS = "dombrowski"
+LANDS, LOST = "dombrowski", "smoothing_gap"
 TABLES = ("cells.csv", "samples.parquet")
 
 
@@ -97,26 +97,20 @@ def test_publish_says_who_lost_what_and_keeps_both(landed: tuple[Path, str]) -> 
     assert first.snapshot.methods.keys() == second.snapshot.methods.keys() - {LANDS}
     assert [one.name for one in second.changes.added] == [LANDS]
     lost = {t.defense for t in second.changes.takedowns if t.track == "saliency"}
-    assert "smoothgrad" in lost and not second.changes.untold
-    board = pd.read_csv(folder / "boards" / "hardenings.csv")
-    board = board[board["track"] == "saliency"].set_index("hardening")
+    assert LOST in lost and not second.changes.untold
     was, now = (
-        {
-            row.name: row
-            for r in e.snapshot.boards
-            if (r.track, r.board) == ("saliency", "hardenings")
-            for row in r.rows
-        }
-        for e in (first, second)
+        {(r.track, row.name): row for r in e.snapshot.boards for row in r.rows} for e in (first, second)
     )
     for one in second.changes.takedowns:
         assert (one.attack, one.known) == (LANDS, False) and one.after < one.before and one.cases >= 1
         assert one.task.partition("/")[0] == one.track and one.case_after < one.case_before
         assert f"{LANDS} (new) takes {one.defense} down" in said
-        if one.kind == "hardening":
-            assert now[one.defense].score == pytest.approx(board.loc[one.defense, "score"])
-            assert (now[one.defense].score or 1) < (was[one.defense].score or 0)
-            assert one.after == pytest.approx(now[one.defense].score)
+        board = pd.read_csv(folder / "boards" / f"{one.kind}s.csv")
+        board = board[board["track"] == one.track].set_index(one.kind)
+        before, after = (rows[one.track, one.defense].score for rows in (was, now))
+        assert before is not None and after is not None and after < before
+        assert after == pytest.approx(board.loc[one.defense, "score"])
+        assert (one.before, one.after) == pytest.approx((before, after))
     kept = pd.read_csv(folder / "takedowns.csv")
     assert len(kept) == len(second.changes.takedowns) and set(kept["attack"]) == {LANDS}
     assert "history: entry 2" in said
@@ -133,7 +127,7 @@ def test_diff_tells_the_same_from_the_history_and_from_samples(
         told.append(capsys.readouterr().out.splitlines())
     assert told[0] == told[1]
     assert f"new attack: {LANDS}" in told[0]
-    assert any(f"{LANDS} (new) takes smoothgrad down" in line and "; most on" in line for line in told[0])
+    assert any(f"{LANDS} (new) takes {LOST} down" in line and "; most on" in line for line in told[0])
     assert main(["diff", "smoke", "smoke@2"]) == 0
     assert "nothing changed" in capsys.readouterr().out
     for words, said in (
@@ -157,7 +151,7 @@ def test_the_page_shows_it_newest_first(
     page = Page(text)
     assert text.index('id="entry-2"') < text.index('id="entry-1"')
     rows = [row for table in page.rows.values() for row in table]
-    assert any(row[0].split() == [LANDS, "new"] and row[1] == "smoothgrad" for row in rows)
+    assert any(row[0].split() == [LANDS, "new"] and row[1] == LOST for row in rows)
     assert f"New attack: {LANDS}" in " ".join(page.text.split())
     board = (tmp_path / "pages" / "smoke" / "saliency.html").read_text(encoding="utf-8")
     assert 'href="history.html"' in board and f"methods/{LANDS}.html" in text
