@@ -31,6 +31,9 @@ _MODULES = {
     "export_task": "artefacts",
     "audit": "auditing",
     "site": "site",
+    "export": "exporting",
+    "diff": "differing",
+    "archive": "archiving",
 }
 """Where each command is; imported when it is asked for, since most import torch."""
 _EPILOG = "example:\n  {}"
@@ -196,6 +199,9 @@ def _parser() -> argparse.ArgumentParser:
         "--from", dest="origin", type=_path, metavar="STORE", help="another store, as that of a run on a GPU"
     )
     _site(commands)
+    _export(commands)
+    _diff(commands)
+    _archive(commands)
     _compare(commands)
     _reproduce(commands)
     _artefacts(commands)
@@ -218,6 +224,63 @@ def _site(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         action="store_false",
         help="draw no pictures, which takes a minute or two",
     )
+
+
+def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "export",
+        "write boards for a paper or a spreadsheet, with intervals, ties, papers and what was run",
+        "potemkin export saliency --format latex --board hardenings --out boards.tex --bibtex boards.bib",
+    )
+    parser.add_argument("suite", help="a published suite, or a folder of results (results/quick)")
+    parser.add_argument("--format", choices=["latex", "markdown", "csv", "json"], default="markdown")
+    parser.add_argument(
+        "--board",
+        action="append",
+        default=[],
+        choices=["attacks", "hardenings", "detectors", "repairs", "matrix", "tasks", "costs"],
+        help="only this one (repeatable; default: all that rank)",
+    )
+    parser.add_argument(
+        "--track", action="append", default=[], metavar="NAME", help="only this one (repeatable)"
+    )
+    parser.add_argument(
+        "--variants", action="store_true", help="a method's other variants too, beside its best"
+    )
+    parser.add_argument("--out", type=_path, metavar="FILE", help="file to write (default: the terminal)")
+    parser.add_argument(
+        "--bibtex", type=_path, metavar="FILE", help="write BibTeX there, and not into the text"
+    )
+
+
+def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "diff",
+        "show what changed from one publication to another, and why",
+        "potemkin diff quick@1 quick",
+    )
+    about = "a published suite, an entry of its history (quick@1, quick@COMMIT), or a folder of results"
+    parser.add_argument("before", metavar="A", help=about)
+    parser.add_argument("after", metavar="B", help="likewise")
+
+
+def _archive(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "archive",
+        "write published suites as one tar with a manifest, or check one",
+        "potemkin archive saliency --out saliency.tar\n  potemkin archive --verify saliency.tar",
+    )
+    parser.add_argument("suite", nargs="*", help="published suites (default: all of them)")
+    parser.add_argument(
+        "--out", type=_path, default=Path("potemkin.tar"), metavar="FILE", help="default: potemkin.tar"
+    )
+    parser.add_argument(
+        "--store", type=_path, help="also the forgeries of this store, networks among them (can be large)"
+    )
+    parser.add_argument("--verify", type=_path, metavar="FILE", help="check one instead; unpacks nothing")
 
 
 def _compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

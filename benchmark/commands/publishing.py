@@ -11,11 +11,20 @@ from benchmark.commands.console import make_console
 from benchmark.commands.session import Session
 from benchmark.errors import PotemkinError
 from benchmark.files.assets import locate_root
+from benchmark.files.writing import CannotWrite
 from benchmark.publishing.adopting import adopt
+from benchmark.publishing.changes import UNTOLD, Told, changes, told_by
 from benchmark.publishing.compare import without
 from benchmark.publishing.documents import stale_documents, write_documents
 from benchmark.publishing.forgeries import forgery_violations, gathered, write_forgeries
 from benchmark.publishing.forgeries import restore as restore_forgeries
+from benchmark.publishing.history import (
+    Publication,
+    append,
+    history_violations,
+    keep_replaced,
+    read_history,
+)
 from benchmark.publishing.published import (
     PLACE,
     boards_exist,
@@ -28,7 +37,9 @@ from benchmark.publishing.published import (
     write_boards,
 )
 from benchmark.publishing.reading import CELLS, SAMPLES, read_cells
-from benchmark.publishing.takedowns import TAKEDOWNS, comparable, reliefs, remember, takedowns
+from benchmark.publishing.site.reading import read_published
+from benchmark.publishing.snapshot import snapshot_of
+from benchmark.publishing.takedowns import TAKEDOWNS, remember
 from benchmark.running.registry import Entry, find_methods
 from benchmark.running.store import Store
 from benchmark.tasks.task import load_suite
@@ -46,15 +57,17 @@ def publish(options: argparse.Namespace) -> int:
         return 1
     forgeries = gathered(tables.cells, Store(options.store.resolve()))
     folder = root / PLACE / options.suite
+    history = read_history(folder)  # damage is told before anything is replaced
     before = _published_before(folder, _methods(root))
+    history = _keep_replaced(folder, history)
     folder.mkdir(parents=True, exist_ok=True)
     for name in (CELLS, SAMPLES):
         shutil.copyfile(source / name, folder / name)
     tables = read_tables(folder, _methods(root))
     write_boards(tables, folder)
     write_forgeries(forgeries, folder)
-    if before is not None:
-        _tell_takedowns(before, tables, folder)
+    told = Told(untold=UNTOLD) if before is None else _tell_takedowns(before, tables, folder)
+    _remember(folder, history, told)
     batches = sum(map(len, forgeries.values()))
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     print(
@@ -81,17 +94,41 @@ def _published_before(folder: Path, methods: dict[str, Entry]) -> Tables | None:
     return None if wrong else tables
 
 
-def _tell_takedowns(before: Tables, after: Tables, folder: Path) -> None:
+def _tell_takedowns(before: Tables, after: Tables, folder: Path) -> Told:
     """Says what the run takes down of what was published, and keeps it beside the boards."""
-    found = takedowns(before, after)
-    lines = [*(one.line() for one in found), *(one.line() for one in reliefs(before, after))]
-    none = "nothing that was published is taken down"
-    if not comparable(before, after):
-        none = "takedowns cannot be told: no cell is in both publications with the same scores"
-    for line in lines or [none]:
+    told = told_by(before, after)
+    lines = [*(one.line() for one in told.takedowns), *(one.line() for one in told.reliefs)]
+    for line in lines or [told.untold or "nothing that was published is taken down"]:
         print(line)
     ran = after.cells[after.cells["commit"] != ""]
-    remember(found, folder / TAKEDOWNS, str(ran["commit"].iloc[0]) if len(ran) else "")
+    remember(told.takedowns, folder / TAKEDOWNS, str(ran["commit"].iloc[0]) if len(ran) else "")
+    return told
+
+
+def _keep_replaced(folder: Path, history: list[Publication]) -> list[Publication]:
+    """The history with what is about to be replaced, which can be older than histories are."""
+    if not folder.is_dir():
+        return history
+    try:
+        return keep_replaced(folder, history, snapshot_of(read_published(folder)))
+    except CannotWrite:
+        raise
+    except (PotemkinError, OSError) as error:  # what cannot be read has no place in it
+        print(f"not kept in the history: {error}")
+        return history
+
+
+def _remember(folder: Path, history: list[Publication], told: Told) -> None:
+    """Adds what is published now to the history, and says what else has changed."""
+    now = snapshot_of(read_published(folder))
+    if history and history[-1].snapshot.is_of(now):
+        print("history: this is what was published before, and no new entry")
+        return
+    found = changes(history[-1].snapshot, now, told) if history else None
+    history = append(folder, history, now, found)
+    moved = f", {len(found.moved)} places are others" if found else ""
+    more = f"; `potemkin diff {now.suite}@{len(history) - 1} {now.suite}` tells what" if found else ""
+    print(f"history: entry {len(history)}{moved}{more}")
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -115,6 +152,7 @@ def verify(options: argparse.Namespace) -> int:
         if rebuild:
             write_boards(tables, folder)
         found = [*violations(tables, folder), *forgery_violations(tables.cells, folder)]
+        found += history_violations(folder)
         _complain(suite, found)
         bad += len(found)
         about = f"{len(tables.cells)} cells, {len(tables.samples)} samples"

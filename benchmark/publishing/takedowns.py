@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,11 @@ class Takedown:
         of: cases that both are known of.
         before: the defense's score on these cases.
         after: its score with this attack as it is now, everything else being as it was.
+        task: of the case that got worse most.
+        sample: that case.
+        seed: of the attack, on that case.
+        case_before: what the defense kept of it, of 1.
+        case_after: what is left.
     """
 
     track: str
@@ -57,14 +63,26 @@ class Takedown:
     of: int
     before: float
     after: float
+    task: str = ""
+    sample: str = ""
+    seed: int = 0
+    case_before: float = 0.0
+    case_after: float = 0.0
 
     def line(self) -> str:
         """In words."""
         attack = f"{self.attack}{'' if self.known else ' (new)'}"
+        worst = f"; {self.case}" if self.task else ""
         return (
             f"takedown ({self.track}, {self.kind}): {attack} takes {self.defense} down, "
-            f"worse on {self.cases} of {self.of} cases, score {self.before:.3f} -> {self.after:.3f}"
+            f"worse on {self.cases} of {self.of} cases, score {self.before:.3f} -> {self.after:.3f}{worst}"
         )
+
+    @property
+    def case(self) -> str:
+        """The case that got worse most, in words."""
+        kept = f"{self.case_before:.3f} -> {self.case_after:.3f}"
+        return f"most on {self.task}, case {self.sample}, seed {self.seed}: {kept}"
 
 
 @dataclass(frozen=True)
@@ -142,8 +160,27 @@ def _takedowns(track: str, kind: str, before: Tables, after: Tables) -> Iterator
             if worse:
                 task = case["task"].to_numpy()[both]
                 lower = np.minimum(row[both], value[both])
-                ends = (float(scores(values[None], task)[0]) for values in (row[both], lower))
-                yield Takedown(track, kind, name, attack, attack in known, worse, int(both.sum()), *ends)
+                ends = [float(scores(values[None], task)[0]) for values in (row[both], lower)]
+                yield Takedown(
+                    *(track, kind, name, attack),
+                    known=attack in known,
+                    cases=worse,
+                    of=int(both.sum()),
+                    before=ends[0],
+                    after=ends[1],
+                    **_most(row, value, case),
+                )
+
+
+def _most(before: Floats, after: Floats, case: pd.DataFrame) -> dict[str, Any]:
+    """The case that got worse most: the first of those that did alike."""
+    fall = np.where(np.isfinite(before) & np.isfinite(after), before - after, -np.inf)
+    at = int(np.argmax(fall))
+    row = case.iloc[at]
+    return {
+        **{"task": str(row["task"]), "sample": str(row["sample_id"]), "seed": int(row["seed"])},
+        **{"case_before": float(before[at]), "case_after": float(after[at])},
+    }
 
 
 def _reliefs(track: str, kind: str, before: Tables, after: Tables) -> Iterator[Relief]:
@@ -172,7 +209,7 @@ def _unchanged(kind: str, before: Tables, after: Tables) -> Iterator[tuple[str, 
             yield name, row, case
 
 
-def remember(found: list[Takedown], file: Path, commit: str) -> None:
+def remember(found: Sequence[Takedown], file: Path, commit: str) -> None:
     """Adds takedowns to a table beside published boards, one row each, with the commit that shows them.
 
     Raises:
@@ -180,8 +217,8 @@ def remember(found: list[Takedown], file: Path, commit: str) -> None:
     """
     if not found:
         return
-    text = pd.DataFrame([{"commit": commit, **asdict(one)} for one in found]).to_csv(index=False)
-    before = file.read_text(encoding="utf-8") if file.exists() else ""
-    head, _, rows = text.partition("\n")
+    told = pd.DataFrame([{"commit": commit, **asdict(one)} for one in found])
+    if file.exists():  # of an older release it may lack columns
+        told = pd.concat([pd.read_csv(file, dtype=str, keep_default_na=False), told.astype(str)])
     with writing(file, "--out"):
-        write_whole(file, (before + rows if before.startswith(head) else text).encode())
+        write_whole(file, told.to_csv(index=False).encode())

@@ -44,7 +44,7 @@ def test_a_new_attack_takes_down_what_it_makes_worse_case_by_case() -> None:
     assert one.before == pytest.approx(1 - 0.9 / 4) and one.after == pytest.approx(1 - 1.405 / 4)
     assert one.line() == (
         "takedown (saliency, hardening): new (new) takes soft down, "
-        "worse on 2 of 4 cases, score 0.775 -> 0.649"
+        "worse on 2 of 4 cases, score 0.775 -> 0.649; most on saliency/0, case 00, seed 0: 0.800 -> 0.500"
     )
     assert not reliefs(suite(BASE), suite(BASE | NEW))
 
@@ -91,3 +91,12 @@ def test_takedowns_are_kept_with_the_commit_that_shows_them(tmp_path: Path) -> N
     kept = pd.read_csv(file)
     assert list(kept["commit"]) == ["a", "b"] and set(kept["defense"]) == {"soft"}
     assert list(kept["cases"]) == [2, 2] and kept["after"].iloc[1] == pytest.approx(found[0].after)
+
+
+def test_takedowns_of_an_older_release_are_kept_though_they_lack_columns(tmp_path: Path) -> None:
+    found, file = takedowns(suite(BASE), suite(BASE | NEW)), tmp_path / "takedowns.csv"
+    remember(found, file, "a")
+    pd.read_csv(file).drop(columns=["task", "sample"]).to_csv(file, index=False)
+    remember(found, file, "b")
+    kept = pd.read_csv(file)
+    assert list(kept["commit"]) == ["a", "b"] and kept["task"].isna().tolist() == [True, False]

@@ -13,6 +13,7 @@ from benchmark.boards.board import RULES
 from benchmark.boards.words import answer
 from benchmark.errors import PotemkinError
 from benchmark.files.writing import write_whole, writing
+from benchmark.publishing.history import with_present
 from benchmark.publishing.site.data import cells_data, tasks_data
 from benchmark.publishing.site.gallery import Gallery, gallery_of
 from benchmark.publishing.site.methods import gallery_page, method_pages, takedowns_of
@@ -88,6 +89,7 @@ class Site:
         self.galleries: dict[tuple[str, str], list[Gallery]] = {
             key: list(self._galleries(key)) for key in (self.boards if self.pictures else ())
         }
+        self.histories = {suite.suite: with_present(suite) for suite in self.suites}
         self._templates = environment()
         self._templates.globals |= {
             "page_name": page_name,
@@ -175,6 +177,7 @@ class Site:
             yield f"{suite.suite}/{track}.js", script.encode()
             for gallery in self.galleries.get((suite.suite, track), ()):
                 yield f"{suite.suite}/{gallery_page(gallery.task)}", self._gallery(suite, track, gallery)
+        yield f"{suite.suite}/history.html", self._history(suite)
         yield f"{suite.suite}/cells.html", self._page("cells.html", 1, here="boards", suite=suite.suite)
         yield f"{suite.suite}/cells.js", data_script("cells", cells_data(suite)).encode()
 
@@ -198,6 +201,16 @@ class Site:
             galleries=[gallery.task for gallery in galleries],
             teaser=galleries[0].strips[0] if galleries else None,
             takedowns=takedowns_of([suite], track=track),
+        )
+
+    def _history(self, suite: Published) -> bytes:
+        """What each publication changed; what is published now is the last one, kept or not."""
+        entries = self.histories[suite.suite]
+        boards = [board for track in suite.tracks for board in self.boards[suite.suite, track]]
+        families = {row.family for board in boards for row in board.rows}
+        shown = entries[::-1]
+        return self._page(
+            "history.html", 1, here="boards", suite=suite.suite, entries=shown, families=families
         )
 
     def _gallery(self, suite: Published, track: str, gallery: Gallery) -> bytes:

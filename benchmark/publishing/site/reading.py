@@ -14,7 +14,7 @@ from benchmark.publishing.published import BOARDS
 from benchmark.publishing.reading import CELLS, SAMPLES, read_cells, read_samples
 from benchmark.publishing.takedowns import TAKEDOWNS
 
-RANKED = {"attacks": "attack", "hardenings": "hardening", "detectors": "detector"}
+RANKED = {"attacks": "attack", "hardenings": "hardening", "detectors": "detector", "repairs": "repair"}
 """Boards that rank, and the column of those that they rank."""
 _TEXT = (*RANKED.values(), "track", "task", "defense", "mode", "method", "step", "note", "place", "division")
 _TEXT_TOO = (*_TEXT, "best_defense", "false_positive_kind", "kind", "commit")

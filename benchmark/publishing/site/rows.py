@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -58,6 +58,13 @@ _COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("false_positive_rate", "false alarms", "share of harmless images that raise an alarm", 3),
         _PASSES,
     ),
+    "repairs": (
+        Column("usefulness", "clean", "what explanations of networks tell that were handed in clean"),
+        Column("truth", "forged", "what explanations of forged networks tell once they are repaired"),
+        Column("repair_cost_clean", "clean accuracy lost", "accuracy that it costs a clean network", 3),
+        Column("repair_cost", "accuracy lost", "accuracy that it costs a forged network", 3),
+        _PASSES,
+    ),
 }
 
 
@@ -82,6 +89,7 @@ class Row:
         division: ``closed`` or ``open``.
         clusters: independent cases.
         values: of the columns, nan where not known.
+        best: whether no other is told apart from the first of what it is ranked among; it may be it.
     """
 
     name: str
@@ -100,6 +108,7 @@ class Row:
     division: str
     clusters: int
     values: tuple[float, ...]
+    best: bool
 
     @property
     def settings(self) -> str:
@@ -112,7 +121,7 @@ class Board:
     """A board of one track.
 
     Args:
-        name: ``attacks``, ``hardenings`` or ``detectors``.
+        name: one of :data:`benchmark.publishing.site.reading.RANKED`.
         columns: beside the score.
         rows: best first, controls where their scores put them.
         floor: the score of the control that does nothing, or nan.
@@ -160,8 +169,8 @@ def board_of(name: str, table: pd.DataFrame) -> Board:
     noun = RANKED[name]
     columns = tuple(c for c in _COLUMNS[name] if c.name in table and table[c.name].notna().any())
     table = _with_controls_in_place(table, noun)
-    ties = _ties(table, noun)
-    rows = tuple(_row(row, noun, columns, ties) for row in table.to_dict("records"))
+    ties, best = _ties(table, noun), _best(table, noun)
+    rows = tuple(_row(row, noun, columns, ties, best) for row in table.to_dict("records"))
     floor = next((row.score for row in rows if row.name == FLOOR.get(noun)), float("nan"))
     return Board(name, columns, rows, floor, FLOOR.get(noun, ""))
 
@@ -194,6 +203,25 @@ def _ties(table: pd.DataFrame, noun: str) -> dict[str, tuple[str, int]]:
         groups[key].append(str(floor))
     shared = [names for names in groups.values() if len(names) > 1]
     return {name: (_letter(number), 1 + number % 2) for number, names in enumerate(shared) for name in names}
+
+
+def _best(table: pd.DataFrame, noun: str) -> set[str]:
+    """Rows of the first group of each kind that is ranked by itself, the control that does nothing too.
+
+    Groups are the board's own; of variants the best of their method alone has one.
+    """
+    if "tie_group" not in table:
+        return set()
+    first = table[table["tie_group"].eq(1)]
+    found = {str(name) for name in first[noun]}
+    floor = FLOOR.get(noun)
+    at = table.index[table[noun] == floor]
+    ranked = table[table["tie_group"].notna()]
+    if len(at) and len(ranked) and pd.notna(table.loc[at[0], "score"]):
+        leads = ranked.index[0] > at[0]
+        if leads or _group_of_floor(table, noun, str(floor))[2] == 1:
+            found.add(str(floor))
+    return found
 
 
 def _group_of_floor(table: pd.DataFrame, noun: str, floor: str) -> tuple[str, str, int]:
@@ -234,7 +262,11 @@ def _texts(table: pd.DataFrame, name: str) -> Iterable[str]:
 
 
 def _row(
-    row: dict[object, object], noun: str, columns: Iterable[Column], ties: dict[str, tuple[str, int]]
+    row: dict[object, object],
+    noun: str,
+    columns: Iterable[Column],
+    ties: dict[str, tuple[str, int]],
+    best: Container[str],
 ) -> Row:
     named = {str(key): value for key, value in row.items()}
     name = str(named[noun])
@@ -257,6 +289,7 @@ def _row(
         division=_text(named.get("division")) or "closed",
         clusters=_whole(named.get("clusters")),
         values=tuple(_real(named[column.name]) for column in columns),
+        best=name in best,
     )
 
 

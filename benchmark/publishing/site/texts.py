@@ -29,10 +29,11 @@ def visible(text: str, keep: str = "") -> str:
         text: anything; halves of characters too.
         keep: characters that stay, such as the ends of lines.
     """
-    return "".join(sign if sign in keep or is_visible(sign) else _written(sign) for sign in text)
+    return "".join(sign if sign in keep or is_visible(sign) else written(sign) for sign in text)
 
 
-def _written(sign: str) -> str:
+def written(sign: str) -> str:
+    r"""A character by its number: ``\x1b``, ``\u202e``."""
     number = ord(sign)
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
