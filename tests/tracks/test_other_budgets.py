@@ -12,6 +12,7 @@ from harness import ROOT
 from torch import Tensor
 
 from baselines.attacks.dombrowski import Dombrowski
+from baselines.attacks.ensemble import Ensemble, EnsembleSmall
 from baselines.attacks.ghorbani_topk import GhorbaniTopK
 from baselines.attacks.square_search import SquareSearch
 from baselines.controls.copy_target import CopyTarget
@@ -95,6 +96,7 @@ def test_more_than_the_budget_is_refused_and_measured_again(kind: str) -> None:
 
 
 def test_an_attack_for_one_kind_of_budget_says_so() -> None:
-    assert SquareSearch().skip(bench("linf").facts) is None
-    reason = "its squares go to the ends of an L-inf budget, not of l2"
-    assert SquareSearch().skip(bench("l2").facts) == reason
+    for attack in (SquareSearch(), Ensemble(), EnsembleSmall()):
+        assert attack.skip(bench("linf").facts) is None
+        reason = "its squares go to the ends of an L-inf budget, not of l2"
+        assert attack.skip(bench("l2").facts) == reason
