@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ _MODULES = {
     "publish": "publishing",
     "verify": "publishing",
     "restore": "publishing",
+    "merge_stores": "merging",
     "compare": "comparing",
     "reproduce": "reproducing",
     "submit_artefact": "artefacts",
@@ -139,11 +141,13 @@ def _parser() -> argparse.ArgumentParser:
     _suite_options(run)
     run.add_argument(
         "--device",
+        type=_device,
         default="auto",
-        choices=["auto", "cpu", "cuda"],
-        help="where networks run; auto takes a GPU if there is one (default: auto)",
+        metavar="DEVICE",
+        help="where networks run: auto (a GPU if there is one, the default), cpu, cuda, all (every GPU), or "
+        "some of them, as cuda:0,cuda:1",
     )
-    run.add_argument("--workers", type=_positive, help="cells at once (default: one per core, two on a GPU)")
+    run.add_argument("--workers", type=_positive, help="cells at once (default: one per core, two a GPU)")
     run.add_argument(
         "--threads",
         type=_positive,
@@ -156,6 +160,11 @@ def _parser() -> argparse.ArgumentParser:
         help="whose code runs in confined processes (default: submissions)",
     )
     run.add_argument("--retry-failed", action="store_true", help="run cells again that a method failed in")
+    run.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="make the I-th of N shares, in a store of its own below --store, for `merge` (docs/scale.md)",
+    )
 
     score = _add(commands, "score", "score stored cells again, run nothing", "potemkin score quick")
     _suite_options(score)
@@ -198,6 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument(
         "--from", dest="origin", type=_path, metavar="STORE", help="another store, as that of a run on a GPU"
     )
+    _merge(commands)
     _site(commands)
     _export(commands)
     _diff(commands)
@@ -207,6 +217,21 @@ def _parser() -> argparse.ArgumentParser:
     _artefacts(commands)
     _audit(commands)
     return parser
+
+
+def _merge(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _add(
+        commands,
+        "merge",
+        "join the stores of several machines into one",
+        "potemkin merge .potemkin/shards/* --into .potemkin --suite quick",
+    )
+    parser.add_argument("stores", nargs="+", type=_path, metavar="STORE", help="folders of finished cells")
+    parser.add_argument(
+        "--into", dest="store", type=_path, required=True, metavar="STORE", help="store that takes all of it"
+    )
+    parser.add_argument("--suite", help="suite to tell of what it lacks then (default: none)")
+    parser.set_defaults(attack=[], defense=[], task=[], out=Path("results"))
 
 
 def _site(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -393,7 +418,9 @@ def _add(
         epilog=_EPILOG.format(example),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(command={"list": "list_things"}.get(name, name.replace("-", "_")))
+    parser.set_defaults(
+        command={"list": "list_things", "merge": "merge_stores"}.get(name, name.replace("-", "_"))
+    )
     return parser
 
 
@@ -429,6 +456,16 @@ def _path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise argparse.ArgumentTypeError(f"{text}: {error}") from None
+
+
+def _device(text: str) -> str:
+    """What can be a device's name, or several; which there are is looked at with torch."""
+    names = "auto|cpu|cuda|all" + "|cuda:[0-9]{1,4}(,cuda:[0-9]{1,4}){0,99}"
+    if not re.fullmatch(names, text):
+        raise argparse.ArgumentTypeError(
+            f"must be auto, cpu, cuda, all, or GPUs by number as cuda:0,cuda:1, not {text[:40]!r}"
+        )
+    return text
 
 
 def _positive(text: str) -> int:

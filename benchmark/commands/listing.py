@@ -1,4 +1,4 @@
-"""The command `list`: suites and tasks are read as data, so that it answers at once; methods are loaded."""
+"""The command `list`: it answers at once, since it loads methods only where their tree has changed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from benchmark.commands.console import make_console
 from benchmark.commands.grid import Column, Grid
 from benchmark.errors import PotemkinError
 from benchmark.files.assets import locate_root
+from benchmark.running.told import told_methods
 from benchmark.tasks.explainers import listed_explainers
 from benchmark.tasks.task import load_suites, load_task, task_ids
 
@@ -52,14 +53,12 @@ def _tasks(root: Path) -> tuple[Grid, list[str]]:
 
 
 def _methods(noun: str, root: Path) -> tuple[Grid, list[str]]:
-    from benchmark.running.registry import find_methods  # here: methods wait for torch, other lists do not
-
-    registry = find_methods(root)
+    methods, problems = told_methods(root)
     table = _list(noun, "kind", "after")
-    for entry in registry.attacks() if noun == "attack" else registry.defenses():
-        kind = "control" if entry.method.control else entry.kind
-        table.add(entry.variant, kind, entry.method.paper)
-    return table, [f"{p.file} could not be loaded: {p.reason}" for p in registry.problems]
+    for one in methods:
+        if (one.kind == "attack") == (noun == "attack"):
+            table.add(one.variant, "control" if one.control else one.kind, one.paper)
+    return table, problems
 
 
 def _explainers(root: Path) -> tuple[Grid, list[str]]:

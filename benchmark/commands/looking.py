@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import re
 
-from benchmark.commands.console import plan_table
+from benchmark.commands.console import duration, plan_table
 from benchmark.commands.session import Session
 from benchmark.errors import PotemkinError, unknown
 from benchmark.reproducing.why import cell_lines
 from benchmark.running.cells import Cell
+from benchmark.running.cost import foretold
 from benchmark.running.outcome import outcome_of
 from benchmark.running.stale import latest_records, stale_reason
-from benchmark.running.store import Record, Store
+from benchmark.running.store import KINDS, Record, Store
+from benchmark.running.timing import factors, past_steps
 
+Key = tuple[str, str]
 _ID = re.compile("[0-9a-f]{6,64}")
+_TO_DO = ("run", "score")
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -44,12 +48,35 @@ def plan(options: argparse.Namespace) -> int:
         for told, words in (("run", "to run"), ("fail", "failed")):
             for reason in sorted({reason for state, reason in reasons.values() if state == told}):
                 session.out.print(f"{words}, {reason}", markup=False, soft_wrap=True)
+        for line in _cost_lines(
+            session, {id for id, (state, _) in reasons.items() if state in _TO_DO}, known
+        ):
+            session.out.print(line, markup=False, soft_wrap=True)
     counts = {name: sum(s[3] == name for s in states) for name in ("run", "score", "hand", "skip", "fail")}
     print(
         f"plan: {counts['run']} to run, {counts['score']} to score, {counts['hand']} at hand, "
         f"{counts['skip']} skipped, {counts['fail']} failed before{_unread(session)}"
     )
     return 1 if session.problems else 0
+
+
+def _cost_lines(session: Session, to_do: set[str], known: dict[Key, Record | None]) -> list[str]:
+    """What the cells will take by what is known, and how far that was off elsewhere."""
+    work = {}
+    for cell in (cell for cell in session.cells if cell.id in to_do):
+        for step in cell.steps():
+            if step.key not in known:
+                known[step.key] = session.store.record(*step.key)
+            if known[step.key] is None:
+                work[step.key] = factors(step.kind, cell.maker(step).coordinates)
+    own = (record for kind in KINDS for record in session.store.records(kind))
+    cost = foretold(list(work.values()), [*session.published_times(), *past_steps(own)] if work else [])
+    if cost is None:
+        return []
+    steps = (
+        f"{cost.steps} step{'s'[: cost.steps != 1]}, by {cost.seen} times that are published or in the store"
+    )
+    return [f"about {duration(cost.seconds)} of one worker for {steps}; {cost.off}"]
 
 
 def _unread(session: Session) -> str:

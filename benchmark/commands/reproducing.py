@@ -8,11 +8,9 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
-
 from benchmark.commands.cli import cores
 from benchmark.commands.console import make_console, progress_bar
-from benchmark.commands.running import threads_of
+from benchmark.commands.running import gpus, threads_of
 from benchmark.commands.session import check_harness
 from benchmark.errors import PotemkinError
 from benchmark.files.assets import locate_root
@@ -20,6 +18,7 @@ from benchmark.publishing.published import PLACE, published_suites
 from benchmark.reproducing.noise import NoiseFloor, load_floor
 from benchmark.reproducing.recorded import Recorded, changes, completed, find_recorded
 from benchmark.reproducing.reproduce import Comparison, cell_of, compare, overall, repeat, undetermined
+from benchmark.running.devices import chosen
 from benchmark.running.runner import Settings
 from benchmark.running.store import Store
 
@@ -93,11 +92,7 @@ def _folders(options: argparse.Namespace, root: Path) -> list[Path]:
 
 def _settings(options: argparse.Namespace, root: Path) -> Settings:
     """As `run` would run."""
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise PotemkinError("--device cuda: torch finds no GPU here; use --device cpu")
+    (device,) = chosen(options.device, gpus())
     workers = options.workers or (cores() if device == "cpu" else 2)
     return Settings(root, device, workers, threads_of(options, device, workers))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -19,20 +18,22 @@ from benchmark.boards.results import write_table
 from benchmark.commands.cli import cores
 from benchmark.commands.console import progress_bar, show_boards
 from benchmark.commands.session import Session
-from benchmark.errors import PotemkinError
 from benchmark.files.writing import writable, writing
 from benchmark.running.cells import Cell
+from benchmark.running.devices import chosen
 from benchmark.running.outcome import outcome_of
 from benchmark.running.runner import Runner, Settings
+from benchmark.running.shards import Shard, own_steps
 from benchmark.running.store import Record
 from benchmark.running.tally import Tally, count_cells
-from benchmark.running.timing import Seen, past_cells
 
 RUN_STEPS = frozenset({"forge", "reference", "judge", "score"})
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs what is missing, scores it and writes the boards."""
+    """Runs what is missing, scores it and writes the boards; of a shard it only runs its own."""
+    if options.shard is not None:
+        return _run_shard(options, Shard.read(options.shard))
     session = Session(options)
     session.complain()
     writable(_results(session), "--out")
@@ -63,6 +64,38 @@ def run(options: argparse.Namespace) -> int:
         session.err.print(line, markup=False, soft_wrap=True)
     print(count.line())
     return 0 if written and not count.failed and not session.problems else 1
+
+
+def _run_shard(options: argparse.Namespace, shard: Shard) -> int:
+    """Runs the steps of a shard, into a store of its own; boards are for those who have all of them."""
+    whole, options.store = options.store, shard.folder(options.store)
+    session = Session(options)
+    session.complain()
+    if session.is_empty():
+        return 1
+    own = own_steps(session.cells, shard, session.published_times())
+    every = {s.key for cell in session.cells if not (cell.skip or cell.problem) for s in cell.steps()}
+    session.err.print(
+        f"suite {session.suite.name}, shard {shard}: {len(own)} of {len(every)} steps; store {options.store}",
+        markup=False,
+        soft_wrap=True,
+    )
+    tally = execute(session, session.cells, RUN_STEPS, f"shard {shard}", own)
+    if tally.ran:
+        session.err.print(tally.line())
+    ends = Counter((session.store.record(*key) or {"status": "missing"})["status"] for key in own)
+    failed = len(own) - ends["ok"] - ends["skipped"]
+    session.err.print(
+        f"once all {shard.of} have ended: potemkin merge {whole / 'shards'}/*-of-{shard.of} --into {whole} "
+        f"--suite {session.suite.name}, then potemkin run {session.suite.name}",
+        markup=False,
+        soft_wrap=True,
+    )
+    print(
+        f"shard {shard}: {len(tally.ran & own)} steps run, {len(own - tally.ran) - ends['missing']} at hand, "
+        f"{failed} failed"
+    )
+    return 1 if failed or session.problems else 0
 
 
 def _compare_instead(session: Session) -> list[str]:
@@ -111,15 +144,26 @@ def board(options: argparse.Namespace) -> int:
     return 0 if _write(session) and not session.problems else 1
 
 
-def execute(session: Session, cells: list[Cell], kinds: frozenset[str], title: str) -> Tally:
-    """Runs what is missing of some kinds of steps of the cells, with a bar and a line per failure."""
+def execute(
+    session: Session,
+    cells: list[Cell],
+    kinds: frozenset[str],
+    title: str,
+    own: frozenset[tuple[str, str]] | None = None,
+) -> Tally:
+    """Runs what is missing of some kinds of steps of the cells, with a bar and a line per failure.
+
+    Args:
+        session: what is run.
+        cells: of it.
+        kinds: of steps that may run.
+        title: of the bar.
+        own: kinds and ids of the steps that may run; None for all.
+    """
     options = session.options
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise PotemkinError("--device cuda: torch finds no GPU here; use --device cpu")
-    workers = options.workers or (cores() if device == "cpu" else 2)
+    devices = chosen(options.device, gpus())
+    device = devices[0].partition(":")[0]
+    workers = options.workers or (cores() if device == "cpu" else 2 * len(devices))
     settings = Settings(
         root=session.root,
         device=device,
@@ -127,14 +171,21 @@ def execute(session: Session, cells: list[Cell], kinds: frozenset[str], title: s
         threads=threads_of(options, device, workers),
         retry=getattr(options, "retry_failed", False),
         confine_all=getattr(options, "confine", "submissions") == "all",
+        devices=devices,
     )
 
     def complain(line: str) -> None:
         session.err.print(f"failed: {line}", style="red", markup=False, soft_wrap=True)
 
-    runner = Runner(session.store, settings, complain, _published_times(session))
+    runner = Runner(session.store, settings, complain, session.published_times())
     with progress_bar(session.err, title) as progress:
-        return runner.run(cells, progress, kinds)
+        return runner.run(cells, progress, kinds, own)
+
+
+def gpus() -> tuple[str, ...]:
+    """Names of the GPUs that torch finds."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return tuple(f"cuda:{number}" for number in range(count))
 
 
 def threads_of(options: argparse.Namespace, device: str, workers: int) -> int:
@@ -147,16 +198,6 @@ def threads_of(options: argparse.Namespace, device: str, workers: int) -> int:
     if given is not None:
         return given
     return max(1, cores() // workers) if device == "cuda" else 1
-
-
-def _published_times(session: Session) -> list[Seen]:
-    """What steps took in the suite's published run, which tells time left before anything has run here."""
-    cells = session.root / "results" / "published" / session.suite.name / "cells.csv"
-    try:
-        with cells.open(encoding="utf-8", newline="") as file:
-            return past_cells(csv.DictReader(file))
-    except (OSError, KeyError, ValueError, csv.Error):  # nobody's results hang on it
-        return []
 
 
 def _results(session: Session) -> Path:

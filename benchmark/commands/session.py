@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import csv
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmark.boards.results import cells_table, samples_table
-from benchmark.boards.tables import Tables
 from benchmark.commands.console import make_console
 from benchmark.errors import PotemkinError, unknown
 from benchmark.files.assets import locate_root
@@ -16,7 +16,11 @@ from benchmark.running.outcome import outcome_of
 from benchmark.running.plan import Planner
 from benchmark.running.registry import Registry, find_methods, suggestion
 from benchmark.running.store import Record, Store
+from benchmark.running.timing import Seen, past_cells
 from benchmark.tasks.task import Suite, load_suite
+
+if TYPE_CHECKING:
+    from benchmark.boards.tables import Tables
 
 _FINGERPRINTS = "fingerprints.json"
 
@@ -35,7 +39,7 @@ class Session:
             if task not in self.suite.listed:
                 raise unknown(f"task of suite {self.suite.name}", task, self.suite.listed)
         self.registry: Registry = find_methods(self.root, asked_methods(options))
-        self.store = Store(_store_folder(options.store), self.notice)
+        self.store = Store(store_folder(options.store), self.notice)
         wanted = set(options.task)
         self._planner = planner = Planner(
             self.root,
@@ -99,6 +103,9 @@ class Session:
 
     def tables(self) -> Tables:
         """Cells and samples of everything in the store that belongs to the suite as it is now."""
+        from benchmark.boards.results import cells_table, samples_table  # here: `plan` waits for no pandas
+        from benchmark.boards.tables import Tables
+
         known: dict[tuple[str, str], Record | None] = {}
         asked = {cell.id for cell in self.cells}
         at_hand = [
@@ -110,6 +117,15 @@ class Session:
         methods = {entry.variant: entry for entry in self.registry.entries}
         cells = cells_table(self.suite.name, at_hand, self.store)
         return Tables(cells, samples_table(at_hand, self.store), methods)
+
+    def published_times(self) -> list[Seen]:
+        """What steps took in the suite's published run, which tells times before anything has run here."""
+        cells = self.root / "results" / "published" / self.suite.name / "cells.csv"
+        try:
+            with cells.open(encoding="utf-8", newline="") as file:
+                return past_cells(csv.DictReader(file))
+        except (OSError, KeyError, ValueError, csv.Error):  # nobody's results hang on it
+            return []
 
     def _relevant(self, cells: list[Cell]) -> list[Cell]:
         """Without methods none of whose cells has run, unless they were asked for."""
@@ -149,7 +165,7 @@ def _code(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.py")}
 
 
-def _store_folder(store: Path) -> Path:
+def store_folder(store: Path, option: str = "--store") -> Path:
     """Where a store lies, or will.
 
     Raises:
@@ -157,5 +173,5 @@ def _store_folder(store: Path) -> Path:
     """
     folder = store.resolve()
     if folder.exists() and not folder.is_dir():
-        raise PotemkinError(f"--store {store} is no folder")
+        raise PotemkinError(f"{option} {store} is no folder")
     return folder

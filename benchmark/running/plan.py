@@ -72,6 +72,8 @@ class Planner:
         self._known_skips: dict[tuple[str, str], str | StepFailed | None] = {}
         self._code = Code(root, kept)
         self._names: dict[str, frozenset[str]] = {}
+        self._known_parts: dict[tuple[str, str, tuple[Path, ...], str], dict[str, str]] = {}
+        self._metrics = {name: str(weights_at_hand(name)) for name in ("lpips", "stlpips")}
         self.problems: list[str] = []
         """Submissions that were left out, since what they run cannot be told, a sentence each."""
 
@@ -202,9 +204,8 @@ class Planner:
     ) -> Step:
         """The step that turns what a cell's other steps made into samples."""
         parts = {"scoring": task.score_identity(), "cell": judge.id, "reference": reference.id}
-        metrics = {name: str(weights_at_hand(name)) for name in ("lpips", "stlpips")}
         code = self._scoring_code(task, defense.kind)
-        return _step("score", {**parts, **metrics, **code}, (*needs, reference, judge), pool)
+        return _step("score", {**parts, **self._metrics, **code}, (*needs, reference, judge), pool)
 
     def _skip(self, task: Task, attack: Entry, defense: Entry) -> str:
         """Why the cell does not apply, as one of its methods says."""
@@ -223,19 +224,26 @@ class Planner:
     def _forging_code(self, files: list[Path], task: Task, against: str) -> dict[str, str]:
         """What a step that forges runs, against a kind of defense or none."""
         roots = repair_forge_roots if against == "repair" else forge_roots
-        return self._parts(roots(task, files, self.root), task)
+        return self._parts("forge", task, files, against, lambda: roots(task, files, self.root))
 
     def _steps_code(self, defense: Entry, task: Task) -> dict[str, str]:
         """What another step that runs methods runs."""
         roots = repair_roots if defense.kind == "repair" else step_roots
-        return self._parts(roots(task, [defense.file], self.root), task)
+        files = [defense.file]
+        return self._parts("steps", task, files, defense.kind, lambda: roots(task, files, self.root))
 
     def _scoring_code(self, task: Task, kind: str) -> dict[str, str]:
         """What scoring runs, of a kind of defense."""
-        return self._parts(scoring_roots(task, self.root, kind), task)
+        return self._parts("score", task, [], kind, lambda: scoring_roots(task, self.root, kind))
 
-    def _parts(self, roots: tuple[Root, ...], task: Task) -> dict[str, str]:
-        return self._code.parts(roots, self._names.get(task.id, frozenset()))
+    def _parts(
+        self, what: str, task: Task, files: list[Path], kind: str, roots: Callable[[], tuple[Root, ...]]
+    ) -> dict[str, str]:
+        """Fingerprints of what some roots lead to, which hundreds of a task's cells share."""
+        asked = what, task.id, tuple(files), kind
+        if asked not in self._known_parts:
+            self._known_parts[asked] = self._code.parts(roots(), self._names.get(task.id, frozenset()))
+        return self._known_parts[asked]
 
     def _assets(self, task: Task) -> tuple[dict[str, str], str]:
         """Hashes of weights and data, and what is wrong with them, if anything is."""

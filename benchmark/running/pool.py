@@ -12,7 +12,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import send_handle
@@ -26,6 +27,7 @@ from benchmark.isolation.families import MOST_THREADS, end, family, held, thread
 from benchmark.isolation.starting import confinement, launch
 from benchmark.isolation.submitted import submission_folder
 from benchmark.running.clock import Limits, Stopwatch
+from benchmark.running.devices import least_busy
 from benchmark.running.jobs import Answer, Job
 from benchmark.running.warmup import context
 from benchmark.running.worker import main
@@ -42,6 +44,7 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     trusted: bool
+    device: str
     job: Job | None = None
     watch: Stopwatch = field(default_factory=lambda: Stopwatch(0.0, 1, False, 0.0))
     deadline: float = 0.0
@@ -62,10 +65,14 @@ class Pool:
         root: the project's root.
         logs: folder of the workers' logs.
         threads: threads of each worker's tensor operations.
+        devices: to which workers are bound, in turn.
     """
 
-    def __init__(self, size: int, root: Path, logs: Path, threads: int = 1) -> None:
+    def __init__(
+        self, size: int, root: Path, logs: Path, threads: int = 1, devices: Sequence[str] = ("cpu",)
+    ) -> None:
         self.size = size
+        self._devices = devices
         self._root, self._logs, self._threads = root, logs, threads
         self._workers: list[_Worker] = []
         self._context = context()
@@ -94,10 +101,13 @@ class Pool:
         return False in busy, True in busy
 
     def submit(self, job: Job, limits: Limits, trusted: bool) -> None:
-        """Starts a job; needs a free place."""
+        """Starts a job, on the device where fewest are at work; needs a free place."""
         share = job.kind, job.task.id
-        idle = [w for w in self._workers if w.job is None and w.trusted == trusted]
-        worker = min(idle, key=lambda w: share not in w.served) if idle else self._start(trusted)
+        busy = [w.device for w in self._workers if w.job is not None]
+        device = least_busy(self._devices, busy)
+        job = replace(job, device=device)
+        idle = [w for w in self._workers if w.job is None and (w.trusted, w.device) == (trusted, device)]
+        worker = min(idle, key=lambda w: share not in w.served) if idle else self._start(trusted, device)
         worker.job = job
         worker.served.add(share)
         _, before, _ = _held(worker)
@@ -196,7 +206,7 @@ class Pool:
         record = {"status": status, "blame": "method", "reason": reason, "culprit": ""}
         return Answer({**record, "cpu_seconds": worker.watch.used})
 
-    def _start(self, trusted: bool) -> _Worker:
+    def _start(self, trusted: bool, device: str) -> _Worker:
         here, there = self._context.Pipe()
         log = self._log("worker")
         measures = not self._workers and self._slowness is None
@@ -206,7 +216,7 @@ class Pool:
         with uninterrupted():
             process.start()
         there.close()
-        worker = _Worker(process, here, trusted)
+        worker = _Worker(process, here, trusted, device)
         self._workers.append(worker)
         return worker
 

@@ -10,7 +10,7 @@ import datetime
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Settings:
         threads: threads per job.
         retry: run steps again that a method is to blame for.
         confine_all: run the project's own methods in confined processes too, not submissions' only.
+        devices: of that kind, to which workers are bound in turn; none for the one that is the kind's first.
     """
 
     root: Path
@@ -54,6 +55,7 @@ class Settings:
     threads: int
     retry: bool = False
     confine_all: bool = False
+    devices: tuple[str, ...] = ()
 
 
 class Runner:
@@ -83,13 +85,24 @@ class Runner:
         self._provenance = provenance(settings.root)
 
     def run(
-        self, cells: Iterable[Cell], progress: Progress, kinds: frozenset[str] = frozenset(ORDER)
+        self,
+        cells: Iterable[Cell],
+        progress: Progress,
+        kinds: frozenset[str] = frozenset(ORDER),
+        own: Container[tuple[str, str]] | None = None,
     ) -> Tally:
-        """Runs what is missing of the given kinds, and returns what has run."""
+        """Runs what is missing of the given kinds, and returns what has run.
+
+        Args:
+            cells: whose steps are run.
+            progress: is told where the run stands.
+            kinds: of steps that may run.
+            own: kinds and ids of the steps that may run; None for all.
+        """
         self.store.sweep()
         tally = Tally(workers=self.settings.workers)
         started = time.perf_counter()
-        waiting = self._missing([c for c in cells if not (c.skip or c.problem)], kinds)
+        waiting = self._missing([c for c in cells if not (c.skip or c.problem)], kinds, own)
         course = Course(waiting, self.settings.workers, self._before(waiting))
         progress(course.standing())
         with Pool(
@@ -97,6 +110,7 @@ class Runner:
             self.settings.root,
             self.store.folder / "logs",
             self.settings.threads,
+            self.settings.devices or (self.settings.device,),
         ) as pool:
             flying: dict[Path, tuple[Step, Cell]] = {}
             while waiting or flying:
@@ -122,12 +136,16 @@ class Runner:
         own = (record for kind in sorted(kinds) for record in self.store.records(kind))
         return [*self._past, *past_steps(own)]
 
-    def _missing(self, cells: list[Cell], kinds: frozenset[str]) -> list[tuple[Step, Cell]]:
+    def _missing(
+        self, cells: list[Cell], kinds: frozenset[str], own: Container[tuple[str, str]] | None = None
+    ) -> list[tuple[Step, Cell]]:
         """Steps to run, each once, with a cell that needs it: forgeries first, then task by task."""
         found: dict[tuple[str, str], tuple[Step, Cell]] = {}
         for cell in cells:
             for step in cell.steps():
-                if step.kind in kinds and step.key not in found and self._wanted(step):
+                if step.kind not in kinds or (own is not None and step.key not in own):
+                    continue
+                if step.key not in found and self._wanted(step):
                     found[step.key] = (step, cell.maker(step))
         return sorted(
             found.values(),

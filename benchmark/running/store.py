@@ -36,6 +36,8 @@ from benchmark.running.record import Record as Record
 _RECORD, _TENSORS, _SAMPLES = "record.json", "tensors.safetensors", "samples.json"
 _HELD = {"forge": _TENSORS, "reference": _TENSORS, "judge": _TENSORS, "score": _SAMPLES}
 """What a step that ended ok has beside its record."""
+KINDS = tuple(_HELD)
+"""Kinds of steps, in the order in which they are made."""
 _OPTION = "--store"
 
 
@@ -176,6 +178,28 @@ class Store:
             raise self._damage(kind, step_id, name, str(fault)) from None
         except OSError as error:
             raise self._damage(kind, step_id, name, f"cannot be read: {error.strerror or error}") from None
+
+    def content_sha256(self, kind: str, step_id: str) -> str:
+        """SHA-256 of what lies beside the record of a step that ended ok, as its record has it.
+
+        Raises:
+            StoreDamaged: the record has none, and the file cannot be read.
+        """
+        record = self._looked_up(kind, step_id) or {}
+        told = record.get("files", {}).get(_HELD[kind])
+        content = b"" if told else self._content(kind, step_id, _HELD[kind])
+        return str(told["sha256"]) if told else hashlib.sha256(content).hexdigest()
+
+    def files(self, kind: str, step_id: str) -> dict[str, bytes]:
+        """What lies beside the record of a finished step, by name, if it is what was written.
+
+        Raises:
+            StoreDamaged: it is missing, or not what was written.
+        """
+        record = self._looked_up(kind, step_id)
+        if record is not None and record["status"] != "ok":
+            return {}
+        return {_HELD[kind]: self._content(kind, step_id, _HELD[kind])}
 
     def begin(self) -> Path:
         """A new folder to write a step into."""

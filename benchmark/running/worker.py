@@ -142,6 +142,7 @@ def _guest(job: Job, pipe: Connection) -> Guest:
 def run_job(job: Job, shelf: Shelf, guest: Guest | None = None) -> Answer:
     """Runs a job; every failure becomes an answer."""
     arithmetic.settle(job.device)
+    _bind(job.device)
     meter, usage = Meter(), Usage(torch.device(job.device))
     started, computed = time.perf_counter(), time.process_time()
     surroundings, bench = _surroundings(), None
@@ -315,6 +316,12 @@ def _infrastructure(error: Exception) -> dict[str, Any]:
 
     traceback.print_exc()
     return {"status": status, "blame": "infra", "reason": text, "culprit": ""}
+
+
+def _bind(device: str) -> None:
+    """Makes a device the one that is meant where code says ``cuda`` and no number."""
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)
 
 
 def _release(device: str) -> None:
