@@ -20,8 +20,8 @@ from benchmark.methods.formats import LEVELS, eight_bits, eight_bits_within, ima
 
 TOLERANCE = 1e-6
 """Rounding that a budget or a range forgives, in units of the input range."""
-_SLACK = 1e-3
-"""Rounding that bounds forgive when images are rounded, in levels."""
+_SLACK = 1e-4
+"""Rounding that bounds forgive when images are rounded, in levels: less than `TOLERANCE`."""
 _STEEP = 0.25
 """What a value changes by across an edge of a natural picture, about, one pixel further."""
 

@@ -22,7 +22,7 @@ from baselines.attacks.usual import Usual
 from baselines.defenses.feature_squeezing import FeatureSqueezing
 from baselines.defenses.smoothgrad import SmoothGrad
 from baselines.defenses.smoothing_gap import SmoothingGap
-from benchmark.api import Budget, Case, Explainer, Network, Query, correlation
+from benchmark.api import Case, Explainer, LInfBudget, Network, Query, correlation
 from benchmark.methods.meter import Meter, MeteredExplainer
 from benchmark.metrics.similarity import pcc, ssim
 from benchmark.submissions.check.tiny import tiny_benches
@@ -128,7 +128,7 @@ def test_no_case_depends_on_the_others() -> None:
 
 @pytest.mark.parametrize("limit", [10, 33, 60, 150])
 def test_a_tasks_limit_holds(limit: int) -> None:
-    made, meter = metered(replace(case(), budget=Budget(BUDGET, limit)))
+    made, meter = metered(replace(case(), budget=LInfBudget(BUDGET, limit)))
     outcome = EnsembleSmall(times=100).attacked(made)  # the meter raises beyond the limit
     assert meter.explanations <= limit * len(made.inputs)
     if limit < 32:
@@ -139,7 +139,7 @@ def test_a_tasks_limit_holds(limit: int) -> None:
 
 @pytest.mark.parametrize("detector", [SmoothingGap(), FeatureSqueezing()])
 def test_a_detectors_questions_count_and_its_suspicion_is_worth_something(detector: Any) -> None:
-    made, meter = metered(replace(case(detector), budget=Budget(BUDGET, 250)))
+    made, meter = metered(replace(case(detector), budget=LInfBudget(BUDGET, 250)))
     outcome = EnsembleSmall(iterations=STEPS, times=6.0).attacked(made)
     assert meter.explanations == pytest.approx(float(outcome.explanations.sum()))
     assert (outcome.values >= outcome.floor_values).all()

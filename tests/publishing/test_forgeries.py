@@ -49,7 +49,7 @@ def test_published_images_are_the_judged_ones_and_restored_they_give_the_same_bo
 
 
 def test_what_is_of_other_code_is_not_restored(project: Project) -> None:
-    project.edit("benchmark/tracks/saliency/steps.py", "TOLERANCE = 1e-6", "TOLERANCE = 1e-5")
+    project.edit("benchmark/tracks/saliency/steps.py", "_AT_LAST = 8", "_AT_LAST = 9")
     shutil.rmtree(project.root / ".potemkin" / "forge")
     result = project.run("restore")
     assert result.code == 1 and "0 of" in result.out and "other code, tasks or torch" in result.out

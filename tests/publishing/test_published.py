@@ -95,11 +95,11 @@ def test_what_is_published_is_the_run_and_verifies(ran: Project, published: Proj
     }
     boards = {"attacks", "hardenings", "detectors", "matrix", "tasks", "costs"}
     assert files == {
-        *("cells.csv", "samples.parquet"),
+        *("cells.csv", "samples.parquet", "history/0001.json"),
         *(f"boards/{name}.csv" for name in boards),
         *(f"forgeries/{task}.npz" for task in TASKS),
     }
-    for file in (name for name in files if not name.startswith("forgeries/")):
+    for file in (name for name in files if not name.startswith(("forgeries/", "history/"))):
         # Boards made of the files read back are those made of the store.
         assert (place(published) / file).read_bytes() == (ran.root / "results/tiny" / file).read_bytes(), file
     untracked = git(published.root, "status", "--porcelain", "-uall").splitlines()

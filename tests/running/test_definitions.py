@@ -214,7 +214,7 @@ RUN: list[tuple[str, str, str, Concerned]] = [
     ("benchmark/methods/meter.py", "limit * self.samples", "limit + self.samples", _everything),
     ("benchmark/methods/meter.py", "self.explanations += samples", "self.explanations += 1", _everything),
     ("benchmark/methods/base.py", "setattr(self, key, value)", "setattr(self, key, None)", _everything),
-    ("benchmark/tracks/saliency/steps.py", "TOLERANCE = 1e-6", "TOLERANCE = 1e-5", _of("saliency")),
+    ("benchmark/tracks/saliency/steps.py", "_AT_LAST = 8", "_AT_LAST = 9", _of("saliency")),
     ("benchmark/tracks/saliency/steps.py", "name % 2**31, defense", "name % 2**30, defense", _of("saliency")),
     ("benchmark/tracks/saliency/steps.py", 'inputs, "judge",', 'inputs, "judged",', _of("saliency")),
     (
@@ -296,7 +296,7 @@ def test_a_line_that_a_cell_runs_changes_its_id(
 
 
 JUDGED = [
-    ("benchmark/tracks/saliency/steps.py", "TOLERANCE = 1e-6", "TOLERANCE = 2e-6", False),
+    ("benchmark/tracks/saliency/steps.py", "_AT_LAST = 8", "_AT_LAST = 7", False),
     ("benchmark/tracks/procedures.py", "LIKE = 0.8", "LIKE = 0.7", True),
     ("benchmark/tracks/pools.py", "_STEPS = 100", "_STEPS = 101", True),
     ("benchmark/tracks/visualization/workbench.py", 'seed_of("visualization"', 'seed_of("pictures"', False),
@@ -336,7 +336,7 @@ def test_a_line_that_scores_a_cell_changes_its_score_steps_id_alone(
         ("benchmark/seeds.py", "    text = json", "    # as text\n\n    text = json"),
         ("benchmark/network/graph.py", '"""Logits ``[N, classes]`` of inputs', '"""Logits ``[N, K]`` of inputs'),
         ("benchmark/explainers/rules.py", '"""Added to LRP', '"""What is added to LRP'),
-        ("benchmark/tracks/saliency/steps.py", "TOLERANCE = 1e-6", "TOLERANCE = (1e-6)  # rounding"),
+        ("benchmark/tracks/saliency/steps.py", "_AT_LAST = 8", "_AT_LAST = (8)  # few"),
         ("benchmark/metrics/behaviour.py", "def prediction_kept", "# words\ndef prediction_kept"),
         ("baselines/attacks/dombrowski.py", '"""Two hundred steps on', '"""200 steps on'),
         ("benchmark/files/fields.py", '"string_too_short": "is empty"', '"string_too_short": "is no text"'),
