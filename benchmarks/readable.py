@@ -16,13 +16,14 @@ Goes on where it ended; pictures lie beside the table.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from growing_table import add
+from growing_table import known as known_rows
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as pictures
@@ -178,31 +179,16 @@ def main() -> None:
     for name in given.procedures:
         for label in TUNING if given.tuning else JUDGED:
             key = (given.maker, given.judge, name, str(label))
-            if key in _done(given.out):
+            if key in known_rows(given.out, FIELDS[:4]):
                 continue
             row, picture = row_of(maker, judge, known[name], label, given.pictures)
             file = given.out.with_suffix("") / f"{given.maker}-{name}-{label}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             pictures.to_pil_image(picture).save(file)
-            _written(given.out, dict(zip(FIELDS, key, strict=False)) | row)
-
-
-def _done(out: Path) -> set[tuple[str, ...]]:
-    if not out.exists():
-        return set()
-    with out.open(encoding="utf-8", newline="") as file:
-        return {tuple(row[name] for name in FIELDS[:4]) for row in csv.DictReader(file)}
-
-
-def _written(out: Path, row: dict[str, Any]) -> None:
-    fresh = not out.exists()
-    with out.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
-    shown = ("procedure", "class", "own", "rank", "seconds")
-    print(" ".join(str(row.get(key, "")) for key in shown), flush=True)
+            row = dict(zip(FIELDS, key, strict=False)) | row
+            add(given.out, FIELDS, row)
+            shown = ("procedure", "class", "own", "rank", "seconds")
+            print(" ".join(str(row.get(name, "")) for name in shown), flush=True)
 
 
 if __name__ == "__main__":

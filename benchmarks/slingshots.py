@@ -13,7 +13,6 @@ where it ended::
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
 from dataclasses import replace
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from growing_table import add, known
 
 from benchmark.api import Attack, Hardening
 from benchmark.errors import PotemkinError
@@ -116,7 +116,7 @@ def main() -> int:
     for name in given.attacks:
         for ascent in given.ascents:
             key = (given.task, str(given.case), name, ascent)
-            if key in _known(given.out):
+            if key in known(given.out, FIELDS[:4]):
                 continue
             row: dict[str, Any] = dict(zip(FIELDS, key, strict=False))
             try:
@@ -124,25 +124,9 @@ def main() -> int:
                 row |= measured(chosen_task(task, ascent, given.case), name == "official", attack, none, root)
             except PotemkinError as error:  # what a network does not have is told in the row
                 row["note"] = " ".join(str(error).split())[:160]
-            _written(given.out, row)
+            add(given.out, FIELDS, row)
+            print(" ".join(str(row.get(name, "")) for name in FIELDS), flush=True)
     return 0
-
-
-def _known(out: Path) -> set[tuple[str, ...]]:
-    if not out.exists():
-        return set()
-    with out.open(encoding="utf-8", newline="") as file:
-        return {tuple(row[name] for name in FIELDS[:4]) for row in csv.DictReader(file)}
-
-
-def _written(out: Path, row: dict[str, Any]) -> None:
-    fresh = not out.exists()
-    with out.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
-    print(" ".join(str(row.get(name, "")) for name in FIELDS), flush=True)
 
 
 if __name__ == "__main__":

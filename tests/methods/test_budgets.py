@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from operator import attrgetter
 
 import pytest
 import torch
@@ -132,4 +133,4 @@ def test_every_flow_of_a_grey_image_is_admitted_and_bounds_are_reached(reach: fl
 
 def test_who_asks_a_budget_for_what_it_has_not_reads_what_to_ask() -> None:
     with pytest.raises(AttributeError, match=r"kind l2 and has no linf: case\.project and case\.step_size"):
-        _ = L2Budget(1.0).linf  # type: ignore[attr-defined]
+        attrgetter("linf")(L2Budget(1.0))  # as code does that no checker has seen

@@ -8,6 +8,7 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import ROOT
@@ -154,8 +155,8 @@ def test_an_archive_whose_files_change_meanwhile_is_not_written(project: Path, t
     growing = tmp_path / "log.csv"
     growing.write_text("a")
 
-    class Files(dict):  # type: ignore[type-arg]
-        def items(self):  # type: ignore[no-untyped-def]
+    class Files(dict[str, Path]):
+        def items(self) -> Any:
             for item in super().items():
                 yield item
                 growing.write_text("b")

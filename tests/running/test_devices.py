@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from harness import ROOT
@@ -99,8 +100,8 @@ def test_jobs_go_round_and_a_worker_keeps_its_device(tmp_path: Path, monkeypatch
     made = pool.Pool(6, ROOT, tmp_path, devices=("cuda:0", "cuda:1", "cuda:2"))
 
     def start(trusted: bool, device: str) -> pool._Worker:
-        quiet = Silent()
-        made._workers.append(pool._Worker(quiet, quiet, trusted, device))  # type: ignore[arg-type]
+        quiet: Any = Silent()
+        made._workers.append(pool._Worker(quiet, quiet, trusted, device))
         return made._workers[-1]
 
     monkeypatch.setattr(made, "_start", start)
@@ -113,7 +114,8 @@ def test_jobs_go_round_and_a_worker_keeps_its_device(tmp_path: Path, monkeypatch
     made.submit(a_job(tmp_path, 7), Limits(1.0, 1.0), trusted=True)
     assert len(made._workers) == 6 and freed.job is not None
     for worker in made._workers:
-        assert {job.device for job in worker.process.sent} == {worker.device}  # type: ignore[attr-defined]
+        process: Any = worker.process
+        assert {job.device for job in process.sent} == {worker.device}
 
 
 def test_torch_is_asked_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -88,12 +89,12 @@ def test_what_several_stores_have_alike_is_taken_once_whatever_the_clock_says(
 )
 @pytest.mark.parametrize("where", ["stores", "into"])
 def test_a_contradiction_is_refused_by_name_and_nothing_is_written(
-    stores: tuple[Store, Store, Store], other: dict[str, object], where: str
+    stores: tuple[Store, Store, Store], other: dict[str, Any], where: str
 ) -> None:
     a, b, into = stores
     put(a, "judge", 1, 1.0)
     put(a, "forge", 2, 1.0)
-    put(b if where == "stores" else into, "judge", 1, **other)  # type: ignore[arg-type]
+    put(b if where == "stores" else into, "judge", 1, **other)
     before = contents(into)
     with pytest.raises(PotemkinError) as refused:
         merge([a, b], into)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -26,11 +27,11 @@ class Asked:
 
     def __call__(self, root: Path) -> Registry:
         self.times += 1
-        entries = [
+        entries: list[Any] = [
             SimpleNamespace(variant=one.variant, kind=one.kind, method=one)  # which has control and paper
             for one in self.told
         ]
-        return Registry(tuple(entries), self.problems)  # type: ignore[arg-type]
+        return Registry(tuple(entries), self.problems)
 
 
 @pytest.fixture
