@@ -67,7 +67,7 @@ def test_every_kind_of_page_opens_without_a_complaint(page: Any, folder: Path) -
         "methods",
         "tasks",
         "methods/dombrowski",
-        "tasks/saliency/lrp-32",
+        "tasks/saliency/cifar-lrp-8",
         "quick/saliency",
     ):
         page.goto((folder / f"{name}.html").as_uri())
@@ -125,7 +125,7 @@ def test_no_page_is_wider_than_a_phone(page: Any, folder: Path) -> None:
         "index",
         "methods",
         "methods/dombrowski",
-        "tasks/saliency/lrp-32",
+        "tasks/saliency/cifar-lrp-8",
         "quick/saliency",
         "quick/cells",
     ):
