@@ -11,9 +11,10 @@ import pytest
 from harness import ROOT, TASKS, Project, Result, git
 
 from benchmark.api import Attack, Case, Detector, Forgery, Hardening
+from benchmark.boards.tables import Tables
 from benchmark.errors import PotemkinError
 from benchmark.methods.base import Method
-from benchmark.publishing.published import read_tables, violations, write_boards
+from benchmark.publishing.published import read_tables, table_violations, violations, write_boards
 from benchmark.running.registry import Entry, find_methods
 
 
@@ -221,6 +222,19 @@ def test_samples_that_do_not_fit_their_cells_are_named(project: Project, methods
     assert any(f"cell {short} ended ok with 2 cases and has 1 samples" in line for line in lines)
     assert any(f"cell {without} ended ok with 2 cases and has 0 samples" in line for line in lines)
     assert any(f"cell {other} has another mode in samples.parquet" in line for line in lines)
+
+
+def test_a_network_is_judged_by_many_images_and_one_that_is_gone_is_told() -> None:
+    """Cases of track ``fairwashing`` have a sample for every image."""
+    tables = read_tables(
+        ROOT / "results/published/quick", {entry.variant: entry for entry in find_methods(ROOT).entries}
+    )
+    at = tables.samples.index[tables.samples["track"] == "fairwashing"][3]
+    cell = tables.samples.loc[at, "cell_id"]
+    assert not [line for line in table_violations(tables) if "samples" in line]
+    less = Tables(tables.cells, tables.samples.drop(index=at), tables.methods)
+    (line,) = [line for line in table_violations(less) if "samples" in line]
+    assert line == f"cell {cell} ended ok with 1 cases and has 7 samples, not 8"
 
 
 def test_a_method_that_has_left_the_project_is_named(project: Project) -> None:
