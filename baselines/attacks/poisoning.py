@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from baselines.attacks.crops import random_crops
 from baselines.attacks.usual import Usual
 from baselines.attacks.weight_search import unsuspected
 from benchmark.api import Attack, BackdoorAudit, BackdoorCase, Forgery, Network, Trigger, in_batches
@@ -35,6 +36,9 @@ class Poisoning(Attack):
     batch: int = 64
     learning_rate: float = 5e-3
     loyalty: float = 0.9
+    crops: float = 1.0
+    """Least share of an image's area that a random crop of it keeps; 1: whole images. Where images are few,
+    the clean network's answers to crops keep more of what it knows."""
     tries: int = 2
     """Candidates of the search against a detector beyond its grid."""
     audited: int = 1000
@@ -48,7 +52,7 @@ class Poisoning(Attack):
         """Weights and trigger.
 
         Raises:
-            ValueError: a poison rate outside (0, 1), or a trigger that does not fit the images.
+            ValueError: a poison rate or crops outside (0, 1), or a trigger that does not fit the images.
         """
         if not 0 < self.poison_rate < 1:
             raise ValueError(f"poison_rate must lie between 0 and 1, not {self.poison_rate}")
@@ -119,14 +123,15 @@ class Poisoning(Attack):
 
     def wanted(self, case: BackdoorCase) -> Tensor:
         """Answers to the attacker's images, as they are and flipped: probabilities ``[2, M, classes]``."""
+        return torch.stack(
+            [self.mixed(case, images, case.labels) for images in (case.data, case.data.flip(3))]
+        )
+
+    def mixed(self, case: BackdoorCase, images: Tensor, labels: Tensor) -> Tensor:
+        """Answers to images ``[B, C, H, W]`` of true classes ``[B]``: probabilities ``[B, classes]``."""
         with torch.no_grad():
-            answers = torch.stack(
-                [
-                    torch.cat([case.model(inputs).softmax(1) for inputs in in_batches(images)])
-                    for images in (case.data, case.data.flip(3))
-                ]
-            )
-        true = functional.one_hot(case.labels, answers.shape[2]).to(answers)
+            answers = torch.cat([case.model(inputs).softmax(1) for inputs in in_batches(images)])
+        true = functional.one_hot(labels, answers.shape[1]).to(answers)
         return self.loyalty * answers + (1 - self.loyalty) * true
 
     def sample(self, case: BackdoorCase, wanted: Tensor, trigger: Trigger | None) -> tuple[Tensor, Tensor]:
@@ -136,6 +141,9 @@ class Poisoning(Attack):
         flipped, inputs = drawn[0] < 0.5, case.data[chosen]
         inputs = torch.where(_per_image(flipped), inputs.flip(3), inputs)
         answers = wanted[flipped.long(), chosen]
+        if self.crops != 1:
+            inputs = random_crops(inputs, self.crops, case.generator)
+            answers = self.mixed(case, inputs, case.labels[chosen])
         if trigger is None:
             return inputs, answers
         poisoned = drawn[1] < self.poison_rate

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from baselines.attacks.crops import random_crops
 from baselines.attacks.slingshot_schedule import RateSchedule
 from baselines.attacks.slingshot_selection import Selection
 from baselines.attacks.slingshot_tunnel import Tunnel
@@ -46,6 +47,8 @@ class SlingshotTraining(Attack):
     weight_decay: float = 1e-3
     natural: int = 32
     """Natural images per step."""
+    crops: float = 1.0
+    """Least share of an image's area that a random crop of it keeps; 1: whole images."""
     held_out: float = 0.25
     checkpoints: int = 2
     """How often, in the last third, the network is looked at."""
@@ -144,7 +147,11 @@ class SlingshotTraining(Attack):
         schedule = RateSchedule(self.schedule, optimizer, self.steps, self.final_rate, epoch)
         for step in range(self.steps):
             batch = torch.randint(len(logits), (self.natural,), generator=case.generator)
-            kept = self.preservation(model, case, case.data[batch], logits[batch])
+            images, reference = case.data[batch], logits[batch]
+            if self.crops != 1:
+                images = random_crops(images, self.crops, case.generator)
+                reference = _preserved(case.model, images, case.unit.layer)
+            kept = self.preservation(model, case, images, reference)
             tunnel = tunnels[step % len(tunnels)]
             loss = kept + share * self.weight * self.manipulation(model, case, tunnel)
             optimizer.zero_grad()

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from baselines.attacks.badnets import BadNets
+from baselines.attacks.crops import random_crops
 from benchmark.api import Attack, BackdoorCase, FairwashingCase, Forgery, VisualizationCase
 
 
@@ -26,6 +27,12 @@ class FinetuneOnly(Attack):
     steps: int = 100
     batch: int = 64
     learning_rate: float = 2e-4
+    crops: float = 1.0
+    """Least share of an image's area that a random crop of it keeps; 1: whole images."""
+    backdoor_steps: int = 500
+    backdoor_batch: int = 64
+    backdoor_learning_rate: float = 5e-3
+    """As the attacks of track ``signature`` train, where a case is of that track."""
 
     def forge(self, case: VisualizationCase | BackdoorCase | FairwashingCase) -> Forgery:
         """A hundred steps of AdamW on the cross entropy, batch norms' statistics frozen.
@@ -34,12 +41,19 @@ class FinetuneOnly(Attack):
         in accuracy is no cost of a backdoor.
         """
         if isinstance(case, BackdoorCase):
-            return Forgery(weights=BadNets().trained(case, None).module.state_dict())
+            training = BadNets(
+                steps=self.backdoor_steps,
+                batch=self.backdoor_batch,
+                learning_rate=self.backdoor_learning_rate,
+                crops=self.crops,
+            )
+            return Forgery(weights=training.trained(case, None).module.state_dict())
         model = case.model.trainable_copy()
         optimizer = torch.optim.AdamW(model.module.parameters(), lr=self.learning_rate)
         for _ in range(self.steps):
             batch = torch.randint(len(case.data), (self.batch,), generator=case.generator)
-            loss = functional.cross_entropy(model(case.data[batch]), case.labels[batch])
+            inputs = random_crops(case.data[batch], self.crops, case.generator)
+            loss = functional.cross_entropy(model(inputs), case.labels[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
