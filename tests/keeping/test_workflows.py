@@ -14,7 +14,7 @@ import pytest
 import yaml
 from harness import ROOT
 
-from benchmark.commands.cli import _parser
+from benchmark.commands.words import parser
 
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -103,7 +103,7 @@ def test_every_command_is_one() -> None:
     found = list(commands())
     assert {words[0] for _, words in found} == {"check", "compare", "restore", "site", "verify"}
     for _, words in found:
-        _parser().parse_args(words)  # ends the test where it is none
+        parser().parse_args(words)  # ends the test where it is none
 
 
 def test_every_file_that_is_called_is_there() -> None:
