@@ -16,7 +16,7 @@ from benchmark.publishing.adopting import adopt
 from benchmark.publishing.changes import UNTOLD, Told, changes, told_by
 from benchmark.publishing.compare import without
 from benchmark.publishing.documents import stale_documents, write_documents
-from benchmark.publishing.forgeries import forgery_violations, gathered, write_forgeries
+from benchmark.publishing.forgeries import forgery_violations, gathered, withheld, write_forgeries
 from benchmark.publishing.forgeries import restore as restore_forgeries
 from benchmark.publishing.history import (
     Publication,
@@ -55,7 +55,8 @@ def publish(options: argparse.Namespace) -> int:
     if found:
         _complain("not published", found)
         return 1
-    forgeries = gathered(tables.cells, Store(options.store.resolve()))
+    held = withheld(tables.cells["task"], root)
+    forgeries = gathered(tables.cells, Store(options.store.resolve()), held)
     folder = root / PLACE / options.suite
     history = read_history(folder)  # damage is told before anything is replaced
     before = _published_before(folder, _methods(root))
@@ -74,6 +75,8 @@ def publish(options: argparse.Namespace) -> int:
         f"published: {folder.relative_to(root).as_posix()}, {len(tables.cells)} cells, "
         f"{len(tables.samples)} samples, {batches} forgeries of images, {size / 1e6:.1f} MB"
     )
+    if held:
+        print(f"left out: forged images of {len(held)} tasks, whose pictures the project does not ship")
     for name in write_documents(root, options.suite):
         print(f"written: {name}")
     return 0
@@ -151,7 +154,8 @@ def verify(options: argparse.Namespace) -> int:
         rebuild = options.rebuild and boards_exist(tables)
         if rebuild:
             write_boards(tables, folder)
-        found = [*violations(tables, folder), *forgery_violations(tables.cells, folder)]
+        held = withheld(tables.cells["task"], root)
+        found = [*violations(tables, folder), *forgery_violations(tables.cells, folder, held)]
         found += history_violations(folder)
         _complain(suite, found)
         bad += len(found)
@@ -178,7 +182,8 @@ def restore(options: argparse.Namespace) -> int:
     else:
         folder = published_folder(session.root, options.suite)
         published = read_cells(folder / CELLS)
-        needed, here = restore_forgeries(session.cells, published, folder, session.store)
+        held = withheld({cell.task.id for cell in session.cells}, session.root)
+        needed, here = restore_forgeries(session.cells, published, folder, session.store, held)
         shown = f"{here} of {needed} forgeries of images are in {options.store}"
         others = "the published ones are of other code, tasks or torch"
     if needed and not here:

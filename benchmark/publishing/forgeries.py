@@ -2,14 +2,16 @@
 
 ``forgeries/TASK.npz`` holds every forgery that a task's cells judge, by the id of its step: the images
 ``[N, C, H, W]`` as they were judged, eight bits a channel. Forged networks take a hundred times as much, and
-are not published.
+are not published. Neither are forged images of pictures that the project does not ship: they are copies of
+them, and the rights are somebody else's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from benchmark.methods.formats import LEVELS, eight_bits
 from benchmark.running.cells import Cell
 from benchmark.running.outcome import COUNTERS
 from benchmark.running.store import Record, Store, StoreDamaged, write_tensors
+from benchmark.tasks.data_manifest import EmbeddedEntry, data_entry
+from benchmark.tasks.task import load_task
 
 FORGERIES = "forgeries"
 _TRACK = "saliency"
@@ -34,12 +38,26 @@ _MADE = ("device", "torch", "commit", "started")
 Images = dict[str, npt.NDArray[np.uint8]]
 
 
-def gathered(cells: pd.DataFrame, store: Store) -> dict[str, Images]:
+def withheld(tasks: Iterable[str], root: Path) -> frozenset[str]:
+    """Those of some tasks whose pictures the project does not ship, so that forgeries of them stay at home.
+
+    Tasks and data sets that are no more, or are wrong, are none of them.
+    """
+    found = set()
+    for task in set(tasks):
+        with contextlib.suppress(PotemkinError):
+            if not isinstance(data_entry(load_task(task, root).data, root), EmbeddedEntry):
+                found.add(task)
+    return frozenset(found)
+
+
+def gathered(cells: pd.DataFrame, store: Store, held: Collection[str] = ()) -> dict[str, Images]:
     """The forged images ``[N, C, H, W]`` that a run's cells judge, by task and by the ids of their steps.
 
     Args:
         cells: of the suite.
         store: where they were run.
+        held: tasks whose images are not copied.
 
     Raises:
         PotemkinError: the store lacks a forgery, or has one that is not of eight bits.
@@ -47,6 +65,7 @@ def gathered(cells: pd.DataFrame, store: Store) -> dict[str, Images]:
     return {
         str(task): {str(step): _levels(store, str(step), str(task)) for step in sorted(rows["forge_id"])}
         for task, rows in _judged(cells).groupby("task")
+        if task not in held
     }
 
 
@@ -64,11 +83,21 @@ def write_forgeries(forgeries: dict[str, Images], folder: Path) -> None:
             file.unlink()
 
 
-def forgery_violations(cells: pd.DataFrame, folder: Path) -> Iterator[str]:
-    """One sentence for every task whose forged images are not those that its cells judge."""
+def forgery_violations(cells: pd.DataFrame, folder: Path, held: Collection[str] = ()) -> Iterator[str]:
+    """A sentence for every task whose forged images are not those that its cells judge, or may not lie there.
+
+    Args:
+        cells: of the published suite.
+        folder: of the published suite.
+        held: tasks whose images are not copied.
+    """
     wanted = _judged(cells)
     for task, rows in wanted.groupby("task"):
         name = _file(folder, str(task)).relative_to(folder).as_posix()
+        if task in held:
+            if _file(folder, str(task)).exists():
+                yield f"{name} holds pictures that the project does not ship"
+            continue
         try:
             found = read_forgeries(folder, str(task))
         except PotemkinError as error:
@@ -103,7 +132,9 @@ def read_forgeries(folder: Path, task: str) -> Images:
     return found
 
 
-def restore(cells: Iterable[Cell], published: pd.DataFrame, folder: Path, store: Store) -> tuple[int, int]:
+def restore(
+    cells: Iterable[Cell], published: pd.DataFrame, folder: Path, store: Store, held: Collection[str] = ()
+) -> tuple[int, int]:
     """Lays published forgeries into a store, as if they had been made there.
 
     Args:
@@ -111,9 +142,10 @@ def restore(cells: Iterable[Cell], published: pd.DataFrame, folder: Path, store:
         published: its published cells.
         folder: of the published suite.
         store: where the forgeries go.
+        held: tasks whose images are not copied, so that none of theirs are published.
 
     Returns:
-        How many forgeries of images the cells need, and how many of them the store has now.
+        How many forgeries of images the cells of other tasks need, and how many of them the store has.
 
     Raises:
         PotemkinError: a published file cannot be read.
@@ -124,7 +156,9 @@ def restore(cells: Iterable[Cell], published: pd.DataFrame, folder: Path, store:
     images: dict[str, Images] = {}
     needed: dict[str, Cell] = {}
     for cell in cells:
-        if cell.forge is not None and cell.task.track == _TRACK and not cell.skip and not cell.problem:
+        if cell.forge is None or cell.task.track != _TRACK or cell.task.id in held:
+            continue
+        if not cell.skip and not cell.problem:
             needed.setdefault(cell.forge.id, cell)
     here = 0
     for step, cell in needed.items():

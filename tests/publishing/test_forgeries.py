@@ -11,7 +11,18 @@ import pytest
 import torch
 from harness import TASKS, Project
 
-from benchmark.publishing.forgeries import FORGERIES, read_forgeries
+from benchmark.errors import PotemkinError
+from benchmark.files.assets import locate_root
+from benchmark.publishing.forgeries import (
+    FORGERIES,
+    forgery_violations,
+    gathered,
+    read_forgeries,
+    restore,
+    withheld,
+    write_forgeries,
+)
+from benchmark.publishing.reading import CELLS, read_cells
 from benchmark.running.store import Store
 
 PLACE = Path("results/published/tiny")
@@ -54,6 +65,29 @@ def test_what_is_of_other_code_is_not_restored(project: Project) -> None:
     result = project.run("restore")
     assert result.code == 1 and "0 of" in result.out and "other code, tasks or torch" in result.out
     assert not project.steps("forge")
+
+
+def test_forgeries_of_pictures_that_the_project_does_not_ship_stay_at_home(project: Project) -> None:
+    root, folder = locate_root(), project.root / PLACE
+    names = ["saliency/imagenet-offline-gradient", "saliency/gradient-32", "saliency/is-no-more"]
+    assert withheld(names, root) == {names[0]}
+    assert not withheld(TASKS, project.root)
+    cells = read_cells(folder / CELLS)
+    (first, second), empty = TASKS, Store(project.root / "empty")
+    with pytest.raises(PotemkinError, match="is not in the store"):
+        gathered(cells, empty, [first])
+    assert gathered(cells, empty, TASKS) == {}
+    store = Store(project.root / ".potemkin")
+    kept = gathered(cells, store, [first])
+    assert kept.keys() == {second}
+    assert list(forgery_violations(cells, folder)) == []
+    assert list(forgery_violations(cells, folder, [first])) == [
+        f"forgeries/{first}.npz holds pictures that the project does not ship"
+    ]
+    write_forgeries(kept, folder)
+    assert not (folder / FORGERIES / f"{first}.npz").exists(), "what lay there goes"
+    assert list(forgery_violations(cells, folder, [first])) == []
+    assert restore([], cells, folder, empty, [first]) == (0, 0)
 
 
 def _cut(file: Path) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmark.api import Hardening
 from benchmark.methods.formats import LEVELS
 from benchmark.methods.meter import Meter
-from benchmark.publishing.forgeries import Images, read_forgeries
+from benchmark.publishing.forgeries import Images, read_forgeries, withheld
 from benchmark.publishing.site.reading import Published
 from benchmark.publishing.site.rows import Board
 from benchmark.running.registry import Entry
@@ -90,12 +90,12 @@ def gallery_of(
     methods: Mapping[str, Entry],
     root: Path,
 ) -> Gallery | None:
-    """Pictures of a task's published forgeries; None where it has none, or not of images.
+    """Pictures of a task's published forgeries; None where it has none of images that are published.
 
     Raises:
         PotemkinError: a published file cannot be read, or weights or data are missing.
     """
-    if not isinstance(task, SaliencyTask):
+    if not isinstance(task, SaliencyTask) or withheld([task.id], root):
         return None
     forged = read_forgeries(suite.folder, task.id)
     named = {board.name: board.rows for board in boards}
