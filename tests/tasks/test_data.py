@@ -106,7 +106,8 @@ def test_fashion_mnist_has_two_disjoint_splits_in_range() -> None:
 
 
 def test_the_shipped_manifest_lists_every_data_set() -> None:
-    expected = ["fashion-mnist", "imagenet-folder", "imagenet-samples-package", "cifar10-subset", "cifar10"]
+    packages = ["imagenet-samples-package", "imagenet-samples-halves"]
+    expected = ["fashion-mnist", "imagenet-folder", *packages, "cifar10-subset", "cifar10"]
     assert dataset_names(ROOT) == expected
 
 

@@ -261,7 +261,10 @@ def test_a_task_without_detectors_needs_no_calibration(root: Path) -> None:
 def test_the_suite_from_packages_is_sound() -> None:
     """Its tasks can be read without the packages; what a step of its methods costs is set in the tasks."""
     suite = load_suite("imagenet-offline", ROOT)
-    assert not suite.problems and len(suite.tasks) == 3
+    assert not suite.problems and len(suite.tasks) == 5
+    forging = {"saliency": "dombrowski", "visualization": "slingshot_matched", "signature": "badnets"}
     for task in suite.tasks:
-        assert task.data == "imagenet-samples-package" and task.defense_kinds() == ["hardening"]
-        assert task.method_settings["dombrowski"]["iterations"] <= 60
+        assert task.data in ("imagenet-samples-package", "imagenet-samples-halves")
+        assert task.defense_kinds() == ["hardening"] and task.limits.seconds >= 3600
+        settings = task.method_settings[forging[task.track]]
+        assert settings.get("iterations", settings.get("steps")) <= 160
