@@ -33,6 +33,7 @@ _MODULES = {
     "site": "site",
     "export": "exporting",
     "diff": "differing",
+    "multiverse": "choices",
     "archive": "archiving",
 }
 """Where each command is; imported when it is asked for, since most import torch."""

@@ -23,6 +23,7 @@ _IN_ORDER = (
     publications.add_site,
     publications.add_export,
     publications.add_diff,
+    publications.add_multiverse,
     publications.add_archive,
     submissions.add_compare,
     runs.add_reproduce,

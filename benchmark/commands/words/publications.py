@@ -127,3 +127,24 @@ def add_archive(commands: Commands) -> None:
         "--store", type=path, help="also the forgeries of this store, networks among them (can be large)"
     )
     parser.add_argument("--verify", type=path, metavar="FILE", help="check one instead; unpacks nothing")
+
+
+def add_multiverse(commands: Commands) -> None:
+    """Tells how far orders depend on choices."""
+    parser = add(
+        commands,
+        "multiverse",
+        "show how far the order of boards depends on choices that could have been made otherwise",
+        "potemkin multiverse saliency --board attacks",
+    )
+    parser.add_argument("suite", help="a published suite, or a folder of results (results/quick)")
+    parser.add_argument(
+        "--board",
+        action="append",
+        default=[],
+        choices=["attacks", "hardenings", "detectors", "repairs"],
+        help="only this one (repeatable)",
+    )
+    parser.add_argument(
+        "--track", action="append", default=[], metavar="NAME", help="only this one (repeatable)"
+    )

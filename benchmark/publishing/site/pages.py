@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.boards.board import RULES
+from benchmark.boards.multiverse import CHOICES, Multiverse
+from benchmark.boards.tables import Tables
 from benchmark.boards.words import answer
 from benchmark.errors import PotemkinError
 from benchmark.files.writing import write_whole, writing
+from benchmark.publishing.choices import multiverses
 from benchmark.publishing.history import with_present
 from benchmark.publishing.site.data import cells_data, tasks_data
 from benchmark.publishing.site.gallery import Gallery, gallery_of
@@ -89,6 +92,7 @@ class Site:
         self.galleries: dict[tuple[str, str], list[Gallery]] = {
             key: list(self._galleries(key)) for key in (self.boards if self.pictures else ())
         }
+        self.choices = {(s.suite, t): _choices(s, t, self.methods) for s in self.suites for t in s.tracks}
         self.histories = {suite.suite: with_present(suite) for suite in self.suites}
         self._templates = environment()
         self._templates.globals |= {
@@ -98,6 +102,7 @@ class Site:
             "family_of": family_of,
             "quoted": shlex.quote,
             "level_of": level_of,
+            "choice_words": CHOICES,
         }
 
     def _galleries(self, key: tuple[str, str]) -> Iterator[Gallery]:
@@ -197,6 +202,7 @@ class Site:
             answers=self._answers(suite, track),
             heats=_heats(suite, track, self.boards[suite.suite, track]),
             plots=self._plots(suite, track),
+            choices=self.choices[suite.suite, track],
             rules=RULES,
             galleries=[gallery.task for gallery in galleries],
             teaser=galleries[0].strips[0] if galleries else None,
@@ -237,6 +243,12 @@ def _size(suite: Published) -> tuple[int, str]:
 def _boards(suite: Published, track: str) -> list[Board]:
     tables = {name: suite.board(name, track) for name in RANKED}
     return [board_of(name, table) for name, table in tables.items() if len(table)]
+
+
+def _choices(suite: Published, track: str, methods: Mapping[str, Entry]) -> list[tuple[str, Multiverse]]:
+    """How far the order of each board of a track depends on choices."""
+    tables = Tables(suite.cells, suite.samples, dict(methods))
+    return [(board, found) for _, board, found in multiverses(tables, [track])]
 
 
 def _heats(suite: Published, track: str, boards: Sequence[Board]) -> list[Heat]:
