@@ -54,11 +54,11 @@ def uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def say() -> int:
+def say(line: str = _LINE) -> int:
     """Says that the command was interrupted; returns its exit code."""
     _handle(signal.SIG_IGN)
     with contextlib.suppress(OSError):
-        os.write(2, _LINE.encode())
+        os.write(2, line.encode())
     return CODE
 
 

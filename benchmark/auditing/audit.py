@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from benchmark.auditing.bench import own_bench
 from benchmark.auditing.foreign import Foreign, Function
-from benchmark.auditing.pictures import as_tensor, left_out, listed
+from benchmark.auditing.pictures import as_tensor, left_out, listed, passed_over
 from benchmark.auditing.report import Report
 from benchmark.auditing.run import UNDEFENDED, Run
 from benchmark.auditing.subject import Subject, prepared
@@ -26,6 +26,7 @@ from benchmark.explainers import Explainer
 from benchmark.explainers.checked import build_explainer
 from benchmark.failures import StepFailed
 from benchmark.files.assets import locate_root
+from benchmark.methods.formats import LEVELS
 from benchmark.running.registry import Entry, Registry, find_methods
 from benchmark.tasks.explainers import listed_explainer
 
@@ -105,13 +106,27 @@ def audit(
         own = _explainer(explainer, settings or {}, subject, tensor)
         bench = own_bench(subject, tensor, labels, names, own, share)
         told = [str(names[one]) if names else f"class {one}" for one in bench.cases.labels.tolist()]
-        notes = [*subject.notes, *left_out(given)]
+        notes = [*subject.notes, *left_out(given), *passed_over(pictures)]
         report = Report(bench.explainer.name, share, len(tensor), notes, classes=tuple(told))
-        run = Run(bench, report, registry, iterations, folder, tell)
+        run = Run(bench, report, registry, iterations, folder, _telling(tell))
         run.undefended()
         run.detectors(wanted["detector"])
         run.hardenings(wanted["hardening"])
     return report
+
+
+class _Outside(Exception):
+    """What telling a finding raised: no fault of the network's."""
+
+
+def _telling(tell: Callable[[str], None]) -> Callable[[str], None]:
+    def told(line: str) -> None:
+        try:
+            tell(line)
+        except Exception as error:  # a stranger's function raises what it likes
+            raise _Outside from error
+
+    return told
 
 
 @contextlib.contextmanager
@@ -119,8 +134,15 @@ def _in_a_sentence() -> Iterator[None]:
     """What a network raises that an explainer, or an attack, asks for what it does not have."""
     try:
         yield
-    except (PotemkinError, StepFailed):
+    except _Outside as outside:
+        assert outside.__cause__ is not None
+        raise outside.__cause__ from None
+    except PotemkinError:
         raise
+    except StepFailed as failed:
+        raise TaskError(f"the network cannot be audited so: {failed.reason}") from failed
+    except OSError as error:
+        raise TaskError(f"the page cannot be written: {error.filename}: {error.strerror}") from error
     except Exception as error:  # a stranger's network raises what it likes
         reason = " ".join(str(error).split())[:160]
         raise TaskError(f"the network cannot be audited so ({type(error).__name__}: {reason})") from error
@@ -143,6 +165,11 @@ def _share(budget: float | str) -> float:
         share = -1.0
     if not 0 < share < 1:
         raise TaskError(f"budget is the largest change of a pixel, between 0 and 1, not {budget}")
+    if share < 1 / LEVELS - 1e-9:
+        raise TaskError(
+            f"budget is {share * LEVELS:.3g}/{LEVELS}, and forgeries are pictures of eight bits: within less "
+            f"than 1/{LEVELS} nothing can change"
+        )
     return share
 
 
@@ -169,7 +196,10 @@ def _entries(registry: Registry, kind: str, names: Iterable[str] | str | None) -
         wanted = [name for name in wanted if name != UNDEFENDED]
     if wanted is not None and not wanted:
         return []
-    found = [one for one in registry.defenses(wanted or ()) if "saliency" in one.method.tracks]
+    named = registry.defenses(wanted or ())
+    found = [one for one in named if "saliency" in one.method.tracks]
+    if wanted and (foreign := [one for one in named if one not in found]):
+        raise TaskError(f"{foreign[0].name} is not for maps: it is of track {foreign[0].method.tracks[0]}")
     other = [one.name for one in found if one.kind != kind]
     if wanted and other:
         raise TaskError(f"{other[0]} is no {kind}: name it among the other kind of defenses")

@@ -115,6 +115,8 @@ def _checked(maps: object, inputs: Tensor) -> Tensor:
         )
     if maps.dtype == torch.bool or maps.is_complex():
         raise TaskError(f"the explainer returned maps of {maps.dtype}, and maps are real numbers")
+    if not maps.is_floating_point():
+        maps = maps.to(inputs)
     if not bool(maps.isfinite().all()):
         raise TaskError("the explainer returned values that are no numbers")
     return maps

@@ -52,8 +52,8 @@ def _page(report: Report) -> str:
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
         "<meta name=viewport content='width=device-width, initial-scale=1'>",
-        f"<title>Audit of {html.escape(report.explainer)} maps</title><style>{_STYLE}</style>",
-        f"<h1>Can the {html.escape(report.explainer)} maps of this network be faked?</h1>",
+        f"<title>Audit of {html.escape(report.shown)} maps</title><style>{_STYLE}</style>",
+        f"<h1>Can {html.escape(report.shown)} maps of this network be faked?</h1>",
         f"<p class=answer>{html.escape(answer)}</p>",
         *(f"<p>{html.escape(sentence)}</p>" for sentence in more),
         _table("Explanations under attack", _HEAD, report.rows()),

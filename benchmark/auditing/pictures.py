@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import AssetError, TaskError, nearest
+from benchmark.files.class_folders import files_below
 from benchmark.files.images import read_pictures
 from benchmark.files.pictures import EXTENSIONS
 
 MOST = 64
 """Pictures that are audited: more tell little more, and take as much longer."""
+_NAMED = 3
 _LISTS = (".csv", ".tsv", ".txt")
 _LARGER = 256 / 224
 """How much larger than its crop a picture is made, as is usual."""
@@ -35,7 +37,9 @@ def left_out(listed_pictures: Any) -> list[str]:
     """A sentence on files that :func:`as_tensor` leaves out, where there are more than it takes."""
     if not isinstance(listed_pictures, list) or len(listed_pictures) <= MOST:
         return []
-    return [f"Of {len(listed_pictures)} pictures {MOST} are audited, in turn from every folder."]
+    folders = len({path.parent for path in listed_pictures})
+    which = f"one from each of {MOST} of {folders} folders" if folders > MOST else "in turn from every folder"
+    return [f"Of {len(listed_pictures)} pictures {MOST} are audited, {which}."]
 
 
 def _held(pictures: Any) -> Any:
@@ -81,6 +85,11 @@ def _evenly(found: list[Path]) -> list[Path]:
     folders: dict[Path, list[Path]] = {}
     for file in found:
         folders.setdefault(file.parent, []).append(file)
+    if len(folders) > MOST:  # those of one alphabet's beginning are of one kind
+        names = list(folders)
+        folders = {
+            names[at * len(names) // MOST]: folders[names[at * len(names) // MOST]] for at in range(MOST)
+        }
     rounds = zip_longest(*folders.values())
     chosen = [file for turn in rounds for file in turn if file is not None][:MOST]
     return [file for file in found if file in set(chosen)]
@@ -120,7 +129,7 @@ def files(pictures: Path | str | Iterable[Path | str]) -> list[Path]:
             return [place]
         if not place.is_dir():
             raise AssetError(f"there is no folder or picture {place}")
-        found = [p for p in sorted(place.rglob("*")) if _is_picture(p)]
+        found = [path for path in files_below(place) if _is_picture(path)]
         if not found:
             raise AssetError(f"{place} holds no picture; names end in {', '.join(sorted(EXTENSIONS))}")
         return found
@@ -128,8 +137,21 @@ def files(pictures: Path | str | Iterable[Path | str]) -> list[Path]:
 
 
 def _is_picture(path: Path) -> bool:
-    """Also by its name: some systems leave a file of their own beside each, which begins with a dot."""
-    return path.suffix.lower() in EXTENSIONS and path.is_file() and not path.name.startswith(".")
+    return path.suffix.lower() in EXTENSIONS and path.is_file()
+
+
+def passed_over(pictures: Any) -> list[str]:
+    """A sentence on files of a folder that are no pictures by their name, or links to nothing."""
+    if not isinstance(pictures, str | Path) or not Path(pictures).expanduser().is_dir():
+        return []
+    place = Path(pictures).expanduser()
+    others = [path.relative_to(place).as_posix() for path in files_below(place) if not _is_picture(path)]
+    if not others:
+        return []
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    return [
+        f"{', '.join(others[:_NAMED])}{more} in {place.name} are no pictures by their names, and left out."
+    ]
 
 
 def _checked(given: Tensor) -> Tensor:

@@ -10,7 +10,12 @@ from torch import Tensor
 
 from benchmark.boards.resampling import intervals
 
-FAKED = "its map resembles the target's more than its own, and more than any other picture's map does"
+FAKED = (
+    "its map resembles the target's more than its own, and more than any other picture's map does or noise "
+    "of the same size brings about"
+)
+YOURS = "yours"
+"""Name of an explainer that is a function."""
 ALIKE = 0.05
 """A map that resembles its own picture's by no more than this beyond the others tells nothing of it."""
 
@@ -44,6 +49,7 @@ class Attacked:
         after: of the forged map with the target's.
         own: of the forged map with the natural one.
         usual: the largest of other pictures' natural maps with the target's.
+        chance: of the map under random noise of the budget's size with the target's, at most.
         kept: whether the prediction stays.
         agrees: correlation of natural maps with the undefended explainer's.
         tells: how much natural maps tell of their own picture, of what undefended ones do; not a number
@@ -56,6 +62,7 @@ class Attacked:
     after: tuple[float, ...]
     own: tuple[float, ...]
     usual: tuple[float, ...]
+    chance: tuple[float, ...]
     kept: tuple[bool, ...]
     agrees: tuple[float, ...]
     tells: float
@@ -64,8 +71,8 @@ class Attacked:
     @property
     def faked(self) -> int:
         """Pictures of which the map is faked."""
-        told = zip(self.after, self.own, self.usual, self.kept, strict=True)
-        return sum(after > max(own, usual) and kept for after, own, usual, kept in told)
+        told = zip(self.after, self.own, self.usual, self.chance, self.kept, strict=True)
+        return sum(after > max(own, usual, chance, 0) and kept for after, own, usual, chance, kept in told)
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,11 @@ class Report:
         maps = self.tensors.get("maps")
         return 0 if maps is None else int((maps.flatten(1).abs().amax(1) == 0).sum())
 
+    @property
+    def shown(self) -> str:
+        """The explainer before the word for its maps."""
+        return "your explainer's" if self.explainer == YOURS else f"the {self.explainer}"
+
     def answer(self) -> str:
         """Whether the explanation can be faked, in a sentence; empty before it was attacked."""
         if not self.attacked:
@@ -121,7 +133,7 @@ class Report:
         dead = f"Maps of {blank} of {self.count} pictures are zero everywhere: they show nothing. "
         look = f"A first look, by {self.looked} steps. " if self.looked else ""
         answer = (
-            f"Within {self.budget * 255:.3g}/255 the {self.explainer} map of {plain.faked} of {self.count} "
+            f"Within {self.budget * 255:.3g}/255 {self.shown} map of {plain.faked} of {self.count} "
             f"pictures can be faked ({FAKED}): correlation with the target {Mean.of(plain.before)} before, "
             f"{Mean.of(plain.after)} after; predictions stay on {sum(plain.kept)} of {self.count}."
         )

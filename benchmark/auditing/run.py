@@ -31,7 +31,7 @@ from benchmark.metrics.detection import auroc, auroc_interval
 from benchmark.metrics.similarity import pcc
 from benchmark.network import Softplus
 from benchmark.running.registry import Entry, Registry
-from benchmark.tracks.images import Images, predictions
+from benchmark.tracks.images import Images
 from benchmark.tracks.networks import weights_sha256
 from benchmark.tracks.saliency import steps
 from benchmark.tracks.saliency.workbench import Workbench
@@ -42,6 +42,14 @@ LOOK = 20
 """Steps of the attack after which a first answer is given."""
 _SAME = 1e-4
 """By how much of their largest value two answers to one question may differ, for want of precision."""
+_SIGNED = 0.01
+"""Share of negative values that rounding does not leave."""
+_TURNS = 4
+"""In how many parts pictures are asked about, so that no detector learns from what it is asked about."""
+_DRAWS = 4
+"""Of noise, for what a map shows by chance."""
+_DEVIATIONS = 4.0
+"""How far from usual an attack may get by trying: of a few hundred draws the largest is some three off."""
 _ALIKE_ALONE = 0.99
 """Correlation of a picture's map with that of the same picture alone, below which it depends on the batch."""
 Tensors = dict[str, Tensor]
@@ -76,6 +84,7 @@ class Run:
     def undefended(self) -> None:
         """The first answer."""
         self._ask_twice()
+        self._note_signs()
         self._ask_alone()
         self.by = self._ways()
         if self.iterations > LOOK:
@@ -98,19 +107,13 @@ class Run:
         self.report.attacked, self.report.tensors = [attacked], tensors
         self._told(self.report.answer())
         rest = attacked.seconds * self.iterations / LOOK
-        self.tell(
-            f"The whole attack takes about {max(1, round(rest / 60))} min, and one to six times as long "
-            "behind each hardening."
-        )
+        long = f"{rest / 60:.0f} min" if rest >= 90 else f"{max(1, round(rest))} s"
+        self.tell(f"The whole attack takes about {long}, and one to six times as long behind each hardening.")
 
     def detectors(self, entries: Iterable[Entry]) -> None:
         """What tells forged from natural pictures, and from pictures with as much noise."""
         cases, forged = self.bench.cases, self.report.tensors["forged"]
-        generator = torch.Generator().manual_seed(0)
-        noise = (
-            torch.rand(forged.shape, generator=generator, dtype=torch.float32) * 2 - 1
-        ) * self.report.budget
-        noised = eight_bits_within((cases.inputs + noise).clamp(0, 1), cases.inputs, self.report.budget)
+        noised = self._noised(0)
         for entry in self._applying(entries):
             detector = entry.create()
             assert isinstance(detector, Detector)
@@ -134,9 +137,45 @@ class Run:
                 self._told(f"hardening {entry.variant}: {faked}, tells {asked[0].tells:.2f}")
 
     def _suspicions(self, detector: Detector, pools: Sequence[Tensor]) -> list[list[float]]:
-        """Of every pool of pictures, by the classes predicted for them."""
-        found = [Images(inputs, predictions(self.bench.model, inputs)) for inputs in pools]
-        return [steps.suspect(self.bench, detector, images, 0).tolist() for images in found]
+        """Of every pool of pictures, for the classes that are explained.
+
+        A detector that learns from natural pictures knows none that it is asked about, nor what its forgery
+        was made of: it is asked in turns, and learns from the pictures of the other turns.
+        """
+        cases = self.bench.cases
+        found = [[0.0] * len(cases) for _ in pools]
+        turns = min(_TURNS, len(cases))
+        for turn in range(turns):
+            asked = torch.arange(turn, len(cases), turns)
+            others = torch.tensor([index for index in range(len(cases)) if index % turns != turn])
+            bench = replace(self.bench, natural=cases.inputs[others])
+            for inputs, told in zip(pools, found, strict=True):
+                images = Images(inputs[asked], cases.labels[asked])
+                for index, value in zip(asked, steps.suspect(bench, detector, images, 0), strict=True):
+                    told[index] = float(value)
+        return found
+
+    def _noised(self, seed: int) -> Tensor:
+        """The pictures under random noise of the budget's size."""
+        inputs, budget = self.bench.cases.inputs, self.report.budget
+        generator = torch.Generator().manual_seed(seed)
+        noise = (torch.rand(inputs.shape, generator=generator, dtype=torch.float32) * 2 - 1) * budget
+        return eight_bits_within((inputs + noise).clamp(0, 1), inputs, budget)
+
+    def _by_chance(self, hardening: Hardening, target: Tensor) -> tuple[float, ...]:
+        """How much of a target noise of the budget's size brings about, per picture, at most.
+
+        Maps that change with every pixel resemble anything now and then, and an attack of many steps finds
+        out when: counted are the mean over draws and several times what single draws are off it.
+        """
+        told = []
+        for seed in range(_DRAWS):
+            judged = steps.judge(self.bench, hardening, {"inputs": self._noised(seed + 1)}, 0, Meter())
+            told.append(pcc(judged["maps"], target))
+        found = torch.stack(told).double()
+        spread = (found - found.mean(0)).square().sum() / ((_DRAWS - 1) * found.shape[1])
+        floor: list[float] = (found.mean(0) + _DEVIATIONS * spread.sqrt()).tolist()
+        return tuple(floor)
 
     def _applying(self, entries: Iterable[Entry]) -> list[Entry]:
         """Those of the methods that do not say that they are for something else."""
@@ -155,28 +194,49 @@ class Run:
         query = self.bench.query(cases.inputs, cases.labels, 0, "judge")
         with torch.no_grad():
             first, second = (self.bench.explainer.explain(self.bench.model, query) for _ in range(2))
+        self._check_state()
         if float((first - second).abs().max()) > _SAME * float(first.abs().max()):
             raise TaskError(
                 "the explainer gives other maps of the same pictures when it is asked again: give its draws "
                 "a fixed seed"
             )
-        self._check_state()
+
+    def _note_signs(self) -> None:
+        """Notes a function whose maps say what speaks against a class: audited is how much is said."""
+        explainer, cases = self.bench.explainer, self.bench.cases
+        if not isinstance(explainer, Foreign):
+            return
+        with torch.no_grad():
+            query = self.bench.query(cases.inputs[:2], cases.labels[:2], 0, "judge")
+            maps = explainer.relevance(self.bench.model, query)
+        negative = float((maps < 0).float().mean())
+        if negative > _SIGNED and maps.shape[1] == 1:
+            self.report.notes.append(
+                f"{negative:.0%} of the values of your explainer's maps are negative: "
+                "absolute values are audited, and what speaks against a class shows as what speaks for it."
+            )
 
     def _state(self) -> tuple[str, bytes]:
         return weights_sha256(self.bench.model), self.bench.model.condition()
 
     def _check_state(self) -> None:
-        if self._state() != self.before:
+        if self._state() == self.before:
+            return
+        if isinstance(self.bench.explainer, Foreign):
             raise TaskError(
                 "the explainer changed the network that it was asked about: it must leave it alone"
             )
+        raise TaskError(
+            "the network changes numbers of its own when it is asked: explanations are of those that do not"
+        )
 
     def _asked(self, entry: Entry, ask: Callable[[], Any]) -> Any:
         """An answer, or None and the reason in the report: one method's failure ends no audit."""
         try:
             return ask()
         except (StepFailed, PotemkinError) as error:
-            self.report.left_out[entry.variant] = " ".join(str(error).split())[:200]
+            reason = error.reason if isinstance(error, StepFailed) else str(error)
+            self.report.left_out[entry.variant] = " ".join(reason.split())[:200]
             return None
 
     def _ask_alone(self) -> None:
@@ -193,9 +253,12 @@ class Run:
         if far and min(far) < _ALIKE_ALONE:
             self.report.notes.append(
                 f"The map of a picture depends on what else is in the batch (correlation {min(far):.2f} with "
-                "the same picture's map alone): the explainer mixes pictures, or draws by their place, and "
-                "what was found holds for these batches alone."
+                f"the same picture's map alone): the {self._whose()} mixes pictures, or draws by their "
+                "place, and what was found holds for these batches alone."
             )
+
+    def _whose(self) -> str:
+        return "explainer" if isinstance(self.bench.explainer, Foreign) else "network"
 
     def _ways(self) -> tuple[str, ...]:
         """Names of the attacks: by gradients, by queries, or both where gradients may mislead."""
@@ -250,6 +313,7 @@ class Run:
             after=tuple(pcc(forged, natural["target"]).tolist()),
             own=tuple(pcc(forged, natural["clean"]).tolist()),
             usual=usual(natural["clean"], natural["target"], targets_among(bench.cases.labels)),
+            chance=self._by_chance(hardening, natural["target"]),
             kept=tuple(kept(bench, inputs).tolist()),
             agrees=tuple(pcc(natural["clean"], plain).tolist()),
             tells=told_of_own(natural["clean"], plain),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -67,8 +68,12 @@ def from_library(name: str, weights: Path, classes: int) -> nn.Module:
     if not weights.is_file():
         raise AssetError(f"there is no file of weights {weights}")
     module = empty_network(library, own, classes, {})
-    fill(module, load_file(weights) if weights.suffix == ".safetensors" else pickled_state(weights), weights)
-    return module
+    try:
+        state = load_file(weights) if weights.suffix == ".safetensors" else pickled_state(weights)
+    except (SafetensorError, OSError) as error:
+        raise AssetError(f"cannot read the weights {weights}: {error}; is the file whole?") from error
+    fill(module, state, weights)
+    return module.eval()
 
 
 def from_hub(name: str, root: Path) -> tuple[nn.Module, tuple[str, ...]]:
@@ -162,9 +167,9 @@ def _prepared(
     normalized = (pictures[:2] - torch.tensor(mean).view(1, -1, 1, 1)) / torch.tensor(deviation).view(
         1, -1, 1, 1
     )
-    classes = _classes(own, normalized)
+    classes = _classes(own, normalized, bool(kinds - {torch.float32}))
     notes += _remarks(own, normalized)
-    steps = any_way(own, size)
+    steps = any_way(own, size, normalized)
     network = Network(own, mean, deviation, steps)
     if told := closed(steps):
         notes.append(f"N{told[1:]}: gradients and outputs are had of it, and nothing else.")
@@ -197,14 +202,18 @@ def _copied(module: nn.Module) -> nn.Module:
     return deep_copy(module)
 
 
-def _classes(module: nn.Module, normalized: Tensor) -> int:
+def _classes(module: nn.Module, normalized: Tensor, halved: bool) -> int:
     """Number of logits, of a network that gives logits for such pictures."""
     shown = " x ".join(str(side) for side in normalized.shape[1:])
     try:
         with torch.no_grad():
             logits = module(normalized)
     except Exception as error:  # whatever a layer makes of pictures that it is not for
-        reason = " ".join(str(error).split())[:160]
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        if halved:
+            reason += (
+                " (an audit makes weights float32: a network that makes its pictures half cannot be asked)"
+            )
         raise TaskError(f"the network takes no pictures of {shown}: {reason}") from error
     if not isinstance(logits, Tensor):
         raise TaskError(

@@ -12,12 +12,15 @@ import torch
 
 from benchmark.auditing.audit import DEVIATION, MEAN, check_wishes
 from benchmark.auditing.audit import audit as run_audit
-from benchmark.auditing.pictures import as_tensor, left_out, listed
+from benchmark.auditing.pictures import as_tensor, left_out, listed, passed_over
 from benchmark.auditing.subject import from_hub, from_library
 from benchmark.errors import PotemkinError, TaskError, nearest
 from benchmark.files.assets import locate_root
 from benchmark.victims.loading import load_victim
 from benchmark.victims.manifest import victim_names
+
+_SIDE = 224
+"""Pixels of a picture where nothing is said."""
 
 
 def audit(options: argparse.Namespace) -> int:
@@ -50,7 +53,8 @@ def _network(options: argparse.Namespace) -> dict[str, Any]:
     """The network that the command line names, and how its pictures are made."""
     root, name = locate_root(), options.network
     mean, deviation = _numbers(options.mean, MEAN), _numbers(options.deviation, DEVIATION)
-    given: dict[str, Any] = {"mean": mean, "deviation": deviation, "side": options.side, "names": ()}
+    side = _SIDE if options.side is None else options.side
+    given: dict[str, Any] = {"mean": mean, "deviation": deviation, "side": side, "names": ()}
     if options.weights is not None:
         if options.classes is None:
             raise TaskError("--weights needs --classes, the number of logits")
@@ -65,6 +69,9 @@ def _network(options: argparse.Namespace) -> dict[str, Any]:
             f"unknown network {name!r}: {hint}it is torchvision/NAME or timm/NAME, with --weights FILE "
             "--classes N for your own, or a name in tasks/victims.yaml"
         )
+    asked = {"--mean": options.mean, "--deviation": options.deviation, "--side": options.side}
+    if set_twice := [word for word, value in {**asked, "--classes": options.classes}.items() if value]:
+        raise TaskError(f"{set_twice[0]} is what tasks/victims.yaml says of {name}: change it there")
     victim = load_victim(name, root)
     own = {"mean": victim.mean, "deviation": victim.deviation, "side": victim.size[1]}
     return {**given, **own, "network": victim.module, "channels": victim.size[0]}
@@ -74,7 +81,7 @@ def _pictures(options: argparse.Namespace, given: dict[str, Any]) -> torch.Tenso
     """The pictures, in grey for a network of one channel."""
     print(f"audit: reading pictures of {options.pictures}", file=sys.stderr, flush=True)
     files = listed(options.pictures)
-    for sentence in left_out(files):
+    for sentence in (*left_out(files), *passed_over(options.pictures)):
         _say(sentence)
     found = as_tensor(files, given["side"])
     if given["channels"] == 1:

@@ -66,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"potemkin: {_words(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        if words[0] == "audit":  # which nothing goes on with
+            return say("potemkin: interrupted; what was found so far is on the page\n")
         return say()
 
 

@@ -96,6 +96,15 @@ def _listed(paths: list[Path], folder: Path) -> str:
     return f"{shown} and {len(paths) - _NAMED} more" if len(paths) > _NAMED else shown
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, links followed, without hidden ones and what file managers leave behind.
+
+    Raises:
+        AssetError: a folder cannot be looked into.
+    """
+    yield from _files(folder, frozenset({folder.resolve()}))
+
+
 def _files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
     """All that is below a folder and no folder; a link to a folder above counts as a file."""
     for child in _entries(folder):

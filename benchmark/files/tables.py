@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def pictures_of_table(file: Path, names: Sequence[str], path: str = "path", labe
     known = {name: index for index, name in enumerate(names)}
     seen: dict[str, str] = {}
     missing: list[str] = []
-    for line, (told, name) in rows:
+    for line, (written, name) in rows:
+        told = posixpath.normpath(written)  # ./x.jpg is x.jpg
         if name not in known:
             near = nearest(name, sorted(names))
             hint = f": did you mean {near!r}?" if near else ""

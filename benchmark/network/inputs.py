@@ -19,12 +19,17 @@ def colors(mean: object, deviation: object, channels: int) -> tuple[tuple[float,
     """What pictures are shifted by and then divided by, one number for each channel, or one for all.
 
     Raises:
-        TaskError: there are more or fewer of them, they are no finite numbers, or one of those that pictures
-            are divided by is not above 0.
+        TaskError: there are more or fewer of them, they are no finite numbers, one of those that pictures
+            are divided by is not above 0, or one that they are shifted by is no value of a picture.
     """
     found = _numbers("mean", mean, channels), _numbers("deviation", deviation, channels)
     if min(found[1]) <= 0:
         raise TaskError(f"deviation is what pictures are divided by, above 0, not {min(found[1]):g}")
+    if not all(0 <= value <= 1 for value in found[0]):
+        raise TaskError(
+            f"mean is {', '.join(f'{value:g}' for value in found[0])}, and pictures lie in [0, 1], as their "
+            "mean does: divide mean and deviation by 255 where they are of values up to 255"
+        )
     return found
 
 
@@ -35,7 +40,8 @@ def _numbers(what: str, given: Any, channels: int) -> tuple[float, ...]:
     except (TypeError, ValueError) as error:
         raise TaskError(f"{what} is one number per channel, not {given!r}") from error
     if len(values) not in (1, channels):
-        raise TaskError(f"{what} has {len(values)} values, and pictures have {channels} channels")
+        have = "1 channel" if channels == 1 else f"{channels} channels"
+        raise TaskError(f"{what} has {len(values)} values, and pictures have {have}")
     if not all(map(math.isfinite, values)):
         raise TaskError(f"{what} holds {values}, which are no finite numbers")
     return values

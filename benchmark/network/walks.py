@@ -60,14 +60,20 @@ def captured(module: nn.Module, size: Size) -> list[Operation]:
     return checked(module, steps, size, "torch.export")
 
 
-def as_one(module: nn.Module, size: Size, reason: str = "") -> list[Operation]:
-    """As a single operation; ``reason`` says, in a clause, why not otherwise.
+def as_one(module: nn.Module, size: Size, reason: str = "", images: Tensor | None = None) -> list[Operation]:
+    """As a single operation.
+
+    Args:
+        module: in evaluation mode.
+        size: channels, height and width of an input.
+        reason: in a clause, why it is not taken apart.
+        images: two normalized ones to ask it about; normal draws where none are given.
 
     Raises:
         TaskError: the module says something else every time that it is asked.
     """
     steps = opaque(module, size, reason)
-    images = _images(2, size).to(weight_like(module))
+    images = (_images(2, size) if images is None else images[:2]).to(weight_like(module))
     try:
         with torch.no_grad():
             first, second, alone = (asked(module, given.clone()) for given in (images, images, images[:1]))
@@ -75,6 +81,10 @@ def as_one(module: nn.Module, size: Size, reason: str = "") -> list[Operation]:
         reason = " ".join(str(error).split())[:160]
         raise TaskError(f"the network takes no images of {' x '.join(map(str, size))}: {reason}") from error
     check_logits(first, len(images))
+    if not bool(first.isfinite().all()):
+        raise TaskError(
+            "the network's logits of such images are not finite: it is for another range of values"
+        )
     if not torch.equal(first, second):
         raise TaskError(
             "the network's logits of the same images differ from one time to the next: it draws at random or "
@@ -88,8 +98,14 @@ def as_one(module: nn.Module, size: Size, reason: str = "") -> list[Operation]:
     return [*steps]
 
 
-def any_way(module: nn.Module, size: Size) -> list[Operation]:
+def any_way(module: nn.Module, size: Size, images: Tensor | None = None) -> list[Operation]:
     """By the first of torch.fx, if it knows all operations, torch.export, and as a whole that can.
+
+    Args:
+        module: in evaluation mode.
+        size: channels, height and width of an input.
+        images: two normalized ones that it is for. A network of which nothing is had for normal draws, since
+            it takes a root, a logarithm, or refuses what is no picture, is asked about them as a whole.
 
     Raises:
         TaskError: it is no classifier of such images, or none that explanations are of; the text says why.
@@ -104,7 +120,12 @@ def any_way(module: nn.Module, size: Size) -> list[Operation]:
             continue
         if way is captured or not any(isinstance(step, Other) for step in steps):
             return steps
-    return as_one(module, size, reason)
+    try:
+        return as_one(module, size, reason)
+    except TaskError:
+        if images is None:
+            raise
+        return as_one(module, size, reason, images)
 
 
 def as_network(
@@ -132,7 +153,9 @@ def as_network(
     check_module(module)
     size = side_lengths(size)
     mean, deviation = colors(mean, deviation, size[0])
-    network = Network(module, mean, deviation, any_way(module.eval(), size), size[0])
+    pictures = torch.rand(2, *size, generator=torch.Generator().manual_seed(0))
+    normalized = (pictures - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(deviation).view(-1, 1, 1)
+    network = Network(module, mean, deviation, any_way(module.eval(), size, normalized), size[0])
     like = next(module.parameters(), torch.zeros(()))
     return network.to(like.device)
 

@@ -51,6 +51,13 @@ def test_a_network_of_the_manifest_is_audited(
         ),
         (("elsewhere/resnet18", "PICTURES"), "torchvision/NAME or timm/NAME"),
         (("torchvision/resnet19", "PICTURES"), "torchvision has no weights of a classifier 'resnet19'"),
+        (
+            ("fashion-tiny", "PICTURES", "--side", "64"),
+            "--side is what tasks/victims.yaml says of fashion-tiny",
+        ),
+        (("fashion-tiny", "PICTURES", "--mean", "0"), "--mean is what tasks/victims.yaml says"),
+        (("fashion-tiny", "PICTURES", "--classes", "7"), "--classes is what tasks/victims.yaml says"),
+        (("fashion-tiny", "PICTURES", "--budget", "1/510"), "within less than 1/255 nothing can change"),
         (("fashion-tiny", "/no/where"), "there is no folder or picture /no/where"),
         (("fashion-tiny", "PICTURES", "--budget", "x"), "--budget is a share such as 8/255, not 'x'"),
         (("fashion-tiny", "PICTURES", "--budget", "8"), "between 0 and 1, not 8"),

@@ -94,7 +94,7 @@ def add_audit(commands: Commands) -> None:
     parser.add_argument("pictures", type=path, help="folder of pictures, 8 to 64 of them")
     parser.add_argument("--weights", type=path, help="your own weights: a file of the network's state dict")
     parser.add_argument("--classes", type=positive, help="number of logits, with --weights")
-    parser.add_argument("--side", type=positive, default=224, help="pixels of a picture (default: 224)")
+    parser.add_argument("--side", type=positive, help="pixels of a picture (default: 224)")
     parser.add_argument("--mean", help="of the channels, such as 0.5,0.5,0.5 (default: ImageNet's)")
     parser.add_argument("--deviation", help="likewise")
     parser.add_argument("--explainer", default="gradient", help="whose maps (default: gradient)")

@@ -1,0 +1,220 @@
+"""What an audit says is so: no merit without resemblance, no detector asked about what it learnt."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from harness import ROOT
+from PIL import Image
+from test_audit import GREY, QUIET, images, told, trained
+from torch import Tensor, nn
+
+from benchmark.api import Detector
+from benchmark.auditing.audit import audit
+from benchmark.auditing.pictures import as_tensor, left_out, listed, passed_over
+from benchmark.auditing.run import Run
+from benchmark.auditing.subject import from_library
+from benchmark.errors import AssetError, TaskError
+from benchmark.network.walks import as_network
+from benchmark.tasks.data import load_data
+from benchmark.victims.loading import load_victim
+
+
+def of_hashes(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Noise that differs with every pixel: it resembles any target now and then."""
+    seeds = [
+        int.from_bytes(hashlib.sha256(one.detach().numpy().tobytes()).digest()[:7], "big") for one in inputs
+    ]
+    return torch.stack([torch.rand(28, 28, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def test_noise_that_an_attack_picks_from_is_no_forgery() -> None:
+    report, _ = told(**{**QUIET, "iterations": 25}, explainer=of_hashes, pictures=images(8))
+    plain = report.attacked[0]
+    assert sum(plain.after) > sum(plain.before), "the attack has found draws that resemble"
+    assert plain.faked == 0
+    victim = load_victim("cifar-small-1", ROOT)
+    given = load_data("cifar10-subset", ROOT).part("evaluation", range(8)).images
+    colors = {"mean": victim.mean, "deviation": victim.deviation}
+    real = audit(victim.module, given, **{**QUIET, **colors, "iterations": 50}, tell=lambda line: None)
+    assert real.attacked[0].faked >= 6, "and what is forged counts"
+
+
+class Learns(Detector):
+    """Suspects what it has not seen among the natural images that it is handed."""
+
+    name = "learns"
+    paper = "made for a test"
+
+    def suspicion(self, audit: Any) -> Tensor:
+        """How far an image is from the nearest of those."""
+        apart = (audit.inputs.flatten(1)[:, None] - audit.data.flatten(1)[None]).square().sum(2)
+        self.seen.append((audit.inputs.clone(), audit.data.clone(), audit.labels.clone()))
+        return apart.amin(1)
+
+    seen: list[tuple[Tensor, Tensor, Tensor]] = []
+
+
+def test_a_detector_learns_from_no_picture_that_it_is_asked_about() -> None:
+    Learns.seen = []
+    pictures = images(6)
+    labels = [3, 1, 4, 1, 5, 9]
+    given: dict[str, Any] = {}
+
+    class Kept(Run):
+        def undefended(self) -> None:
+            super().undefended()
+            given["run"] = self
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmark.auditing.audit.Run", Kept)
+        told(**QUIET, pictures=pictures, labels=labels)
+    run = given["run"]
+    found = run._suspicions(Learns(), [pictures, run._noised(0)])
+    assert len(found) == 2 and all(len(pool) == 6 for pool in found) and min(found[0]) > 0
+    asked = 0
+    for inputs, data, classes in Learns.seen:
+        apart = (inputs.flatten(1)[:, None] - data.flatten(1)[None]).square().sum(2)
+        assert len(data) >= 4 and float(apart.amin()) > 0, "none of them, nor what they were made of"
+        at = [int((pictures - one).square().flatten(1).sum(1).argmin()) for one in inputs]
+        assert classes.tolist() == [labels[index] for index in at], "for the classes that are explained"
+        asked += len(inputs)
+    assert asked == 12
+
+
+class Ranged(nn.Module):
+    """A network for values in a range, which says nothing of others."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.inner, self.kind = trained(), kind
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Logits."""
+        if self.kind == "assert" and not (float(pictures.min()) >= 0 and float(pictures.max()) <= 1):
+            raise AssertionError("pictures lie in [0, 1]")
+        return self.inner(torch.log(pictures + 1.0) if self.kind == "log" else torch.sqrt(pictures + 1e-3))
+
+
+@pytest.mark.parametrize("kind", ["log", "root", "assert"])
+def test_networks_for_a_range_of_values_are_asked_about_pictures(kind: str) -> None:
+    network = Ranged(kind).eval()
+    pictures = images(4)
+    report, _ = told(**QUIET, network=network, pictures=pictures, mean=(0.0,), deviation=(1.0,))
+    assert report.attacked and not any("differ from one time" in note for note in report.notes)
+    walked = as_network(Ranged(kind), (1, 28, 28))
+    assert torch.allclose(walked(pictures), network(pictures), atol=1e-5)
+
+
+class Nowhere(nn.Module):
+    """A network whose logits are never finite."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Not numbers."""
+        return pictures.flatten(1)[:, :3] * float("nan")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"budget": 0.5 / 255}, "within less than 1/255 nothing can change"),
+        ({"budget": 1e-9}, "within less than 1/255 nothing can change"),
+        ({"mean": (72.9,), "deviation": (90.0,)}, "divide mean and deviation by 255"),
+        ({"mean": (-0.1,)}, "pictures lie in"),
+        (
+            {"hardenings": ["gradient_clipping"]},
+            "gradient_clipping is not for maps: it is of track visualization",
+        ),
+        ({"hardenings": ["fine_pruning"]}, "fine_pruning is not for maps"),
+        ({"network": Nowhere()}, "logits are not finite"),
+        ({"mean": (0.1, 0.2, 0.3)}, "mean has 3 values, and pictures have 1 channel"),
+    ],
+)
+def test_what_would_be_answered_wrongly_is_refused(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(TaskError, match=says):
+        told(**{**QUIET, **options})
+
+
+def test_failures_of_a_step_and_of_the_listener_are_whose_they_are(tmp_path: Path) -> None:
+    dim = trained()
+    with torch.no_grad():
+        [layer for layer in dim.modules() if isinstance(layer, nn.Linear)][-1].weight.mul_(1e-38)
+    with pytest.raises(TaskError, match="cannot be audited so: none: maps must sum to 1"):
+        told(**QUIET, network=dim)
+
+    class Deaf(Exception):
+        pass
+
+    def listener(line: str) -> None:
+        raise Deaf(line)
+
+    with pytest.raises(Deaf):
+        audit(trained(), images(), **{**GREY, **QUIET}, tell=listener)
+    (tmp_path / "index.html").mkdir()
+    with pytest.raises(TaskError, match="the page cannot be written"):
+        told(**QUIET, out=tmp_path)
+
+
+class Counting(nn.Module):
+    """A network that counts how often it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = trained()
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Logits."""
+        self.count += 1
+        found: Tensor = self.inner(pictures)
+        return found
+
+
+def test_a_network_that_counts_is_not_blamed_on_the_explainer() -> None:
+    with pytest.raises(TaskError, match="the network changes numbers of its own when it is asked"):
+        told(**QUIET, network=Counting())
+
+
+def test_signs_that_an_audit_does_not_see_are_told() -> None:
+    report, _ = told(**QUIET, explainer=lambda module, inputs, labels: (inputs - inputs.mean())[:, 0])
+    assert any("of your explainer's maps are negative: absolute values" in note for note in report.notes)
+    assert report.answer().startswith("Within 8/255 your explainer's map of ")
+    whole, _ = told(**QUIET, explainer=lambda m, x, c: (x[:, 0].abs() * 100).to(torch.int64) + 1)
+    assert not any("negative" in note for note in whole.notes), "and maps of whole numbers are maps"
+
+
+def test_damaged_weights_get_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "bad.safetensors"
+    file.write_bytes(b"x" * 12)
+    with pytest.raises(AssetError, match=r"cannot read the weights .*bad\.safetensors"):
+        from_library("torchvision/resnet18", file, 2)
+
+
+def test_folders_are_looked_into_as_those_of_tasks_are(tmp_path: Path) -> None:
+    for name in ("a/0.png", "real/1.png", ".ipynb_checkpoints/2.png", "__MACOSX/3.png", "a/4.heic"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(tmp_path / "in" / name, format="PNG")
+    (tmp_path / "in" / "real").rename(tmp_path / "outside")
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "outside")
+    (tmp_path / "in" / "a" / "loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "a" / "dead.png").symlink_to(tmp_path / "nothing")
+    found = [path.name for path in listed(tmp_path / "in")]
+    assert found == ["0.png", "1.png"]
+    (note,) = passed_over(tmp_path / "in")
+    assert "a/4.heic" in note and "a/dead.png" in note and "left out" in note
+    assert passed_over(images()) == [] and passed_over(tmp_path / "outside") == []
+
+
+def test_of_more_folders_than_pictures_are_audited_some_are_chosen_all_over(tmp_path: Path) -> None:
+    for index in range(130):
+        (tmp_path / f"{index:03}").mkdir()
+        Image.new("L", (8, 8), index).save(tmp_path / f"{index:03}" / "0.png")
+    shown = (as_tensor(tmp_path, 8).flatten(1).mean(1) * 255).round().int().tolist()
+    assert len(set(shown)) == 64 and shown[-1] >= 126 and shown[0] == 0
+    assert left_out(listed(tmp_path)) == [
+        "Of 130 pictures 64 are audited, one from each of 64 of 130 folders."
+    ]
