@@ -53,7 +53,7 @@ def test_a_network_of_the_manifest_is_audited(
         (("torchvision/resnet19", "PICTURES"), "torchvision has no weights of a classifier 'resnet19'"),
         (
             ("fashion-tiny", "PICTURES", "--side", "64"),
-            "--side is what tasks/victims.yaml says of fashion-tiny",
+            "--side is what tasks/victims.yaml says of",
         ),
         (("fashion-tiny", "PICTURES", "--mean", "0"), "--mean is what tasks/victims.yaml says"),
         (("fashion-tiny", "PICTURES", "--classes", "7"), "--classes is what tasks/victims.yaml says"),

@@ -30,5 +30,5 @@ def test_other_spellings_of_one_path_are_one_picture(tmp_path: Path) -> None:
 @pytest.mark.parametrize("again", ["./p/a.png", "p/./a.png", "p//a.png", "p/../p/a.png"])
 def test_a_picture_of_two_classes_is_told_however_it_is_spelled(again: str, tmp_path: Path) -> None:
     file = table(tmp_path, "p/a.png,cat", f"{again},dog")
-    with pytest.raises(AssetError, match="line 3: p/a.png is of class 'cat' above, and 'dog' here"):
+    with pytest.raises(AssetError, match=r"line 3: p/a\.png is of class 'cat' above, and 'dog' here"):
         pictures_of_table(file, ("cat", "dog"))
