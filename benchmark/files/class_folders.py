@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def pictures_by_class(folder: Path, names: Sequence[str] = ()) -> Classes:
         AssetError: a folder's name is no class, a class has no picture, a file is no picture of a known
             kind, or lies beside the class folders.
     """
-    known = set(names or imagenet_classes()[0])
+    known = {composed(name): name for name in names or imagenet_classes()[0]}
     classes: Classes = {}
     loose: list[Path] = []
     strange: list[Path] = []
@@ -40,17 +41,27 @@ def pictures_by_class(folder: Path, names: Sequence[str] = ()) -> Classes:
         if not child.is_dir():
             loose.append(child)
             continue
-        if child.name not in known:
+        name = known.get(composed(child.name))
+        if name is None:
             raise AssetError(f"{child} is {_no_class(child.name, names)}")
+        if name in classes:
+            raise AssetError(
+                f"{folder} has two folders named {name}, which differ by how letters are written"
+            )
         found = {}
         for file in _files(child, frozenset({child.resolve()})):
             if file.suffix.lower() in EXTENSIONS and file.is_file():
                 found[file.relative_to(child).as_posix()] = file
             else:
                 strange.append(file)
-        classes[child.name] = dict(sorted(found.items()))
+        classes[name] = dict(sorted(found.items()))
     _complain(folder, classes, loose, strange)
     return classes
+
+
+def composed(name: str) -> str:
+    """A name with its accents in its letters: some systems keep them apart, and nobody sees that."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _no_class(name: str, names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.errors import AssetError, nearest
-from benchmark.files.class_folders import Classes
+from benchmark.files.class_folders import Classes, composed
 from benchmark.files.pictures import EXTENSIONS
 
 _LONGEST = 2**16
@@ -30,12 +30,13 @@ def pictures_of_table(file: Path, names: Sequence[str], path: str = "path", labe
             or is told to be of two classes.
     """
     rows = _rows(file, (path, label))
-    known = {name: index for index, name in enumerate(names)}
+    known = {composed(name): name for name in names}
     seen: dict[str, str] = {}
     missing: list[str] = []
-    for line, (written, name) in rows:
+    for line, (written, label_there) in rows:
         told = posixpath.normpath(written)  # ./x.jpg is x.jpg
-        if name not in known:
+        name = known.get(composed(label_there), label_there)
+        if name not in names:
             near = nearest(name, sorted(names))
             hint = f": did you mean {near!r}?" if near else ""
             raise AssetError(f"{file}, line {line}: {name!r} is no class of the data set{hint}")

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from benchmark.errors import AssetError
+from benchmark.files.class_folders import pictures_by_class
 from benchmark.files.tables import pictures_of_table
 
 
@@ -25,6 +26,17 @@ def test_other_spellings_of_one_path_are_one_picture(tmp_path: Path) -> None:
     file = table(tmp_path, "p/a.png,cat", "./p/a.png,cat", "p/../p//b.png,dog", "p/b.png,dog")
     found = pictures_of_table(file, ("cat", "dog"))
     assert {name: sorted(of) for name, of in found.items()} == {"cat": ["p/a.png"], "dog": ["p/b.png"]}
+
+
+def test_accents_may_be_written_either_way(tmp_path: Path) -> None:
+    file = table(tmp_path, "p/a.png,dog e\u0301", "p/b.png,dog \u00e9")
+    assert list(pictures_of_table(file, ("dog \u00e9",))) == ["dog \u00e9"]
+    (tmp_path / "folders" / "dog e\u0301").mkdir(parents=True)
+    Image.new("L", (4, 4)).save(tmp_path / "folders" / "dog e\u0301" / "a.png")
+    assert list(pictures_by_class(tmp_path / "folders", ("dog \u00e9",))) == ["dog \u00e9"]
+    (tmp_path / "folders" / "dog \u00e9").mkdir()
+    with pytest.raises(AssetError, match="differ by how letters are written"):
+        pictures_by_class(tmp_path / "folders", ("dog \u00e9",))
 
 
 @pytest.mark.parametrize("again", ["./p/a.png", "p/./a.png", "p//a.png", "p/../p/a.png"])
