@@ -396,6 +396,7 @@ class Project:
             "__init__.py",
             "attacks/poisoning.py",
             "attacks/badnets.py",
+            "attacks/crops.py",
             "attacks/usual.py",
             "attacks/weight_search.py",
             "defenses/finetuning.py",
