@@ -62,7 +62,7 @@ def commands() -> Iterator[pytest.MonkeyPatch]:
         for module in (differing, site):
             patch.setattr(module, "find_methods", lambda root: methods)
         patch.setattr(publishing, "find_methods", lambda root: methods)
-        patch.setattr(publishing, "gathered", lambda cells, store: {})
+        patch.setattr(publishing, "gathered", lambda cells, store, held: {})
         yield patch
 
 
