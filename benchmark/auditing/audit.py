@@ -141,8 +141,6 @@ def _in_a_sentence() -> Iterator[None]:
         raise
     except StepFailed as failed:
         raise TaskError(f"the network cannot be audited so: {failed.reason}") from failed
-    except OSError as error:
-        raise TaskError(f"the page cannot be written: {error.filename}: {error.strerror}") from error
     except Exception as error:  # a stranger's network raises what it likes
         reason = " ".join(str(error).split())[:160]
         raise TaskError(f"the network cannot be audited so ({type(error).__name__}: {reason})") from error

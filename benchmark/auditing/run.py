@@ -325,4 +325,7 @@ class Run:
     def _told(self, line: str) -> None:
         self.tell(line)
         if self.out is not None:
-            write_page(self.report, self.out)
+            try:
+                write_page(self.report, self.out)
+            except OSError as error:
+                raise TaskError(f"the page cannot be written: {error.filename}: {error.strerror}") from error

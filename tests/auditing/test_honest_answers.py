@@ -159,6 +159,27 @@ def test_failures_of_a_step_and_of_the_listener_are_whose_they_are(tmp_path: Pat
         told(**QUIET, out=tmp_path)
 
 
+class Lost(nn.Module):
+    """A network that reads a file for five pictures, and does not find it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = trained()
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Logits."""
+        if len(pictures) == 5:
+            raise FileNotFoundError(2, "No such file", "codebook.bin")
+        found: Tensor = self.inner(pictures)
+        return found
+
+
+def test_a_file_that_a_network_lacks_is_not_the_page() -> None:
+    with pytest.raises(TaskError, match=r"codebook\.bin") as refused:
+        told(**QUIET, network=Lost(), pictures=images(5))
+    assert "page" not in str(refused.value)
+
+
 class Counting(nn.Module):
     """A network that counts how often it was asked."""
 
