@@ -54,6 +54,12 @@ def selection_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def machine_options(parser: argparse.ArgumentParser) -> None:
+    """One device, and how many cells at once."""
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="as for run")
+    parser.add_argument("--workers", type=positive, help="as for run")
+
+
 def path(text: str) -> Path:
     """A path as a shell would read it: some shells leave ``--store=~/x`` as it is."""
     try:

@@ -8,6 +8,7 @@ from benchmark.commands.words.options import (
     Commands,
     add,
     device,
+    machine_options,
     path,
     positive,
     selection_options,
@@ -90,8 +91,7 @@ def add_score(commands: Commands) -> None:
     """Scores again."""
     score = add(commands, "score", "score stored cells again, run nothing", "potemkin score quick")
     suite_options(score)
-    score.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="as for run")
-    score.add_argument("--workers", type=positive, help="as for run")
+    machine_options(score)
 
 
 def add_board(commands: Commands) -> None:
@@ -139,5 +139,4 @@ def add_reproduce(commands: Commands) -> None:
     )
     parser.add_argument("--store", type=path, default=Path(".potemkin"), help="folder of finished cells")
     parser.add_argument("--out", type=path, default=Path("results"), help="folder of your own results")
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="as for run")
-    parser.add_argument("--workers", type=positive, help="as for run")
+    machine_options(parser)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.commands.words.options import Commands, add, path, positive
+from benchmark.commands.words.options import Commands, add, machine_options, path, positive
 
 
 def add_new(commands: Commands) -> None:
@@ -45,8 +45,7 @@ def add_compare(commands: Commands) -> None:
     parser.add_argument("path", type=Path, metavar="PATH", help="a submission's folder or method file")
     parser.add_argument("--suite", default="quick", help="published suite to stand in (default: quick)")
     parser.add_argument("--store", type=path, default=Path(".potemkin"), help="folder of finished cells")
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="as for run")
-    parser.add_argument("--workers", type=positive, help="as for run")
+    machine_options(parser)
     parser.add_argument("--retry-failed", action="store_true", help="as for run")
     parser.set_defaults(attack=[], defense=[], task=[])
 
