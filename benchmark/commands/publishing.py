@@ -55,7 +55,7 @@ def publish(options: argparse.Namespace) -> int:
     if found:
         _complain("not published", found)
         return 1
-    held = withheld(tables.cells.loc[tables.cells["track"] == "saliency", "task"], root)
+    held = withheld(tables.cells, root)
     forgeries = gathered(tables.cells, Store(options.store.resolve()), held)
     folder = root / PLACE / options.suite
     history = read_history(folder)  # damage is told before anything is replaced
@@ -154,7 +154,7 @@ def verify(options: argparse.Namespace) -> int:
         rebuild = options.rebuild and boards_exist(tables)
         if rebuild:
             write_boards(tables, folder)
-        held = withheld(tables.cells["task"], root)
+        held = withheld(tables.cells, root)
         found = [*violations(tables, folder), *forgery_violations(tables.cells, folder, held)]
         found += history_violations(folder)
         _complain(suite, found)
@@ -162,7 +162,8 @@ def verify(options: argparse.Namespace) -> int:
         about = f"{len(tables.cells)} cells, {len(tables.samples)} samples"
         done = ", boards rebuilt" if rebuild else ""
         said = f"{len(found)} violation{'s'[: len(found) > 1]}" if found else "nothing amiss"
-        print(f"{suite}: {about}{done}: {said}")
+        away = f" ({len(held)} tasks without forged images: no pictures of the project's)" if held else ""
+        print(f"{suite}: {about}{done}: {said}{away}")
     if options.rebuild:
         for name in write_documents(root, options.suite or ""):
             print(f"written: {name}")
@@ -182,7 +183,7 @@ def restore(options: argparse.Namespace) -> int:
     else:
         folder = published_folder(session.root, options.suite)
         published = read_cells(folder / CELLS)
-        held = withheld({cell.task.id for cell in session.cells}, session.root)
+        held = withheld(published, session.root)
         needed, here = restore_forgeries(session.cells, published, folder, session.store, held)
         shown = f"{here} of {needed} forgeries of images are in {options.store}"
         others = "the published ones are of other code, tasks or torch"

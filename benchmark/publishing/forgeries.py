@@ -8,7 +8,6 @@ them, and the rights are somebody else's.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import zipfile
 from collections.abc import Collection, Iterable, Iterator
@@ -27,8 +26,8 @@ from benchmark.methods.formats import LEVELS, eight_bits
 from benchmark.running.cells import Cell
 from benchmark.running.outcome import COUNTERS
 from benchmark.running.store import Record, Store, StoreDamaged, write_tensors
-from benchmark.tasks.data_manifest import EmbeddedEntry, data_entry
-from benchmark.tasks.task import load_task
+from benchmark.tasks.data import data_sha256
+from benchmark.tasks.data_manifest import AnyDataEntry, EmbeddedEntry, data_entry, dataset_names
 
 FORGERIES = "forgeries"
 _TRACK = "saliency"
@@ -38,17 +37,31 @@ _MADE = ("device", "torch", "commit", "started")
 Images = dict[str, npt.NDArray[np.uint8]]
 
 
-def withheld(tasks: Iterable[str], root: Path) -> frozenset[str]:
-    """Those of some tasks whose pictures the project does not ship, so that forgeries of them stay at home.
+def withheld(cells: pd.DataFrame, root: Path) -> frozenset[str]:
+    """Tasks whose forged images stay at home: their pictures are not known to be the project's own.
 
-    Tasks and data sets that are no more, or are wrong, are none of them.
+    What a cell was judged on is told by its SHA-256, whatever has become of its task or of the data's entry:
+    what is not one of a data set that lies in the project is somebody else's.
+
+    Args:
+        cells: of a suite.
+        root: the project's root.
     """
-    found = set()
-    for task in set(tasks):
-        with contextlib.suppress(PotemkinError):
-            if not isinstance(data_entry(load_task(task, root).data, root), EmbeddedEntry):
-                found.add(task)
-    return frozenset(found)
+    shipped = {
+        data_sha256(name, root)
+        for name in dataset_names(root)
+        if isinstance(_entry(name, root), EmbeddedEntry)
+    }
+    judged = _judged(cells)
+    return frozenset(str(task) for task in judged.loc[~judged["data"].isin(shipped), "task"])
+
+
+def _entry(name: str, root: Path) -> AnyDataEntry | None:
+    """An entry of the manifest; None where it is wrong, so that nothing can be known of it."""
+    try:
+        return data_entry(name, root)
+    except PotemkinError:
+        return None
 
 
 def gathered(cells: pd.DataFrame, store: Store, held: Collection[str] = ()) -> dict[str, Images]:
@@ -92,12 +105,13 @@ def forgery_violations(cells: pd.DataFrame, folder: Path, held: Collection[str] 
         held: tasks whose images are not copied.
     """
     wanted = _judged(cells)
-    for task, rows in wanted.groupby("task"):
+    known = {_file(folder, str(task)) for task in wanted["task"].unique() if task not in held}
+    for file in sorted((folder / FORGERIES).rglob("*")):
+        if file not in known and not file.is_dir():
+            name = file.relative_to(folder).as_posix()
+            yield f"{name} is of no task whose forged images are published"
+    for task, rows in wanted[~wanted["task"].isin(held)].groupby("task"):
         name = _file(folder, str(task)).relative_to(folder).as_posix()
-        if task in held:
-            if _file(folder, str(task)).exists():
-                yield f"{name} holds pictures that the project does not ship"
-            continue
         try:
             found = read_forgeries(folder, str(task))
         except PotemkinError as error:

@@ -12,7 +12,6 @@ import torch
 from harness import TASKS, Project
 
 from benchmark.errors import PotemkinError
-from benchmark.files.assets import locate_root
 from benchmark.publishing.forgeries import (
     FORGERIES,
     forgery_violations,
@@ -68,26 +67,46 @@ def test_what_is_of_other_code_is_not_restored(project: Project) -> None:
 
 
 def test_forgeries_of_pictures_that_the_project_does_not_ship_stay_at_home(project: Project) -> None:
-    root, folder = locate_root(), project.root / PLACE
-    names = ["saliency/imagenet-offline-gradient", "saliency/gradient-32", "saliency/is-no-more"]
-    assert withheld(names, root) == {names[0]}
-    assert not withheld(TASKS, project.root)
+    root, folder = project.root, project.root / PLACE
     cells = read_cells(folder / CELLS)
-    (first, second), empty = TASKS, Store(project.root / "empty")
+    (first, second), empty = TASKS, Store(root / "empty")
+    assert not withheld(cells, root)
+    others = cells.assign(data=cells["data"].where(cells["task"] != first, "0" * 64))
+    assert withheld(others, root) == {first}, "told by what was judged"
+    assert withheld(cells.assign(task="saliency/renamed"), root) == set(), "not by a task's name"
+    assert withheld(others.assign(task="saliency/renamed"), root) == {"saliency/renamed"}
     with pytest.raises(PotemkinError, match="is not in the store"):
         gathered(cells, empty, [first])
     assert gathered(cells, empty, TASKS) == {}
-    store = Store(project.root / ".potemkin")
+    store = Store(root / ".potemkin")
     kept = gathered(cells, store, [first])
     assert kept.keys() == {second}
     assert list(forgery_violations(cells, folder)) == []
-    assert list(forgery_violations(cells, folder, [first])) == [
-        f"forgeries/{first}.npz holds pictures that the project does not ship"
-    ]
+    stray = f"forgeries/{first}.npz is of no task whose forged images are published"
+    assert list(forgery_violations(cells, folder, [first])) == [stray]
     write_forgeries(kept, folder)
     assert not (folder / FORGERIES / f"{first}.npz").exists(), "what lay there goes"
     assert list(forgery_violations(cells, folder, [first])) == []
     assert restore([], cells, folder, empty, [first]) == (0, 0)
+
+
+def test_data_that_cannot_be_told_to_be_the_projects_are_not(project: Project) -> None:
+    cells = read_cells(project.root / PLACE / CELLS)
+    file = project.root / "tasks" / "datasets.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.unlink()
+    file.write_text(text.replace("source: embedded", "source: nowhere"), encoding="utf-8")
+    assert withheld(cells, project.root) == set(TASKS)
+
+
+def test_files_among_forgeries_that_nobody_published_are_told(project: Project) -> None:
+    folder = project.root / PLACE / FORGERIES
+    shutil.copy(folder / f"{TASKS[0]}.npz", folder / "saliency" / "other.npz")
+    (folder / "x.png").write_bytes(b"no forgery")
+    result = project.run("verify")
+    assert result.code == 1
+    for name in ("saliency/other.npz", "x.png"):
+        assert f"forgeries/{name} is of no task whose forged images are published" in result.out + result.err
 
 
 def _cut(file: Path) -> None:

@@ -95,7 +95,7 @@ def gallery_of(
     Raises:
         PotemkinError: a published file cannot be read, or weights or data are missing.
     """
-    if not isinstance(task, SaliencyTask) or withheld([task.id], root):
+    if not isinstance(task, SaliencyTask) or task.id in withheld(suite.cells, root):
         return None
     forged = read_forgeries(suite.folder, task.id)
     named = {board.name: board.rows for board in boards}
