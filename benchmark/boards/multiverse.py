@@ -4,14 +4,15 @@ After Steegen, Tuerlinckx, Gelman, Vanpaemel (2016): every combination of reason
 and what is concluded is told beside the share of universes in which it holds. In it are the choices that
 published samples can answer: how far an explanation moved is measured by another similarity, a task is left
 out, one attack seed is taken alone, cases of a task are summed up by their median. Others (another budget,
-another layer of a class activation map) would need other runs, and are not. Ranks here are of scores alone:
-what can be told apart is the boards' to say.
+another layer of a class activation map) would need other runs, and are not. Only what a board ranks is put in
+order, and each kind of trigger by itself, as there. Places here are of scores alone: what can be told apart
+is the boards' to say.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,18 +74,18 @@ class Multiverse:
     scores: Floats
 
     @property
-    def ranks(self) -> Integers:
-        """Ranks ``[universes, methods]``, 1 for the best; equal scores share the better one."""
+    def places(self) -> Integers:
+        """Places ``[universes, methods]``, 1 for the best; equal scores share the better one."""
         better = self.scores[:, None, :] > self.scores[:, :, None] + _EQUAL
-        ranks: Integers = better.sum(2) + 1
-        return ranks
+        places: Integers = better.sum(2) + 1
+        return places
 
     def ranges(self) -> pd.DataFrame:
-        """A row per method: rank as published, the best, the worst, share of universes in which it is kept.
+        """A row per method: place by the published score, best, worst, share of universes that keep it.
 
-        ``shares`` has the share of universes of each rank, from the first to the last.
+        ``shares`` has the share of universes of each place, from the first to the last.
         """
-        ranks = self.ranks
+        places = self.places
         rows = [
             {
                 "method": name,
@@ -94,18 +95,21 @@ class Multiverse:
                 "kept": float((own == own[0]).mean()),
                 "shares": tuple(float((own == place + 1).mean()) for place in range(len(self.methods))),
             }
-            for name, own in zip(self.methods, ranks.T, strict=True)
+            for name, own in zip(self.methods, places.T, strict=True)
         ]
         return pd.DataFrame(rows)
 
     def pairs(self) -> pd.DataFrame:
-        """A row per pair in published order: the share of universes in which the first scores more."""
+        """A row per pair in published order: shares of universes in which the first scores more, and less.
+
+        In the others both score the same.
+        """
         rows = []
         for one, other in itertools.combinations(range(len(self.methods)), 2):
             apart = self.scores[:, one] - self.scores[:, other]
-            share = (apart > _EQUAL).mean() + 0.5 * (np.abs(apart) <= _EQUAL).mean()
-            rows.append((self.methods[one], self.methods[other], float(share)))
-        return pd.DataFrame(rows, columns=["first", "second", "share"])
+            more, less = (apart > _EQUAL).mean(), (apart < -_EQUAL).mean()
+            rows.append((self.methods[one], self.methods[other], float(more), float(less)))
+        return pd.DataFrame(rows, columns=["first", "second", "more", "less"])
 
     def turning(self) -> dict[str, float]:
         """Per kind of choice the share of pairs whose published order it turns, where it alone differs."""
@@ -131,12 +135,13 @@ class Multiverse:
         return float(np.mean(turned)) if turned else 0.0
 
 
-def multiverse(tables: Tables, kind: str) -> Multiverse | None:
-    """The order of one board in all universes; None where fewer than two methods are ranked.
+def multiverse(tables: Tables, kind: str, ranked: Collection[str]) -> Multiverse | None:
+    """The order of one board in all universes; None where there are fewer than two to put in order.
 
     Args:
         tables: of one track.
         kind: one of :data:`benchmark.methods.variants.KINDS`.
+        ranked: methods that the board ranks together; beside them stands the control that changes nothing.
     """
     measured = {name: case_values(changed, kind) for name, changed in _measures(tables, kind)}
     names, values, case = measured[PUBLISHED]
@@ -146,8 +151,13 @@ def multiverse(tables: Tables, kind: str) -> Multiverse | None:
         [np.isfinite(found).all(1) for _, found, _ in measured.values()]
     )
     floor, control = FLOOR.get(kind, ""), tables.controls(names)
-    kept = [i for i, name in enumerate(names) if known[i] and (not control[i] or name == floor)]
-    families = tables.families([names[i] for i in kept])
+    every = tables.families(names)
+    kept = [
+        i
+        for i, name in enumerate(names)
+        if known[i] and (name == floor if control[i] else every[i] in ranked)
+    ]
+    families = [every[i] for i in kept]
     methods = list(dict.fromkeys(families))
     if len(methods) < 2:
         return None
@@ -169,7 +179,7 @@ def _measures(tables: Tables, kind: str) -> Iterator[tuple[str, Tables]]:
     samples = tables.samples
     if kind in ("hardening", "repair") and tells_truth(samples):
         if _OCCLUSION in samples and samples[_OCCLUSION].notna().any():
-            yield "told by occlusion", _with(tables, told=samples[_OCCLUSION])
+            yield from _by_occlusion(tables)
         yield "protection alone", Tables(tables.cells, samples.drop(columns="told"), tables.methods)
         return
     for name in (*_ALIKE, *_APART):
@@ -180,9 +190,17 @@ def _measures(tables: Tables, kind: str) -> Iterator[tuple[str, Tables]]:
             yield name, _with(tables, manipulation=moved.where(samples["manipulation"].notna()))
 
 
+def _by_occlusion(tables: Tables) -> Iterator[tuple[str, Tables]]:
+    """By the truth that no explainer has a part in; what is made against others has none, and is left out."""
+    alone = tables.one_by_one()
+    samples = alone.samples
+    if bool(samples.loc[samples["told"].notna(), _OCCLUSION].notna().all()):
+        yield "told by occlusion, without transfer", _with(alone, told=samples[_OCCLUSION])
+
+
 def _nearer(now: pd.Series, before: pd.Series) -> pd.Series:
-    """How much of a distance is gone."""
-    gone: pd.Series = (before - now) / before.clip(lower=1e-9)
+    """How much of a distance is gone; of none nothing can go."""
+    gone: pd.Series = ((before - now) / before.where(before > 0)).fillna(0.0)
     return gone
 
 

@@ -11,28 +11,34 @@ from benchmark.commands.console import make_console
 from benchmark.commands.grid import Column, Grid
 from benchmark.commands.publications import folder_of
 from benchmark.errors import PotemkinError
+from benchmark.failures import printable
 from benchmark.files.assets import locate_root
-from benchmark.publishing.choices import multiverses
-from benchmark.publishing.published import read_tables
+from benchmark.publishing.choices import choices_of
+from benchmark.publishing.site.reading import read_published
 from benchmark.running.registry import find_methods
 
 
 def multiverse(options: argparse.Namespace) -> int:
-    """Prints ranks over all universes, and which pairs keep their order."""
+    """Prints places over all universes, and which pairs have another order somewhere."""
     root = locate_root()
     methods = {entry.variant: entry for entry in find_methods(root).entries}
     console, shown = make_console(), 0
-    tables = read_tables(folder_of(options.suite, root), methods)
-    for track, board, found in multiverses(tables, options.track):
-        if options.board and board not in options.board:
+    suite = read_published(folder_of(options.suite, root))
+    for one in choices_of(suite, methods, options.track):
+        if options.board and one.name not in options.board:
             continue
         shown += 1
-        console.print(f"{track}, {board}: {len(found.universes)} universes, {words(found)}", highlight=False)
-        console.print(_ranges(found))
-        for line in unsure(found.pairs()):
+        title = printable(f"{one.track}, {one.board}")
+        if one.found is None:
+            console.print(f"{title}: fewer than two are ranked", highlight=False, markup=False)
+            continue
+        told = f"{title}: {len(one.found.universes)} universes, {words(one.found)}"
+        console.print(told, highlight=False, markup=False)
+        console.print(_ranges(one.found))
+        for line in unsure(one.found.pairs()):
             console.print(f"  {line}", highlight=False, markup=False)
     if not shown:
-        raise PotemkinError(f"{options.suite} has no such board of at least two methods that are ranked")
+        raise PotemkinError(f"{options.suite} has no such board")
     return 0
 
 
@@ -43,16 +49,16 @@ def words(found: Multiverse) -> str:
 
 
 def unsure(pairs: pd.DataFrame) -> list[str]:
-    """A sentence for every pair that does not keep its order everywhere."""
+    """A sentence for every pair whose order is another one somewhere."""
     return [
-        f"{row['first']} scores more than {row['second']} in {row['share']:.0%}"
+        f"{row['first']} scores more than {row['second']} in {row['more']:.0%}, less in {row['less']:.0%}"
         for row in pairs.to_dict("records")
-        if row["share"] < 1
+        if row["less"] > 0
     ]
 
 
 def _ranges(found: Multiverse) -> Grid:
-    columns = ("method", "rank", "best", "worst", "rank kept")
+    columns = ("method", "place by score", "best", "worst", "place kept")
     grid = Grid([Column(title, right=index > 0, keep=True) for index, title in enumerate(columns)])
     for row in found.ranges().to_dict("records"):
         numbers = (str(row[name]) for name in ("published", "best", "worst"))

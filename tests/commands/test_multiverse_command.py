@@ -21,16 +21,23 @@ def test_it_tells_ranks_and_pairs_that_hang_on_choices(capsys: pytest.CaptureFix
     assert code == 0 and "hardenings" not in out
     assert re.search(r"saliency, attacks: \d+ universes, another measure turns \d+% of pairs", out)
     assert re.search(r"dombrowski\s+│\s+1 │\s+1 │\s+1 │\s+100%", out)
-    assert re.search(r"noise_instability scores more than feature_squeezing in \d\d%", out)
+    assert re.search(r"noise_instability scores more than feature_squeezing in \d\d%, less in \d+%", out)
     assert "dombrowski scores more" not in out, "a pair that keeps its order needs no line"
+
+
+def test_boards_that_rank_nothing_are_said_to(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = said(capsys, "imagenet-offline", "--track", "visualization")
+    assert code == 0 and "visualization, attacks: fewer than two are ranked" in out and "│" not in out
+    code, out, _ = said(capsys, "signature", "--board", "attacks")
+    assert "attacks (triggers with a place): " in out and "attacks (triggers without a place): " in out
 
 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
         (("no_such_suite",), "no_such_suite"),
-        (("saliency", "--board", "repairs"), "no such board of at least two methods"),
-        (("saliency", "--track", "nowhere"), "no such board of at least two methods"),
+        (("saliency", "--board", "repairs"), "has no such board"),
+        (("saliency", "--track", "nowhere"), "has no such board"),
         (("/nowhere/at/all",), "no such folder"),
     ],
 )

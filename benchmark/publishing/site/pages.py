@@ -11,11 +11,10 @@ from typing import Any
 
 from benchmark.boards.board import RULES
 from benchmark.boards.multiverse import CHOICES, Multiverse
-from benchmark.boards.tables import Tables
 from benchmark.boards.words import answer
 from benchmark.errors import PotemkinError
 from benchmark.files.writing import write_whole, writing
-from benchmark.publishing.choices import multiverses
+from benchmark.publishing.choices import choices_of
 from benchmark.publishing.history import with_present
 from benchmark.publishing.site.data import cells_data, tasks_data
 from benchmark.publishing.site.gallery import Gallery, gallery_of
@@ -247,8 +246,8 @@ def _boards(suite: Published, track: str) -> list[Board]:
 
 def _choices(suite: Published, track: str, methods: Mapping[str, Entry]) -> list[tuple[str, Multiverse]]:
     """How far the order of each board of a track depends on choices."""
-    tables = Tables(suite.cells, suite.samples, dict(methods))
-    return [(board, found) for _, board, found in multiverses(tables, [track])]
+    found = choices_of(suite, methods, [track])
+    return [(one.board, one.found) for one in found if one.found is not None]
 
 
 def _heats(suite: Published, track: str, boards: Sequence[Board]) -> list[Heat]:
