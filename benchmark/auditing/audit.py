@@ -13,11 +13,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from numpy import ndarray
 from torch import Tensor, nn
 
 from benchmark.auditing.bench import own_bench
 from benchmark.auditing.foreign import Foreign, Function
-from benchmark.auditing.pictures import as_tensor, left_out, listed, passed_over
+from benchmark.auditing.pictures import as_tensor, distinct, left_out, listed, passed_over
 from benchmark.auditing.report import Report
 from benchmark.auditing.run import UNDEFENDED, Run
 from benchmark.auditing.subject import Subject, prepared
@@ -56,7 +57,8 @@ def audit(
 
     Args:
         network: classifier that takes normalized pictures and gives logits.
-        pictures: a folder, files, or a tensor ``[N, C, H, W]`` in [0, 1]; 2 to 64; of more files, 64.
+        pictures: a folder, files, or a tensor ``[N, C, H, W]`` in [0, 1]; 2 to 64; of more files, 64. Copies
+            are left out.
         explainer: a name (``potemkin list explainers``), or a function of a module, normalized pictures and
             classes that returns maps ``[N, H, W]``: captum's, say.
         settings: of an explainer that is named.
@@ -95,7 +97,9 @@ def audit(
     }
     folder = None if out is None else _folder(Path(out))
     given = listed(pictures)
-    tensor = as_tensor(given, side)
+    whole = as_tensor(given, side)
+    kept = distinct(whole)
+    tensor, labels = whole[kept], _of_kept(labels, kept, len(whole))
     subject = prepared(network, tensor, mean, deviation)
     if names and len(names) != subject.classes:
         raise TaskError(
@@ -107,12 +111,21 @@ def audit(
         bench = own_bench(subject, tensor, labels, names, own, share)
         told = [str(names[one]) if names else f"class {one}" for one in bench.cases.labels.tolist()]
         notes = [*subject.notes, *left_out(given), *passed_over(pictures)]
+        if len(kept) < len(whole):
+            copies = len(whole) - len(kept)
+            notes.append(f"{copies} of {len(whole)} pictures are copies of others, and are left out.")
         report = Report(bench.explainer.name, share, len(tensor), notes, classes=tuple(told))
         run = Run(bench, report, registry, iterations, folder, _telling(tell))
         run.undefended()
         run.detectors(wanted["detector"])
         run.hardenings(wanted["hardening"])
     return report
+
+
+def _of_kept(labels: Any, kept: list[int], count: int) -> Any:
+    """Labels of the pictures that are kept; what is no list of one for each is told later."""
+    fits = len(kept) < count and isinstance(labels, Sequence | Tensor | ndarray) and len(labels) == count
+    return [labels[index] for index in kept] if fits and not isinstance(labels, str) else labels
 
 
 class _Outside(Exception):

@@ -159,6 +159,24 @@ def test_failures_of_a_step_and_of_the_listener_are_whose_they_are(tmp_path: Pat
         told(**QUIET, out=tmp_path)
 
 
+def test_copies_of_pictures_change_no_answer() -> None:
+    victim = load_victim("cifar-small-1", ROOT)
+    given = load_data("cifar10-subset", ROOT).part("evaluation", range(4)).images
+    colors = {"mean": victim.mean, "deviation": victim.deviation}
+    options: dict[str, Any] = {**QUIET, **colors, "iterations": 10, "tell": lambda line: None}
+    twice, labels = given.repeat_interleave(2, 0), [3, 3, 8, 8, 8, 8, 0, 0]
+    once = audit(victim.module, given, labels=labels[::2], **options)
+    both = audit(victim.module, twice, labels=labels, **options)
+    assert both.count == 4 and both.notes == [
+        *once.notes,
+        "4 of 8 pictures are copies of others, and are left out.",
+    ]
+    assert both.attacked[0].after == pytest.approx(once.attacked[0].after, abs=1e-6)
+    assert both.classes == once.classes
+    with pytest.raises(TaskError, match="all 8 pictures are the same"):
+        audit(victim.module, given[:1].repeat(8, 1, 1, 1), **options)
+
+
 class Lost(nn.Module):
     """A network that reads a file for five pictures, and does not find it."""
 
