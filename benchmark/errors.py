@@ -32,6 +32,15 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     return names[close[0]] if close else None
 
 
+def in_a_line(told: object, most: int = 160) -> str:
+    """What an error says, or a text, in one line of at most ``most`` letters, cut between words."""
+    line = " ".join(str(told).split())
+    if len(line) <= most:
+        return line
+    whole = line[: most - 3]
+    return f"{whole.rsplit(' ', 1)[0] if ' ' in whole[most // 2 :] else whole}..."
+
+
 _LISTED = 60
 """Names that are told; a library has a thousand networks."""
 

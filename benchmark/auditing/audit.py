@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from benchmark.auditing.bench import own_bench
 from benchmark.auditing.foreign import Foreign, Function
-from benchmark.auditing.pictures import as_tensor, distinct, left_out, listed, passed_over
+from benchmark.auditing.pictures import as_tensor, audited, distinct, grey, left_out, listed, passed_over
 from benchmark.auditing.report import Report
 from benchmark.auditing.run import UNDEFENDED, Run
 from benchmark.auditing.subject import Subject, prepared
-from benchmark.errors import PotemkinError, TaskError
+from benchmark.errors import PotemkinError, TaskError, in_a_line
 from benchmark.explainers import Explainer
 from benchmark.explainers.checked import build_explainer
 from benchmark.failures import StepFailed
@@ -51,6 +51,7 @@ def audit(
     hardenings: Iterable[str] | str | None = None,
     detectors: Iterable[str] | str | None = None,
     out: Path | str | None = None,
+    called: str = "",
     tell: Callable[[str], None] = print,
 ) -> Report:
     """Attacks the explanations of a network, undefended first, then behind every hardening.
@@ -64,7 +65,7 @@ def audit(
         settings: of an explainer that is named.
         labels: classes that are explained, by number or by name in ``names``; the predicted ones by default.
         names: of the classes.
-        mean: one value per channel, subtracted from pictures.
+        mean: one value per channel, subtracted from pictures; of one value, files become grey pictures.
         deviation: one value per channel, by which the difference is divided.
         side: of pictures that are read from files, in pixels.
         budget: largest change of a pixel, of 1; a text such as ``8/255`` will do.
@@ -72,6 +73,7 @@ def audit(
         hardenings: names of those that are tried; all by default.
         detectors: likewise.
         out: folder of a page (``index.html``), which is written anew as the audit goes on; none by default.
+        called: the network, on the page; by its class by default.
         tell: is told every finding.
 
     Returns:
@@ -97,7 +99,10 @@ def audit(
     }
     folder = None if out is None else _folder(Path(out))
     given = listed(pictures)
+    files = audited(given)
     whole = as_tensor(given, side)
+    if files and isinstance(mean, Sequence) and len(mean) == 1:
+        whole = grey(whole)
     kept = distinct(whole)
     tensor, labels = whole[kept], _of_kept(labels, kept, len(whole))
     subject = prepared(network, tensor, mean, deviation)
@@ -113,8 +118,18 @@ def audit(
         notes = [*subject.notes, *left_out(given), *passed_over(pictures)]
         if len(kept) < len(whole):
             copies = len(whole) - len(kept)
-            notes.append(f"{copies} of {len(whole)} pictures are copies of others, and are left out.")
-        report = Report(bench.explainer.name, share, len(tensor), notes, classes=tuple(told))
+            notes.append(
+                f"{copies} of {len(whole)} pictures are copies of others, or nearly, and are left out."
+            )
+        report = Report(
+            bench.explainer.name,
+            share,
+            len(tensor),
+            notes,
+            classes=tuple(told),
+            network=called or type(network).__name__,
+            names=tuple(files[index].name for index in kept) if files else (),
+        )
         run = Run(bench, report, registry, iterations, folder, _telling(tell))
         run.undefended()
         run.detectors(wanted["detector"])
@@ -155,7 +170,7 @@ def _in_a_sentence() -> Iterator[None]:
     except StepFailed as failed:
         raise TaskError(f"the network cannot be audited so: {failed.reason}") from failed
     except Exception as error:  # a stranger's network raises what it likes
-        reason = " ".join(str(error).split())[:160]
+        reason = in_a_line(error)
         raise TaskError(f"the network cannot be audited so ({type(error).__name__}: {reason})") from error
 
 

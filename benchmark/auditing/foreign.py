@@ -10,7 +10,7 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from benchmark.errors import TaskError
+from benchmark.errors import TaskError, in_a_line
 from benchmark.explainers import Explainer, Query
 from benchmark.network import EXACT, Network, Smoothing
 from benchmark.network.exchange import exchanged
@@ -63,7 +63,7 @@ class Foreign(Explainer):
             try:
                 found = self.function(module, given, labels)
             except Exception as error:
-                reason = " ".join(str(error).split())[:160]
+                reason = in_a_line(error)
                 raise TaskError(f"the explainer raised {type(error).__name__}: {reason}") from first
         if not torch.equal(given.detach(), inputs):
             raise TaskError(

@@ -54,6 +54,7 @@ def _page(report: Report) -> str:
         "<meta name=viewport content='width=device-width, initial-scale=1'>",
         f"<title>Audit of {html.escape(report.shown)} maps</title><style>{_STYLE}</style>",
         f"<h1>Can {html.escape(report.shown)} maps of this network be faked?</h1>",
+        f"<p>{html.escape(_subject(report))}</p>",
         f"<p class=answer>{html.escape(answer)}</p>",
         *(f"<p>{html.escape(sentence)}</p>" for sentence in more),
         _table("Explanations under attack", _HEAD, report.rows()),
@@ -66,6 +67,11 @@ def _page(report: Report) -> str:
         "</html>",
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _subject(report: Report) -> str:
+    network = f"{report.network}, " if report.network else ""
+    return f"{network}{report.count} pictures, changes of up to {report.budget * 255:.3g}/255."
 
 
 def _table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -97,13 +103,17 @@ def _pictures(report: Report) -> str:
         figures = []
         for name, caption in _COLUMNS:
             pixels = _image(name, report.tensors[name][index])
-            label = f"{caption} ({report.classes[index]})" if name == "pictures" else caption
+            label = f"{_called(report, index)} ({report.classes[index]})" if name == "pictures" else caption
             figures.append(
                 f"<figure><img alt='{html.escape(label, quote=True)}' src='{pixels}'>"
                 f"<figcaption>{html.escape(label)}</figcaption></figure>"
             )
         strips.append(f"<div class=strip>{''.join(figures)}</div>")
     return "<h2>Pictures</h2>" + "".join(strips)
+
+
+def _called(report: Report, index: int) -> str:
+    return report.names[index] if report.names else "picture"
 
 
 def _image(name: str, values: Tensor) -> str:

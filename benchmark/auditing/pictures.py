@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from benchmark.errors import AssetError, TaskError, nearest
 from benchmark.files.class_folders import files_below
@@ -20,6 +21,9 @@ MOST = 64
 """Pictures that are audited: more tell little more, and take as much longer."""
 _NAMED = 3
 _LISTS = (".csv", ".tsv", ".txt")
+_NEARLY = 0.995
+_FEW = 32
+"""Pixels of a side at which pictures are compared."""
 _LARGER = 256 / 224
 """How much larger than its crop a picture is made, as is usual."""
 
@@ -76,6 +80,18 @@ def as_tensor(pictures: Tensor | Path | str | Iterable[Path | str], side: int) -
                 f"pictures are a folder, files, or a tensor [N, C, H, W], not {type(odd[0]).__name__}"
             )
     return _counted(read_pictures(_evenly(files(pictures)), round(side * _LARGER), side))
+
+
+def audited(listed_pictures: Any) -> list[Path]:
+    """Files that :func:`as_tensor` reads of those that it is given; none where they are no files."""
+    named = isinstance(listed_pictures, list) and all(isinstance(one, str | Path) for one in listed_pictures)
+    return _evenly(files(listed_pictures)) if named else []
+
+
+def grey(pictures: Tensor) -> Tensor:
+    """Pictures ``[N, 3, H, W]`` as ``[N, 1, H, W]``, of eight bits as before."""
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    return ((pictures * weights).sum(1, keepdim=True) * 255).round() / 255
 
 
 def _evenly(found: list[Path]) -> list[Path]:
@@ -141,10 +157,11 @@ def _is_picture(path: Path) -> bool:
 
 
 def distinct(pictures: Tensor) -> list[int]:
-    """Where pictures ``[N, C, H, W]`` stand of which none is a copy of one before it.
+    """Where pictures ``[N, C, H, W]`` stand of which none is a copy, or nearly one, of one before it.
 
     A copy of a target's picture has a map that no forgery is nearer to, and a detector that knows a copy
-    knows the picture. Pictures that are nearly the same are not noticed.
+    knows the picture. So has one that was stored anew, made brighter or a little smaller: nearly a copy is
+    what correlates by more than :data:`_NEARLY` with the picture, each seen at few pixels.
 
     Raises:
         TaskError: there are fewer than two.
@@ -152,9 +169,17 @@ def distinct(pictures: Tensor) -> list[int]:
     seen: dict[bytes, int] = {}
     for index, picture in enumerate(pictures):
         seen.setdefault(picture.numpy().tobytes(), index)
-    if len(seen) < 2:
-        raise TaskError(f"all {len(pictures)} pictures are the same: an audit takes 2 to {MOST} that differ")
-    return list(seen.values())
+    few = functional.adaptive_avg_pool2d(pictures.double(), _FEW).flatten(1)
+    few = functional.normalize(few - few.mean(1, keepdim=True), dim=1)
+    kept: list[int] = []
+    for index in seen.values():
+        if not kept or float((few[kept] @ few[index]).max()) <= _NEARLY:
+            kept.append(index)
+    if len(kept) < 2:
+        raise TaskError(
+            f"all {len(pictures)} pictures are the same, or nearly: an audit takes 2 to {MOST} that differ"
+        )
+    return kept
 
 
 def passed_over(pictures: Any) -> list[str]:

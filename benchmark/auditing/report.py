@@ -11,9 +11,9 @@ from torch import Tensor
 from benchmark.boards.resampling import intervals
 
 FAKED = (
-    "its map resembles the target's more than its own, and more than any other picture's map does or noise "
-    "of the same size brings about"
+    "its map resembles the target's more than its own, and more than {}noise of the same size brings about"
 )
+_OTHERS = "any other picture's map does or "
 YOURS = "yours"
 """Name of an explainer that is a function."""
 ALIKE = 0.05
@@ -99,6 +99,8 @@ class Report:
         left_out: methods that could not be asked, and why.
         tensors: ``pictures``, ``forged``, ``maps``, ``forged_maps``, ``targets``.
         classes: names of the explained classes, one per picture.
+        network: what is audited, in a word.
+        names: of the pictures' files, one per picture, where they were files.
         looked: steps of the attack so far, of how many, while there is but a first look.
     """
 
@@ -111,6 +113,8 @@ class Report:
     left_out: dict[str, str] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    network: str = ""
+    names: tuple[str, ...] = ()
     looked: str = ""
 
     @property
@@ -132,9 +136,10 @@ class Report:
         blank = self.blank
         dead = f"Maps of {blank} of {self.count} pictures are zero everywhere: they show nothing. "
         look = f"A first look, by {self.looked} steps. " if self.looked else ""
+        faked = FAKED.format(_OTHERS if self.count > 2 else "")
         answer = (
             f"Within {self.budget * 255:.3g}/255 {self.shown} map of {plain.faked} of {self.count} "
-            f"pictures can be faked ({FAKED}): correlation with the target {Mean.of(plain.before)} before, "
+            f"pictures can be faked ({faked}): correlation with the target {Mean.of(plain.before)} before, "
             f"{Mean.of(plain.after)} after; predictions stay on {sum(plain.kept)} of {self.count}."
         )
         return (dead if blank else "") + look + answer

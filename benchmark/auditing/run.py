@@ -23,7 +23,7 @@ from benchmark.auditing.page import write_page
 from benchmark.auditing.report import ALIKE, Attacked, Detected, Report
 from benchmark.auditing.resemblance import margin, told_of_own, usual
 from benchmark.auditing.slopes import gradient_off
-from benchmark.errors import PotemkinError, TaskError
+from benchmark.errors import PotemkinError, TaskError, in_a_line
 from benchmark.failures import StepFailed
 from benchmark.methods.formats import eight_bits_within
 from benchmark.methods.meter import Meter
@@ -236,7 +236,7 @@ class Run:
             return ask()
         except (StepFailed, PotemkinError) as error:
             reason = error.reason if isinstance(error, StepFailed) else str(error)
-            self.report.left_out[entry.variant] = " ".join(reason.split())[:200]
+            self.report.left_out[entry.variant] = in_a_line(reason, 200)
             return None
 
     def _ask_alone(self) -> None:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from benchmark.errors import AssetError, PotemkinError, TaskError
+from benchmark.errors import AssetError, PotemkinError, TaskError, in_a_line
 from benchmark.files.images import imagenet_classes
 from benchmark.network import Network
 from benchmark.network.inputs import colors
@@ -114,7 +114,7 @@ def prepared(
     except PotemkinError:
         raise
     except Exception as error:  # a stranger's module raises what it likes
-        reason = " ".join(str(error).split())[:160]
+        reason = in_a_line(error)
         raise TaskError(
             f"the network cannot be prepared ({type(error).__name__}: {reason}): an audit takes a module "
             "with weights of floating point, written in Python"
@@ -209,7 +209,7 @@ def _classes(module: nn.Module, normalized: Tensor, halved: bool) -> int:
         with torch.no_grad():
             logits = module(normalized)
     except Exception as error:  # whatever a layer makes of pictures that it is not for
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = in_a_line(error) or type(error).__name__
         if halved:
             reason += (
                 " (an audit makes weights float32: a network that makes its pictures half cannot be asked)"

@@ -12,7 +12,7 @@ import torch
 
 from benchmark.auditing.audit import DEVIATION, MEAN, check_wishes
 from benchmark.auditing.audit import audit as run_audit
-from benchmark.auditing.pictures import as_tensor, left_out, listed, passed_over
+from benchmark.auditing.pictures import listed
 from benchmark.auditing.subject import from_hub, from_library
 from benchmark.errors import PotemkinError, TaskError, nearest
 from benchmark.files.assets import locate_root
@@ -29,9 +29,10 @@ def audit(options: argparse.Namespace) -> int:
     check_wishes(options.explainer, _share(options.budget))  # a network may have to be downloaded
     listed(options.pictures)
     given = _network(options)
+    print(f"audit: reading pictures of {options.pictures}", file=sys.stderr, flush=True)
     report = run_audit(
-        given.pop("network"),
-        _pictures(options, given),
+        given["network"],
+        options.pictures,
         explainer=options.explainer,
         budget=_share(options.budget),
         iterations=options.iterations,
@@ -39,7 +40,8 @@ def audit(options: argparse.Namespace) -> int:
         detectors=options.detector,
         out=options.out,
         tell=_say,
-        **{name: given[name] for name in ("mean", "deviation", "names")},
+        called=Path(options.weights).name if options.weights else options.network,
+        **{name: given[name] for name in ("mean", "deviation", "names", "side")},
     )
     print(f"\n{report}\n\npage: {Path(options.out) / 'index.html'}")
     return 0
@@ -58,10 +60,10 @@ def _network(options: argparse.Namespace) -> dict[str, Any]:
     if options.weights is not None:
         if options.classes is None:
             raise TaskError("--weights needs --classes, the number of logits")
-        return {**given, "network": from_library(name, options.weights, options.classes), "channels": 3}
+        return {**given, "network": from_library(name, options.weights, options.classes)}
     if "/" in name:
         network, names = from_hub(name, root)
-        return {**given, "network": network, "names": names, "channels": 3}
+        return {**given, "network": network, "names": names}
     if name not in victim_names(root):
         near = nearest(name, victim_names(root))
         hint = f"did you mean {near!r}? " if near else ""
@@ -74,20 +76,7 @@ def _network(options: argparse.Namespace) -> dict[str, Any]:
         raise TaskError(f"{set_twice[0]} is what tasks/victims.yaml says of {name}: change it there")
     victim = load_victim(name, root)
     own = {"mean": victim.mean, "deviation": victim.deviation, "side": victim.size[1]}
-    return {**given, **own, "network": victim.module, "channels": victim.size[0]}
-
-
-def _pictures(options: argparse.Namespace, given: dict[str, Any]) -> torch.Tensor:
-    """The pictures, in grey for a network of one channel."""
-    print(f"audit: reading pictures of {options.pictures}", file=sys.stderr, flush=True)
-    files = listed(options.pictures)
-    for sentence in (*left_out(files), *passed_over(options.pictures)):
-        _say(sentence)
-    found = as_tensor(files, given["side"])
-    if given["channels"] == 1:
-        found = (found * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-        found = (found * 255).round() / 255
-    return found
+    return {**given, **own, "network": victim.module}
 
 
 def _numbers(text: str | None, usual: tuple[float, ...]) -> tuple[float, ...]:

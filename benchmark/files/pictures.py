@@ -16,7 +16,7 @@ from typing import Any
 import numpy
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
-from benchmark.errors import AssetError
+from benchmark.errors import AssetError, in_a_line
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 """In lower case: how the names of pictures end."""
@@ -69,7 +69,7 @@ def open_picture(path: Path) -> Image.Image:
         reason = f"it says that it has far more than the {MOST_PIXELS} pixels that can be held"
         raise AssetError(f"cannot read the picture {path}: {reason}; make it smaller") from None
     except Exception as error:  # decoders raise what they like at damaged files
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = in_a_line(error, 200) or type(error).__name__
         raise AssetError(f"cannot read the picture {path}: it is damaged ({reason})") from error
 
 

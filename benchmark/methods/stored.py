@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from benchmark.errors import MethodError
+from benchmark.errors import MethodError, in_a_line
 from benchmark.failures import invalid
 from benchmark.methods.base import Attack, Forgery, TaskFacts
 
@@ -63,7 +63,7 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
                 f"{name} is a pickle, which could run code when it is read, and is never opened: "
                 "write its tensors with safetensors.torch.save_file"
             ) from None
-        text = " ".join(str(error).split())[:200]
+        text = in_a_line(error, 200)
         raise MethodError(
             f"{name} is no file of safetensors ({text}): write it with safetensors.torch.save_file"
         ) from None

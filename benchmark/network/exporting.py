@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmark.errors import TaskError
+from benchmark.errors import TaskError, in_a_line
 from benchmark.network.followed import followed
 from benchmark.network.rewrites import plain_normalize
 
@@ -43,7 +43,7 @@ def exported(module: nn.Module, size: tuple[int, ...]) -> Any:
             program = torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
             return program.run_decompositions({})
     except Exception as error:  # the exporter raises whatever the network's own code and its own does
-        reason = " ".join(str(error).split())[:200]
+        reason = in_a_line(error, 200)
         raise TaskError(
             f"torch.export cannot capture this victim: {type(error).__name__}: {reason}"
         ) from error

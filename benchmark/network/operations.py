@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.errors import TaskError
+from benchmark.errors import TaskError, in_a_line
 from benchmark.network.smoothing import EXACT, Smoothing
 from benchmark.network.timm_layers import is_activated_norm, is_same_convolution, pad_same
 
@@ -307,7 +307,7 @@ def told_by_autograd(what: str) -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        reason = " ".join(str(error).split()).partition(": [")[0].partition(". ")[0][:160]
+        reason = in_a_line(in_a_line(error, 1000).partition(": [")[0].partition(". ")[0])
         raise TaskError(
             f"torch gives no gradient of {what}, since {reason}: choose a method of outputs alone, such as "
             "rise or lime"

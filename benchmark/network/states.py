@@ -13,7 +13,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from benchmark.errors import TaskError
+from benchmark.errors import TaskError, in_a_line
 
 _MAKERS = (WeightNorm, SpectralNorm, BasePruningMethod)
 """Hooks of torch's that make a weight of others before every call, of the module that they are called for."""
@@ -47,7 +47,7 @@ def deep_copy(module: Copied, kept: Mapping[int, Any] | None = None) -> Copied:
     try:
         return copy.deepcopy(module, {**_held(module), **(kept or {})})
     except Exception as error:  # weights that hooks of a person's own make of others
-        reason = " ".join(str(error).split())[:100]
+        reason = in_a_line(error, 100)
         raise TaskError(
             f"the network cannot be copied ({reason}): make what its weights are made of permanent, as "
             "torch.nn.utils.remove_weight_norm and torch.nn.utils.prune.remove do"

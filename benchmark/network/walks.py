@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from benchmark.errors import TaskError
+from benchmark.errors import TaskError, in_a_line
 from benchmark.names import ByName
 from benchmark.network.capture import capture
 from benchmark.network.exporting import why_not
@@ -78,7 +78,7 @@ def as_one(module: nn.Module, size: Size, reason: str = "", images: Tensor | Non
         with torch.no_grad():
             first, second, alone = (asked(module, given.clone()) for given in (images, images, images[:1]))
     except Exception as error:  # whatever a layer makes of images that it is not for
-        reason = " ".join(str(error).split())[:160]
+        reason = in_a_line(error)
         raise TaskError(f"the network takes no images of {' x '.join(map(str, size))}: {reason}") from error
     check_logits(first, len(images))
     if not bool(first.isfinite().all()):
@@ -225,7 +225,7 @@ def checked(module: nn.Module, steps: list[Operation], size: Size, by: str) -> l
                     f"{by} found another network than this victim is: {what} differ by a share of {far:.1e}"
                 )
         return steps
-    reason = " ".join(str(problem).split())[:160]
+    reason = in_a_line(problem)
     raise TaskError(f"{by} found operations that cannot be run on this victim: {reason}") from problem
 
 

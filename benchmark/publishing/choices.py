@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmark.boards.multiverse import Multiverse, multiverse
 from benchmark.boards.tables import Tables
-from benchmark.errors import PotemkinError
+from benchmark.errors import PotemkinError, in_a_line
 from benchmark.methods.variants import KINDS
 from benchmark.publishing.compare import without
 from benchmark.publishing.published import foreign_methods
@@ -60,7 +60,7 @@ def choices_of(
                 try:
                     found = multiverse(own, kind, ranked)
                 except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-                    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+                    reason = f"{type(error).__name__}: {in_a_line(error)}"
                     raise PotemkinError(f"{suite.suite}: its samples cannot be ranked ({reason})") from error
                 yield Choices(track, f"{kind}s{_PLACES.get(where, '')}", f"{kind}s", found)
 

@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmark.errors import PotemkinError
+from benchmark.errors import PotemkinError, in_a_line
 from benchmark.files.writing import write_whole
 from benchmark.methods.formats import LEVELS, eight_bits
 from benchmark.running.cells import Cell
@@ -139,7 +139,7 @@ def read_forgeries(folder: Path, task: str) -> Images:
     except FileNotFoundError:
         raise PotemkinError(f"{name} is missing: publish again where the suite ran") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise PotemkinError(f"{name} cannot be read ({' '.join(str(error).split())[:120]})") from None
+        raise PotemkinError(f"{name} cannot be read ({in_a_line(error, 120)})") from None
     for step, images in found.items():
         if images.dtype != np.uint8 or images.ndim != 4:
             raise PotemkinError(f"{name}: forgery {step} is no batch of images of eight bits")

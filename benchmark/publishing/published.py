@@ -21,7 +21,7 @@ from benchmark.boards.gates import control_violations
 from benchmark.boards.results import write_table
 from benchmark.boards.tables import Tables
 from benchmark.boards.values import CASE
-from benchmark.errors import PotemkinError, unknown
+from benchmark.errors import PotemkinError, in_a_line, unknown
 from benchmark.publishing.reading import CELLS, SAMPLES, read_cells, read_samples
 from benchmark.running.registry import Entry
 
@@ -73,7 +73,7 @@ def rebuilt(tables: Tables) -> dict[str, pd.DataFrame]:
     try:
         return {**build_boards(tables), "costs": cost_table(tables)}
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        reason = f"{type(error).__name__}: {in_a_line(error)}"
         raise PotemkinError(
             f"{CELLS} and {SAMPLES} do not fit each other, so that no boards can be made ({reason}): write "
             "both anew with `potemkin publish`"

@@ -20,7 +20,7 @@ from pandas.api.types import (
 )
 
 from benchmark.boards.results import IDENTITY, VERDICT
-from benchmark.errors import PotemkinError
+from benchmark.errors import PotemkinError, in_a_line
 
 CELLS, SAMPLES = "cells.csv", "samples.parquet"
 _WHOLE = ("task_version", "seed", "n")
@@ -128,4 +128,4 @@ def _more(names: list[str]) -> str:
 
 def _line(error: Any) -> str:
     """An error in a line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return in_a_line(error, 200) or type(error).__name__

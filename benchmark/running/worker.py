@@ -26,7 +26,7 @@ from torch import Tensor
 
 from benchmark import arithmetic
 from benchmark.api import Attack, Detector, Hardening, Method, Repair
-from benchmark.errors import PotemkinError
+from benchmark.errors import PotemkinError, in_a_line
 from benchmark.failures import Contradiction, StepFailed, invalid
 from benchmark.files.writing import CannotWrite
 from benchmark.isolation.host import Guest
@@ -311,7 +311,7 @@ def _of_machine(reason: str) -> dict[str, Any]:
 
 def _infrastructure(error: Exception) -> dict[str, Any]:
     status = "oom" if is_out_of_memory(error) else "infra"
-    text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    text = in_a_line(f"{type(error).__name__}: {error}", 300)
     import traceback
 
     traceback.print_exc()

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from benchmark.errors import AssetError, TaskError
+from benchmark.errors import AssetError, TaskError, in_a_line
 from benchmark.files.assets import PENDING, sha256_of
 from benchmark.network.states import load_state, without_in_place
 from benchmark.victims import published
@@ -156,7 +156,7 @@ def _check_fit(name: str, entry: AnyEntry, module: nn.Module) -> None:
         with torch.no_grad():
             logits = module(torch.zeros(2, *entry.size))
     except Exception as error:  # whatever a layer makes of images that it is not for
-        reason = " ".join(str(error).split())[:160]
+        reason = in_a_line(error)
         raise TaskError(
             f"{place}: field size: the network takes no images of {shown} ({reason}); give the size that it "
             "was trained with, or mend settings"
@@ -218,6 +218,6 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise AssetError(
             f"{path} does not fit the architecture: {'; '.join(problems[:3])}{more}; "
-            "check architecture, classes and settings in tasks/victims.yaml"
+            "check architecture, classes and settings"
         )
     load_state(module, weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from harness import ROOT
 from PIL import Image
 from test_audit import GREY, QUIET, images, told, trained
 from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.transforms.functional import to_pil_image, to_tensor
 
 from benchmark.api import Detector
 from benchmark.auditing.audit import audit
-from benchmark.auditing.pictures import as_tensor, left_out, listed, passed_over
+from benchmark.auditing.pictures import as_tensor, distinct, left_out, listed, passed_over
 from benchmark.auditing.run import Run
 from benchmark.auditing.subject import from_library
 from benchmark.errors import AssetError, TaskError
@@ -169,12 +172,52 @@ def test_copies_of_pictures_change_no_answer() -> None:
     both = audit(victim.module, twice, labels=labels, **options)
     assert both.count == 4 and both.notes == [
         *once.notes,
-        "4 of 8 pictures are copies of others, and are left out.",
+        "4 of 8 pictures are copies of others, or nearly, and are left out.",
     ]
     assert both.attacked[0].after == pytest.approx(once.attacked[0].after, abs=1e-6)
     assert both.classes == once.classes
     with pytest.raises(TaskError, match="all 8 pictures are the same"):
         audit(victim.module, given[:1].repeat(8, 1, 1, 1), **options)
+
+
+def _stored_anew(picture: Tensor, quality: int) -> Tensor:
+    """A picture ``[C, H, W]`` as a JPEG file holds it."""
+    file = io.BytesIO()
+    to_pil_image(picture).save(file, "JPEG", quality=quality)
+    return to_tensor(Image.open(file))
+
+
+def test_near_copies_are_copies_and_pictures_of_one_kind_are_not() -> None:
+    data = load_data("cifar10-subset", ROOT).split("evaluation", 64).images
+    assert distinct(data) == list(range(64))
+    shirts = load_data("fashion-mnist", ROOT).split("evaluation", 64).images
+    assert distinct(shirts) == list(range(64))
+    big = functional.interpolate(data[:3], size=96, mode="bicubic").clamp(0, 1)
+    anew = torch.stack([_stored_anew(one, 40) for one in big])
+    assert float((anew - big).abs().max()) > 8 / 255, "more than an attack may change"
+    assert distinct(torch.cat([big, anew, (big * 0.9 + 0.02).clamp(0, 1)])) == [0, 1, 2]
+    plain = torch.full((1, 3, 96, 96), 0.5)
+    assert distinct(torch.cat([plain, big, plain + 0.1])) == [0, 1, 2, 3, 4]
+
+
+def test_of_two_pictures_there_is_no_other_to_compare_with() -> None:
+    two, _ = told(pictures=images(2), **QUIET)
+    four, _ = told(**QUIET)
+    assert "any other picture" not in two.answer() and "any other picture's map" in four.answer()
+
+
+def test_a_page_says_what_was_audited(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for index, picture in enumerate(images()):
+        to_pil_image(picture.expand(3, -1, -1)).save(folder / f"shoe <{index}>.png")
+    told(pictures=folder, side=28, out=tmp_path / "page", called="mine.pth", **QUIET)
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert "mine.pth, 4 pictures, changes of up to 8/255." in page
+    assert "shoe &lt;3&gt;.png (class" in page
+    told(out=tmp_path / "other", **QUIET)
+    other = (tmp_path / "other" / "index.html").read_text(encoding="utf-8")
+    assert f"{type(trained()).__name__}, 4 pictures" in other
 
 
 class Lost(nn.Module):

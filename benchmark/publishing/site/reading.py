@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.errors import PotemkinError
+from benchmark.errors import PotemkinError, in_a_line
 from benchmark.publishing.published import BOARDS
 from benchmark.publishing.reading import CELLS, SAMPLES, read_cells, read_samples
 from benchmark.publishing.takedowns import TAKEDOWNS
@@ -140,7 +140,7 @@ def _table(file: Path) -> pd.DataFrame:
             float_precision="round_trip",
         )
     except (OSError, ValueError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = in_a_line(error)
         raise PotemkinError(
             f"{file} cannot be read ({reason}): `potemkin verify {file.parent.parent.name} --rebuild`"
         ) from error
