@@ -70,6 +70,8 @@ def class_maps(size: Size) -> dict[str, InputAgnosticSaliency]:
         "narrow-checked": replace(narrow, checked=True),
         "narrow-unrefined": narrow.dropping("refinement"),
         "narrow-long": replace(narrow, steps=80),
+        "shifted": replace(narrow, shift=16),
+        "shifted-only": replace(usual, spread=0.2, samples=8, shift=16),
     }
 
 

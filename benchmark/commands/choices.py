@@ -30,7 +30,11 @@ def multiverse(options: argparse.Namespace) -> int:
         shown += 1
         title = printable(f"{one.track}, {one.board}")
         if one.found is None:
-            console.print(f"{title}: fewer than two are ranked", highlight=False, markup=False)
+            console.print(
+                f"{title}: its published board ranks fewer than two (where cells failed it ranks none)",
+                highlight=False,
+                markup=False,
+            )
             continue
         told = f"{title}: {len(one.found.universes)} universes, {words(one.found)}"
         console.print(told, highlight=False, markup=False)

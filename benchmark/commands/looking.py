@@ -45,7 +45,7 @@ def plan(options: argparse.Namespace) -> int:
             print(f"{cell.id}  {state:5}  {name}  {reason}".rstrip())
     else:
         session.out.print(plan_table(states))
-        for told, words in (("run", "to run"), ("fail", "failed")):
+        for told, words in (("run", "to run"), ("fail", "failed or cannot run")):
             for reason in sorted({reason for state, reason in reasons.values() if state == told}):
                 session.out.print(f"{words}, {reason}", markup=False, soft_wrap=True)
         for line in _cost_lines(
@@ -55,7 +55,7 @@ def plan(options: argparse.Namespace) -> int:
     counts = {name: sum(s[3] == name for s in states) for name in ("run", "score", "hand", "skip", "fail")}
     print(
         f"plan: {counts['run']} to run, {counts['score']} to score, {counts['hand']} at hand, "
-        f"{counts['skip']} skipped, {counts['fail']} failed before{_unread(session)}"
+        f"{counts['skip']} skipped, {counts['fail']} failed or cannot run{_unread(session)}"
     )
     return 1 if session.problems else 0
 

@@ -85,6 +85,12 @@ class InputAgnosticSaliency(ClassExplainer):
         x_i,0 = clip(s_i + p),   x_i,n+1 = clip(x_i,n - step grad J(x_i,n, l) / ||grad J(x_i,n, l)||)
         g = mean_i (x_i,nudges - x_i,0)
 
+    With ``shift`` network and map meet at another place in every iteration: draws and map are moved
+    together, cyclically, and what the gradient says is moved back. What a network reads at one place of its
+    grid alone averages out, and with it most of what no other network, nor the same picture at another size,
+    has in common with the map. Ours, after the jitter of feature visualization (Olah et al. 2017); off unless
+    asked for.
+
     Args:
         size: channels, height and width of an input.
         samples: draws per iteration; all classes share them.
@@ -96,6 +102,7 @@ class InputAgnosticSaliency(ClassExplainer):
         rivals: so many other classes, the most probable ones of each draw, are what the class is told from;
             0 for all.
         checked: whether a refinement is undone that gives the class less probability on the draws.
+        shift: pixels by which map and draws are moved together at most.
         momentum: beta.
         refine_every: iterations between refinements.
         gain: how much a refinement adds where the activations are.
@@ -118,6 +125,7 @@ class InputAgnosticSaliency(ClassExplainer):
     nudges: int = 0
     rivals: int = 0
     checked: bool = False
+    shift: int = 0
 
     def __post_init__(self) -> None:
         unknown = [stage for stage in self.without if stage not in STAGES]
@@ -125,8 +133,8 @@ class InputAgnosticSaliency(ClassExplainer):
             raise ValueError(f"there is no stage {unknown[0]!r}; the stages are {', '.join(STAGES)}")
         if min(self.samples, self.steps, self.refine_every) < 1:
             raise ValueError("samples, steps and refine_every must be positive")
-        if min(self.nudges, self.rivals) < 0:
-            raise ValueError("nudges and rivals must not be negative")
+        if min(self.nudges, self.rivals, self.shift) < 0:
+            raise ValueError("nudges, rivals and shift must not be negative")
         if not (0 < self.step < math.inf and 0 < self.radius < math.inf):
             raise ValueError("step and radius must be positive and finite")
         if not (0 <= self.spread < math.inf and 0 <= self.gain < math.inf):
@@ -249,7 +257,8 @@ class InputAgnosticSaliency(ClassExplainer):
             for iteration in range(1, self.steps + 1):
                 draws = self.draws(model, generator)
                 # A manipulated network can overflow: what does moves nothing.
-                gradient = self.gradient(model, maps, labels, draws).nan_to_num(0.0, 0.0, 0.0)
+                gradient = self._gradient_moved(model, maps, labels, draws, generator)
+                gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
                 integrated = momentum * integrated + (1 - momentum) * gradient
                 power = _POWER_MOMENTUM * power + (1 - _POWER_MOMENTUM) * gradient.square()
                 direction = self._direction(integrated, power, iteration)
@@ -258,6 +267,16 @@ class InputAgnosticSaliency(ClassExplainer):
                     refined = self._projected(maps * (1 + self.gain * _attended(model, maps, layer)))
                     maps = self._kept(model, maps, refined, labels, draws)
         return maps
+
+    def _gradient_moved(
+        self, model: Network, maps: Tensor, labels: Tensor, draws: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """The gradient, asked for where draws and maps are moved together, and moved back."""
+        if not self.shift:
+            return self.gradient(model, maps, labels, draws)
+        by: list[int] = torch.randint(-self.shift, self.shift + 1, (2,), generator=generator).tolist()
+        moved = self.gradient(model, maps.roll(by, (2, 3)), labels, draws.roll(by, (2, 3)))
+        return moved.roll([-step for step in by], (2, 3))
 
     def _direction(self, integrated: Tensor, power: Tensor, iteration: int) -> Tensor:
         """The integrated gradient, scaled to norm 1."""

@@ -27,7 +27,11 @@ def test_it_tells_ranks_and_pairs_that_hang_on_choices(capsys: pytest.CaptureFix
 
 def test_boards_that_rank_nothing_are_said_to(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = said(capsys, "imagenet-offline", "--track", "visualization")
-    assert code == 0 and "visualization, attacks: fewer than two are ranked" in out and "│" not in out
+    assert (
+        code == 0
+        and "visualization, attacks: its published board ranks fewer than two" in out
+        and "│" not in out
+    )
     code, out, _ = said(capsys, "signature", "--board", "attacks")
     assert "attacks (triggers with a place): " in out and "attacks (triggers without a place): " in out
 

@@ -168,6 +168,51 @@ def test_a_class_is_told_from_its_strongest_rivals(rivals: int) -> None:
         torch.testing.assert_close(found, -slope, rtol=0, atol=1e-12)
 
 
+def around() -> Network:
+    """A network to which an image moved cyclically is the same image."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        layers = nn.Sequential(
+            nn.Conv2d(1, 6, 3, padding=1, padding_mode="circular"),
+            nn.Softplus(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(6, CLASSES),
+        )
+    return Network(layers, [0.4], [0.2]).double().requires_grad_(False)
+
+
+def test_where_map_and_network_meet_is_nothing_to_a_network_that_is_the_same_everywhere() -> None:
+    """Of one iteration, as the draws of a second one follow those of the first one's shift."""
+    fv = replace(PLAIN, steps=1)
+    for made, same in ((around(), True), (network(), False)):
+        plain, shifted = (one.explain(made, range(CLASSES), 3) for one in (fv, replace(fv, shift=3)))
+        assert torch.allclose(shifted, plain, rtol=0, atol=1e-12) == same
+
+
+def test_draws_and_maps_are_moved_together_and_gradients_back() -> None:
+    fv = replace(PLAIN, steps=3, shift=3, momentum=0.0, without=("bisection", "refinement"))
+    model = network()
+    generator = torch.Generator().manual_seed(seed_of("input-agnostic saliency", 3))
+    position, seen = torch.zeros(CLASSES, *SIZE).double(), set()
+    for _ in range(fv.steps):
+        noise = torch.randn(fv.samples, *SIZE, generator=generator).double()
+        down, right = torch.randint(-3, 4, (2,), generator=generator).tolist()
+        seen.add((down, right))
+        samples = model.mean[0] + fv.spread * model.deviation[0] * noise
+        for label in range(CLASSES):
+            gone = torch.zeros(SIZE).double()
+            for sample in samples:
+                moved = (sample + position[label]).clamp(0, 1)
+                at = torch.from_numpy(np.roll(moved.numpy(), (down, right), (1, 2))).requires_grad_()
+                (slope,) = torch.autograd.grad(log_probability(model, at, label), at)
+                gone += torch.from_numpy(np.roll(slope.numpy(), (-down, -right), (1, 2)))
+            direction = gone / float((gone**2).sum()) ** 0.5
+            position[label] = ball(position[label] + fv.step * direction, fv.radius, True)
+    torch.testing.assert_close(fv.explain(model, range(CLASSES), 3), position, rtol=0, atol=1e-9)
+    assert len(seen - {(0, 0)}) > 1
+
+
 def test_norms_grow_with_the_root_of_the_number_of_values() -> None:
     small, large = (InputAgnosticSaliency(size).scaled() for size in ((1, 28, 28), (3, 224, 224)))
     assert (small.step, small.radius) == (0.3, 3.0)

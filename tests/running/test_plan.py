@@ -232,7 +232,8 @@ def test_plan_runs_nothing_and_counts_what_a_run_would_do(fresh: Project) -> Non
     assert {reason for state, reason in states.values() if state == "run"} == {"new"}
     skipped = sum(state == "skip" for state, _ in states.values())
     assert result.last_line == (
-        f"plan: {len(states) - skipped} to run, 0 to score, 0 at hand, {skipped} skipped, 0 failed before"
+        f"plan: {len(states) - skipped} to run, 0 to score, 0 at hand, {skipped} skipped, "
+        "0 failed or cannot run"
     )
     assert [path.name for path in (fresh.root / ".potemkin").iterdir()] == ["fingerprints.json"]
     assert not (fresh.root / "results").exists()

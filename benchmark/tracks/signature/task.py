@@ -27,6 +27,7 @@ class MapSettingSpec(Part):
     nudges: Annotated[int, Field(ge=0, le=1000)] = 0
     rivals: Annotated[int, Field(ge=0, le=10**6)] = 0
     checked: bool = False
+    shift: Annotated[int, Field(ge=0, le=1000)] = 0
 
 
 class BackdoorCaseSpec(Part):

@@ -59,6 +59,7 @@ def read(tmp_path: Path, **changes: Any) -> SignatureTask:
         (explainer(spread=-1), "explainer.settings.spread", "at least 0"),
         (explainer(step=0), "explainer.settings.step", "above 0"),
         (explainer(nudges=-1), "explainer.settings.nudges", "at least 0"),
+        (explainer(shift=-1), "explainer.settings.shift", "at least 0"),
         (explainer(scaled=1), "explainer.settings.scaled", "true or false"),
         ({"classes": [3]}, "classes", "at least 2"),
         ({"classes": [3, 7, 10]}, "classes", "fashion-mini-1 has classes 0 to 9, not 10"),
