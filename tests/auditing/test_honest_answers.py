@@ -220,6 +220,16 @@ def test_a_page_says_what_was_audited(tmp_path: Path) -> None:
     assert f"{type(trained()).__name__}, 4 pictures" in other
 
 
+def test_networks_with_batch_norm_are_hardened() -> None:
+    """Its counters have no dimension."""
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
+    network = nn.Sequential(*layers, nn.Linear(64, 3))
+    report, _ = told(network=network, **{**QUIET, "hardenings": ["smoothgrad", "beta_smoothing[beta=10]"]})
+    assert {one.name for one in report.attacked} == {"none", "smoothgrad", "beta_smoothing[beta=10]"}
+    assert not report.left_out
+
+
 class Lost(nn.Module):
     """A network that reads a file for five pictures, and does not find it."""
 

@@ -221,6 +221,33 @@ def test_answers_about_another_network_are_nobodys_fault() -> None:
     assert len(answers.kept) == 2 and answers.seen == 3
 
 
+class Odd(torch.nn.Module):
+    """A network with every kind of state: counters of no dimension, truth values, halves, nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm2d(2)
+        self.halves = torch.nn.Parameter(torch.rand(3).half())
+        self.register_buffer("mask", torch.tensor([True, False]))
+        self.register_buffer("none", torch.zeros(0, 2))
+        self.register_buffer("turned", torch.rand(2, 3).T)
+
+
+@pytest.mark.parametrize("name", list(Odd().state_dict()))
+def test_a_network_of_any_state_is_told_from_another(name: str) -> None:
+    network, image = Odd(), torch.rand(1, 1, 3, 3)
+    query = Query(image, torch.tensor([1]))
+    answers = Answers().about(network)
+    answers.note(query, image[:, 0], model=copy.deepcopy(network))
+    assert len(answers.kept) == 1
+    other = copy.deepcopy(network)
+    value = other.state_dict()[name]
+    with torch.no_grad():
+        value.copy_(~value if value.dtype == torch.bool else value + 1)
+    answers.note(query, image[:, 0], model=other)
+    assert len(answers.kept) == (2 if name == "none" else 1)
+
+
 def test_check_compares_with_what_the_judge_is_shown() -> None:
     """Also where other seeds than the judge's show what the attack was told."""
     images = Images(torch.rand(4, 1, 5, 5), torch.zeros(4, dtype=torch.long))
