@@ -60,6 +60,7 @@ def class_maps(size: Size) -> dict[str, InputAgnosticSaliency]:
     usual = InputAgnosticSaliency(size)
     scaled = usual.scaled()
     narrow = replace(scaled, spread=0.2, samples=8)
+    shifted = replace(narrow, shift=16)
     return {
         "default": replace(usual, samples=8),
         "scaled": replace(scaled, samples=8),
@@ -70,8 +71,15 @@ def class_maps(size: Size) -> dict[str, InputAgnosticSaliency]:
         "narrow-checked": replace(narrow, checked=True),
         "narrow-unrefined": narrow.dropping("refinement"),
         "narrow-long": replace(narrow, steps=80),
-        "shifted": replace(narrow, shift=16),
-        "shifted-only": replace(usual, spread=0.2, samples=8, shift=16),
+        "shifted": shifted,
+        "shifted-wide": replace(shifted, spread=usual.spread),
+        "shifted-small": replace(shifted, step=usual.step, radius=usual.radius),
+        "shifted-unrefined": shifted.dropping("refinement"),
+        "shifted-unintegrated": shifted.dropping("integration"),
+        "shifted-unscaled": shifted.dropping("scaling"),
+        "shifted-checked": replace(shifted, checked=True),
+        "shifted-rivals": replace(shifted, rivals=5),
+        "shifted-nudged": replace(shifted, nudges=2, samples=4),
     }
 
 

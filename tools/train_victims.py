@@ -79,7 +79,7 @@ FASHION = {
 CIFAR = {
     "resnet-20-first": Recipe("thin_residual", {}, 20, 0, 0.2, "sgd"),
     "resnet-20": Recipe("thin_residual", {}, 10, 1, 0.1, "sgd", start="resnet-20-first"),
-    "vgg": Recipe("convolutional", VGG, 25, 0, 2e-3),
+    "vgg": Recipe("convolutional", VGG, 18, 0, 2e-3),
     "transformer": Recipe("transformer", COLOUR_TRANSFORMER, 12, 0, 2e-3),
     **{f"small-{seed}": Recipe("convolutional", COLOUR_SMALL, 10, seed) for seed in range(1, 9)},
 }
