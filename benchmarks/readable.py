@@ -10,6 +10,10 @@ have the mean colour, beside that of random ones. Settings are chosen on some cl
     python benchmarks/readable.py --tuning --procedures narrow pixel  # those that settings are chosen on
     python benchmarks/readable.py --pictures FOLDER                   # deletion, of class folders
 
+Small networks, of few classes, are asked of all of them::
+
+    python benchmarks/readable.py --maker fashion-small --judge fashion-base --procedures default
+
 Goes on where it ended; pictures lie beside the table.
 """
 
@@ -71,6 +75,7 @@ def class_maps(size: Size) -> dict[str, InputAgnosticSaliency]:
         "narrow-checked": replace(narrow, checked=True),
         "narrow-unrefined": narrow.dropping("refinement"),
         "narrow-long": replace(narrow, steps=80),
+        "default-shifted": replace(usual, samples=8, shift=2),
         "shifted": shifted,
         "shifted-wide": replace(shifted, spread=usual.spread),
         "shifted-small": replace(shifted, step=usual.step, radius=usual.radius),
@@ -147,7 +152,7 @@ def natural_pictures(folder: Path | None, label: int, side: int) -> Tensor:
 
 
 def row_of(
-    maker: Network, judge: Network, procedure: Any, label: int, folder: Path | None
+    maker: Network, judge: Network, procedure: Any, label: int, folder: Path | None, size: Size
 ) -> tuple[dict[str, Any], Tensor]:
     """What is written of one class, and its picture."""
     started = time.process_time()
@@ -161,7 +166,7 @@ def row_of(
             row |= deletion(maker, maps[0], natural, label)
     else:
         picture = procedure.explain(maker, [Unit(index=label)], [0])[0, 0]
-        picture = pictures.resize(picture, [224, 224], antialias=True).clamp(0, 1)
+        picture = pictures.resize(picture, list(size[1:]), antialias=True).clamp(0, 1)
     row["seconds"] = round(time.process_time() - started, 1)
     with torch.no_grad():
         row["own"] = round(float(maker(picture[None]).softmax(1)[0, label]), 4)
@@ -184,14 +189,17 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     maker, judge = loaded(given.maker), loaded(given.judge)
-    size: Size = load_victim(given.maker, locate_root()).size
+    victim = load_victim(given.maker, locate_root())
+    size: Size = victim.size
+    large = TUNING if given.tuning else JUDGED
+    labels = range(victim.classes) if victim.classes <= max(JUDGED) else large
     known: dict[str, Any] = {**class_maps(size), **visualizations(size)}
     for name in given.procedures:
-        for label in TUNING if given.tuning else JUDGED:
+        for label in labels:
             key = (given.maker, given.judge, name, str(label))
             if key in known_rows(given.out, FIELDS[:4]):
                 continue
-            row, picture = row_of(maker, judge, known[name], label, given.pictures)
+            row, picture = row_of(maker, judge, known[name], label, given.pictures, size)
             file = given.out.with_suffix("") / f"{given.maker}-{name}-{label}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             pictures.to_pil_image(picture).save(file)
