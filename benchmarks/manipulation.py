@@ -1,6 +1,7 @@
 """How far one attack gets against the undefended maps of many explainers, at some budgets: a row for each.
 
-Network, pictures, cases and targets are those of a task; explainers and budgets take the place of its own.
+Network, pictures, cases, targets and the attack's settings are those of a task; explainers and budgets take
+the place of its own.
 The steps are the suite's. Means are over cases, with the boards' 95 % intervals; ``ceiling`` is what two maps
 of one picture under different draws have in common: 1 without chance, less where maps are dead. Goes on
 where it ended::
@@ -106,7 +107,8 @@ def main() -> int:
     if not isinstance(task, SaliencyTask):
         parser.error(f"{given.task} is of track {task.track}, not saliency")
     registry = find_methods(root, set())
-    attack = registry.attacks([given.attack])[0].create()
+    entry = registry.attacks([given.attack])[0]
+    attack = entry.method(**{**entry.settings, **task.method_settings.get(entry.name, {})})
     none = registry.defenses(["none"])[0].create()
     assert isinstance(attack, Attack) and isinstance(none, Hardening)
     known = _known(given.out)

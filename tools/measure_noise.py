@@ -49,6 +49,7 @@ CHOSEN = {
     ),
     "visualization": (["slingshot"], ["none", "gradient_clipping", "natural_agreement"]),
     "signature": (["badnets", "badnets_hidden"], ["none", "signature"]),
+    "fairwashing": (["fairwash", "logit_shift"], ["none", "contrastive[baseline=mean]", "map_variance"]),
 }
 """Attacks and defenses of a track that a floor is measured with."""
 OLDER = {
