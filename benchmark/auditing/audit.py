@@ -8,7 +8,7 @@ another one, of another class where there is one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from benchmark.auditing.subject import Subject, prepared
 from benchmark.errors import PotemkinError, TaskError, in_a_line
 from benchmark.explainers import Explainer
 from benchmark.explainers.checked import build_explainer
-from benchmark.failures import StepFailed
+from benchmark.failures import StepFailed, printable
 from benchmark.files.assets import locate_root
 from benchmark.methods.formats import LEVELS
 from benchmark.running.registry import Entry, Registry, find_methods
@@ -101,7 +101,7 @@ def audit(
     given = listed(pictures)
     files = audited(given)
     whole = as_tensor(given, side)
-    if files and isinstance(mean, Sequence) and len(mean) == 1:
+    if files and isinstance(mean, Sized) and len(mean) == 1:
         whole = grey(whole)
     kept = distinct(whole)
     tensor, labels = whole[kept], _of_kept(labels, kept, len(whole))
@@ -128,9 +128,10 @@ def audit(
             notes,
             classes=tuple(told),
             network=called or type(network).__name__,
-            names=tuple(files[index].name for index in kept) if files else (),
+            names=tuple(printable(files[index].name) for index in kept) if files else (),
         )
-        run = Run(bench, report, registry, iterations, folder, _telling(tell))
+        explained = None if labels is None else bench.cases.labels
+        run = Run(bench, report, registry, iterations, folder, _telling(tell), explained)
         run.undefended()
         run.detectors(wanted["detector"])
         run.hardenings(wanted["hardening"])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmark.api import Attack, Hardening
+from benchmark.auditing.resemblance import settled
 from benchmark.methods.meter import Meter
 from benchmark.metrics.similarity import pcc
 from benchmark.running.registry import Registry
@@ -42,6 +43,7 @@ def forged_by(
     hardening: Hardening,
     mode: Any,
     target: Tensor,
+    labels: Tensor | None = None,
 ) -> Forged:
     """The best forgery of each picture, of those of several attacks.
 
@@ -51,11 +53,12 @@ def forged_by(
         hardening: whose maps are shown.
         mode: whether the attacks know it.
         target: maps ``[N, H, W]``.
+        labels: classes that are explained; those that are predicted of each forgery by default.
     """
     best: Forged | None = None
     for attack in attacks:
         forgery = steps.forge(bench, attack, hardening, mode, 0, Meter())
-        made = forgery["inputs"], steps.judge(bench, hardening, forgery, 0, Meter())["maps"]
+        made = forgery["inputs"], settled(steps.judge(bench, hardening, forgery, 0, Meter(), labels)["maps"])
         best = made if best is None else _better(bench, made, best, target)
     assert best is not None
     return best

@@ -43,7 +43,7 @@ def write_page(report: Report, folder: Path) -> Path:
     """Writes ``index.html`` into a folder, which is made where it is missing; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "index.html"
-    write_whole(path, _page(report).encode())
+    write_whole(path, _page(report).encode("utf-8", "replace"))
     return path
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmark.errors import AssetError, TaskError, nearest
+from benchmark.failures import printable
 from benchmark.files.class_folders import files_below
 from benchmark.files.images import read_pictures
 from benchmark.files.pictures import EXTENSIONS
@@ -192,7 +193,8 @@ def passed_over(pictures: Any) -> list[str]:
         return []
     more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
     return [
-        f"{', '.join(others[:_NAMED])}{more} in {place.name} are no pictures by their names, and left out."
+        printable(f"{', '.join(others[:_NAMED])}{more} in {place.name}")
+        + " are no pictures by their names, or lead nowhere, and are left out."
     ]
 
 

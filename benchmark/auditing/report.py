@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.stats import mannwhitneyu
 from torch import Tensor
 
 from benchmark.boards.resampling import intervals
+from benchmark.metrics.detection import auroc, auroc_interval
 
 FAKED = (
     "its map resembles the target's more than its own, and more than {}noise of the same size brings about"
@@ -16,26 +19,32 @@ FAKED = (
 _OTHERS = "any other picture's map does or "
 YOURS = "yours"
 """Name of an explainer that is a function."""
+_FEW = 4
+_RARE = 0.025
+_NORMAL = 1.959964
 ALIKE = 0.05
 """A map that resembles its own picture's by no more than this beyond the others tells nothing of it."""
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over pictures, with its 95 % interval."""
+    """A mean over pictures, with its 95 % interval; so few pictures have none that means anything."""
 
     value: float
     low: float
     high: float
+    count: int = _FEW
 
     @staticmethod
     def of(values: Sequence[float]) -> Mean:
         """The mean of one correlation per picture, whose interval does not leave [-1, 1]."""
         row = np.asarray(values, float)[None]
         low, high = (np.clip(end, -1, 1) for end in intervals(row, np.zeros(row.shape[1], int)))
-        return Mean(float(row.mean()), float(low[0]), float(high[0]))
+        return Mean(float(row.mean()), float(low[0]), float(high[0]), row.shape[1])
 
     def __str__(self) -> str:
+        if self.count < _FEW:
+            return f"{self.value:.2f}"
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
@@ -77,12 +86,38 @@ class Attacked:
 
 @dataclass(frozen=True)
 class Detected:
-    """A detector on natural and forged pictures: AUROC with its interval."""
+    """A detector on natural and forged pictures.
+
+    Args:
+        name: of the detector.
+        auroc: area under the curve.
+        low, high: its 95 % interval, no narrower than Wilson's for a share among as many pictures, which the
+            variance of an area never exceeds: a bootstrap of a handful of pictures claims certainty.
+        by_chance: probability of such an area or a larger one where nothing is told (Mann and Whitney).
+    """
 
     name: str
     auroc: float
     low: float
     high: float
+    by_chance: float
+
+    @staticmethod
+    def of(name: str, positives: Sequence[float], negatives: Sequence[float]) -> Detected:
+        """From suspicions of forged pictures, and of others."""
+        area, (low, high) = auroc(positives, negatives), auroc_interval(positives, negatives)
+        count = min(len(positives), len(negatives))
+        least, most = _wilson(area, count)
+        chance = float(mannwhitneyu(positives, negatives, alternative="greater").pvalue)
+        return Detected(name, area, min(low, least), max(high, most), chance)
+
+
+def _wilson(share: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927)."""
+    squared = _NORMAL**2
+    middle = (share + squared / (2 * count)) / (1 + squared / count)
+    half = _NORMAL * math.sqrt(share * (1 - share) / count + squared / (4 * count**2)) / (1 + squared / count)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 @dataclass
@@ -150,7 +185,7 @@ class Report:
         if self.detected:
             best = max(self.detected, key=lambda one: one.auroc)
             told = "tells forged from natural pictures"
-            if best.low <= 0.5:
+            if best.low <= 0.5 or best.by_chance * len(self.detected) > _RARE:
                 told = "is not clearly better than chance"
             among = f"Of {len(self.detected)} detectors" if len(self.detected) > 1 else "The detector"
             found.append(
@@ -161,10 +196,11 @@ class Report:
             plain, *hardened = self.attacked
             best_row = min(hardened, key=lambda one: (one.faked, float(np.mean(one.after))))
             fewer = best_row.faked < plain.faked
-            told = f"its maps tell {best_row.tells:.2f} of what undefended ones tell of their own picture"
+            told = f"; its maps tell {best_row.tells:.2f} of what undefended ones tell of their own picture"
             found.append(
                 f"Attacked in full knowledge of it, {best_row.name} leaves {best_row.faked} of {self.count} "
-                f"to be faked{'' if fewer else ', no fewer than without it'}; {told}."
+                f"to be faked{'' if fewer else ', no fewer than without it'}"
+                f"{told if math.isfinite(best_row.tells) else ''}."
             )
         return [*found, *self.notes]
 
@@ -177,7 +213,7 @@ class Report:
                 str(Mean.of(one.before)),
                 str(Mean.of(one.after)),
                 f"{np.mean(one.agrees):.2f}",
-                f"{one.tells:.2f}",
+                f"{one.tells:.2f}" if math.isfinite(one.tells) else "-",
                 f"{one.seconds:.0f}",
             )
             for one in self.attacked

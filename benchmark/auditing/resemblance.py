@@ -10,6 +10,16 @@ from torch import Tensor
 from benchmark.auditing.report import ALIKE
 from benchmark.metrics.similarity import pcc
 
+_FLAT = 1e-5
+"""Range of a map, as a share of its largest value, that is rounding."""
+
+
+def settled(maps: Tensor) -> Tensor:
+    """Maps ``[N, H, W]``, those that are the same everywhere, but for rounding, zero: they show nothing."""
+    rows = maps.flatten(1)
+    flat = rows.amax(1) - rows.amin(1) <= _FLAT * rows.abs().amax(1)
+    return torch.where(flat[:, None, None], torch.zeros_like(maps), maps)
+
 
 def _correlations(maps: Tensor, plain: Tensor) -> Tensor:
     """Of each of some maps ``[N, H, W]`` with each of others, ``[N, N]``."""

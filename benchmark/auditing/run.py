@@ -21,13 +21,12 @@ from benchmark.auditing.foreign import Foreign
 from benchmark.auditing.forging import BY_GRADIENTS, BY_QUERIES, attack_of, forged_by, kept
 from benchmark.auditing.page import write_page
 from benchmark.auditing.report import ALIKE, Attacked, Detected, Report
-from benchmark.auditing.resemblance import margin, told_of_own, usual
+from benchmark.auditing.resemblance import margin, settled, told_of_own, usual
 from benchmark.auditing.slopes import gradient_off
 from benchmark.errors import PotemkinError, TaskError, in_a_line
 from benchmark.failures import StepFailed
 from benchmark.methods.formats import eight_bits_within
 from benchmark.methods.meter import Meter
-from benchmark.metrics.detection import auroc, auroc_interval
 from benchmark.metrics.similarity import pcc
 from benchmark.network import Softplus
 from benchmark.running.registry import Entry, Registry
@@ -66,6 +65,7 @@ class Run:
         iterations: of the attack.
         out: folder of the page.
         tell: is told every finding.
+        labels: classes that are explained whatever is predicted ``[N]``; the predicted ones by default.
     """
 
     bench: Workbench
@@ -74,6 +74,7 @@ class Run:
     iterations: int
     out: Path | None
     tell: Callable[[str], None]
+    labels: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.before = self._state()
@@ -98,6 +99,8 @@ class Run:
                 "Maps of different pictures are alike: they tell nothing of their own picture, and there is "
                 "nothing to fake."
             )
+        if torch.equal(tensors["forged"], tensors["pictures"]):
+            self.report.notes.append("The attack has changed no pixel: give it more iterations, or a budget.")
         self._told(self.report.answer())
 
     def _first_look(self) -> None:
@@ -113,6 +116,10 @@ class Run:
     def detectors(self, entries: Iterable[Entry]) -> None:
         """What tells forged from natural pictures, and from pictures with as much noise."""
         cases, forged = self.bench.cases, self.report.tensors["forged"]
+        if len(cases) == 2:  # who has learnt from the other picture knows the target
+            few = "of two pictures each is the other's target: there is none to learn from"
+            self.report.left_out |= {entry.variant: few for entry in entries}
+            return
         noised = self._noised(0)
         for entry in self._applying(entries):
             detector = entry.create()
@@ -121,8 +128,7 @@ class Run:
             if asked is not None:
                 positives, *others = asked
                 negatives = [one for other in others for one in other]
-                ends = auroc_interval(positives, negatives)
-                self.report.detected.append(Detected(entry.variant, auroc(positives, negatives), *ends))
+                self.report.detected.append(Detected.of(entry.variant, positives, negatives))
                 self._told(f"detector {entry.variant}: AUROC {self.report.detected[-1].auroc:.2f}")
 
     def hardenings(self, entries: Iterable[Entry]) -> None:
@@ -130,24 +136,34 @@ class Run:
         for entry in self._applying(entries):
             hardening = entry.create()
             assert isinstance(hardening, Hardening)
+            if self._asked(entry, partial(self._changes_nothing, hardening)):
+                self.report.left_out[entry.variant] = "changes no map of this network and explainer"
+            if entry.variant in self.report.left_out:
+                continue
             asked = self._asked(entry, partial(self._attacked, hardening, "adaptive", self.iterations))
             if asked is not None:
                 self.report.attacked.append(asked[0])
                 faked = f"{asked[0].faked} of {self.report.count} faked"
                 self._told(f"hardening {entry.variant}: {faked}, tells {asked[0].tells:.2f}")
 
+    def _changes_nothing(self, hardening: Hardening) -> bool:
+        """Whether a hardening's maps of the pictures are the undefended ones: then it hardens nothing."""
+        maps = settled(steps.reference(self.bench, hardening, 0, Meter())["clean"])
+        return torch.equal(maps, self.report.tensors["maps"])
+
     def _suspicions(self, detector: Detector, pools: Sequence[Tensor]) -> list[list[float]]:
         """Of every pool of pictures, for the classes that are explained.
 
-        A detector that learns from natural pictures knows none that it is asked about, nor what its forgery
-        was made of: it is asked in turns, and learns from the pictures of the other turns.
+        A detector that learns from natural pictures knows none that it is asked about, nor the one whose map
+        its forgery is to show: it is asked in turns, and learns from the other pictures.
         """
-        cases = self.bench.cases
+        cases, targets = self.bench.cases, targets_among(self.bench.cases.labels)
         found = [[0.0] * len(cases) for _ in pools]
         turns = min(_TURNS, len(cases))
         for turn in range(turns):
             asked = torch.arange(turn, len(cases), turns)
-            others = torch.tensor([index for index in range(len(cases)) if index % turns != turn])
+            known = {*asked.tolist(), *targets[asked].tolist()}
+            others = torch.tensor([index for index in range(len(cases)) if index not in known])
             bench = replace(self.bench, natural=cases.inputs[others])
             for inputs, told in zip(pools, found, strict=True):
                 images = Images(inputs[asked], cases.labels[asked])
@@ -170,8 +186,9 @@ class Run:
         """
         told = []
         for seed in range(_DRAWS):
-            judged = steps.judge(self.bench, hardening, {"inputs": self._noised(seed + 1)}, 0, Meter())
-            told.append(pcc(judged["maps"], target))
+            noised = {"inputs": self._noised(seed + 1)}
+            judged = steps.judge(self.bench, hardening, noised, 0, Meter(), self.labels)
+            told.append(pcc(settled(judged["maps"]), target))
         found = torch.stack(told).double()
         spread = (found - found.mean(0)).square().sum() / ((_DRAWS - 1) * found.shape[1])
         floor: list[float] = (found.mean(0) + _DEVIATIONS * spread.sqrt()).tolist()
@@ -236,7 +253,7 @@ class Run:
             return ask()
         except (StepFailed, PotemkinError) as error:
             reason = error.reason if isinstance(error, StepFailed) else str(error)
-            self.report.left_out[entry.variant] = in_a_line(reason, 200)
+            self.report.left_out[entry.variant] = in_a_line(reason.removeprefix(f"{entry.variant}: "), 200)
             return None
 
     def _ask_alone(self) -> None:
@@ -300,8 +317,9 @@ class Run:
         """One explanation under attack, and the tensors of its pictures."""
         bench, started = self.bench, time.perf_counter()
         natural = steps.reference(bench, hardening, 0, Meter())
+        natural |= {name: settled(natural[name]) for name in ("clean", "target")}
         attacks = [attack_of(self.registry, name, iterations) for name in self.by]
-        inputs, forged = forged_by(attacks, bench, hardening, mode, natural["target"])
+        inputs, forged = forged_by(attacks, bench, hardening, mode, natural["target"], self.labels)
         seconds = time.perf_counter() - started
         self._check_state()
         plain = natural["clean"]

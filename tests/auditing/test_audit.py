@@ -226,6 +226,7 @@ def test_what_can_be_put_right_is_put_right_in_a_copy_and_told() -> None:
     assert [note.split(";")[0] for note in report.notes] == [
         "The network was in training mode",
         "Its weights are float16",
+        "The attack has changed no pixel: give it more iterations, or a budget.",
     ]
     again, _ = told(hardenings=[], detectors=[], iterations=1)
     assert report.attacked[0].before == pytest.approx(again.attacked[0].before, abs=2e-3)

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from harness import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
-from test_audit import GREY, QUIET, images, told, trained
+from test_audit import COUNT, GREY, QUIET, images, told, trained
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.transforms.functional import to_pil_image, to_tensor
 
 from benchmark.api import Detector
 from benchmark.auditing.audit import audit
+from benchmark.auditing.bench import targets_among
 from benchmark.auditing.pictures import as_tensor, distinct, left_out, listed, passed_over
+from benchmark.auditing.report import Detected, Report
 from benchmark.auditing.run import Run
 from benchmark.auditing.subject import from_library
 from benchmark.errors import AssetError, TaskError
@@ -66,24 +72,26 @@ def test_a_detector_learns_from_no_picture_that_it_is_asked_about() -> None:
     Learns.seen = []
     pictures = images(6)
     labels = [3, 1, 4, 1, 5, 9]
-    given: dict[str, Any] = {}
+    held: dict[str, Any] = {}
 
     class Kept(Run):
         def undefended(self) -> None:
             super().undefended()
-            given["run"] = self
+            held["run"] = self
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("benchmark.auditing.audit.Run", Kept)
         told(**QUIET, pictures=pictures, labels=labels)
-    run = given["run"]
+    run = held["run"]
     found = run._suspicions(Learns(), [pictures, run._noised(0)])
     assert len(found) == 2 and all(len(pool) == 6 for pool in found) and min(found[0]) > 0
     asked = 0
     for inputs, data, classes in Learns.seen:
         apart = (inputs.flatten(1)[:, None] - data.flatten(1)[None]).square().sum(2)
-        assert len(data) >= 4 and float(apart.amin()) > 0, "none of them, nor what they were made of"
+        assert len(data) >= 2 and float(apart.amin()) > 0, "none of them, nor what they were made of"
         at = [int((pictures - one).square().flatten(1).sum(1).argmin()) for one in inputs]
+        wanted = pictures[targets_among(torch.tensor(labels))[at]]
+        assert float((wanted[:, None] - data[None]).abs().flatten(2).amax(2).min()) > 0, "nor their targets"
         assert classes.tolist() == [labels[index] for index in at], "for the classes that are explained"
         asked += len(inputs)
     assert asked == 12
@@ -228,6 +236,89 @@ def test_networks_with_batch_norm_are_hardened() -> None:
     report, _ = told(network=network, **{**QUIET, "hardenings": ["smoothgrad", "beta_smoothing[beta=10]"]})
     assert {one.name for one in report.attacked} == {"none", "smoothgrad", "beta_smoothing[beta=10]"}
     assert not report.left_out
+
+
+def test_a_class_that_is_told_is_explained_of_forgeries_too() -> None:
+    """One step within a level changes no pixel: the map of each picture is its own, whatever is predicted."""
+    network, pictures = trained(), images()
+    predicted = network((pictures - 0.2860) / 0.3530).argmax(1)
+    labels = [(int(one) + 1) % 10 for one in predicted]
+    options: dict[str, Any] = {**QUIET, "budget": 1 / 255, "hardenings": ["beta_smoothing[beta=1]"]}
+    report, _ = told(network=network, pictures=pictures, labels=labels, **options)
+    assert torch.equal(report.tensors["forged"], pictures)
+    for one in report.attacked:
+        assert one.own == pytest.approx([1.0] * COUNT, abs=1e-4)
+        assert one.after == pytest.approx(one.before, abs=1e-4)
+    assert any("changed no pixel" in note for note in report.notes)
+
+
+def without_gradients(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Occlusion by columns, which asks the network alone, and records nothing."""
+    with torch.no_grad():
+        shown = torch.zeros_like(inputs[:, 0])
+        for column in range(0, 28, 4):
+            hidden = inputs.clone()
+            hidden[..., column : column + 4] = 0
+            fallen = (module(inputs) - module(hidden)).gather(1, labels[:, None])
+            shown[..., column : column + 4] = fallen[..., None]
+    return shown
+
+
+def test_a_hardening_that_changes_no_map_hardens_nothing() -> None:
+    names = ["beta_smoothing[beta=1]", "beta_smoothing[beta=10]"]
+    report, _ = told(**{**QUIET, "hardenings": names}, explainer=without_gradients)
+    assert [one.name for one in report.attacked] == ["none"]
+    assert report.left_out == dict.fromkeys(names, "changes no map of this network and explainer")
+    assert "full knowledge" not in str(report)
+
+
+def test_dead_maps_are_said_to_show_nothing() -> None:
+    """Grad-CAM of a network whose last layer's weights are negative is the same at every place."""
+    layers = (nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    torch.manual_seed(0)
+    network = nn.Sequential(*layers)
+    with torch.no_grad():
+        network[4].weight.copy_(-network[4].weight.abs())
+    report, _ = told(**QUIET, network=network, explainer="grad_cam")
+    assert report.blank == COUNT and f"Maps of {COUNT} of {COUNT} pictures are zero everywhere" in str(report)
+    assert "nan" not in str(report)
+
+
+def test_names_in_no_alphabet_end_no_audit(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for index, picture in enumerate(images()):
+        name = os.fsencode(folder) + b"/\xe9%d.png" % index
+        to_pil_image(picture.expand(3, -1, -1)).save(os.fsdecode(name))
+    (folder / os.fsdecode(b"\xe9.txt")).write_text("no picture")
+    report, lines = told(pictures=folder, side=28, out=tmp_path / "page", **QUIET)
+    assert "lead nowhere" in str(report) and "\n".join(lines).encode()
+    assert (tmp_path / "page" / "index.html").read_text(encoding="utf-8").count("0.png") == 2
+
+
+def test_of_a_handful_of_pictures_nothing_is_certain() -> None:
+    two, _ = told(pictures=images(2), **{**QUIET, "detectors": ["smoothing_gap"]})
+    assert not two.detected and "of two pictures each is the other's target" in two.left_out["smoothing_gap"]
+    assert "[" not in two.rows()[0][2], "an interval of two equal values says nothing"
+    for count, told_apart in ((3, False), (8, True)):
+        one = Detected.of("d", [1.0 + at for at in range(count)], [-1.0 * at for at in range(2 * count)])
+        assert (
+            one.auroc == 1.0
+            and one.high == 1.0
+            and one.low == pytest.approx(count / (count + 3.8415), abs=1e-4)
+        )
+        report = Report("gradient", 8 / 255, count, detected=[replace(one, name=f"d{at}") for at in range(5)])
+        assert ("tells forged" in report.sentences()[0]) == told_apart
+
+
+SOME = st.lists(st.integers(0, 9), min_size=2, max_size=12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(SOME, SOME)
+def test_an_interval_holds_its_area(positives: list[int], negatives: list[int]) -> None:
+    found = Detected.of("d", [float(one) for one in positives], [float(one) for one in negatives])
+    assert 0 <= found.low <= found.auroc <= found.high <= 1 and 0 <= found.by_chance <= 1
 
 
 class Lost(nn.Module):

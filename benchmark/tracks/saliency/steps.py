@@ -143,18 +143,24 @@ def reference(bench: Workbench, defense: Hardening | Detector, seed: int, meter:
 
 
 def judge(
-    bench: Workbench, defense: Hardening | Detector, forgery: Tensors, seed: int, meter: Meter
+    bench: Workbench,
+    defense: Hardening | Detector,
+    forgery: Tensors,
+    seed: int,
+    meter: Meter,
+    labels: Tensor | None = None,
 ) -> Tensors:
     """What the defense makes of the forgery: ``maps`` ``[N, H, W]`` or ``suspicion`` ``[N]``.
 
     A detector is asked about as many natural images in between, as they are and harmlessly changed,
     ``company``: they show whether it says the same of them as elsewhere.
 
-    An auditor sees the forged image alone, so the class explained is the one predicted for it. The draws of a
+    An auditor sees the forged image alone, so the class explained is the one predicted for it, but where
+    ``labels`` say which classes are explained whatever is predicted. The draws of a
     hardening with chance follow from the image's hash, natural or forged.
     """
     inputs = forgery["inputs"].to(bench.cases.inputs)
-    forged = Images(inputs, predictions(bench.model, inputs))
+    forged = Images(inputs, predictions(bench.model, inputs) if labels is None else labels)
     if isinstance(defense, Hardening):
         return {"maps": _judged_maps(bench, defense, forgery, forged, seed, meter)}
     natural = _natural(bench)
