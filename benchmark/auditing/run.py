@@ -136,20 +136,24 @@ class Run:
         for entry in self._applying(entries):
             hardening = entry.create()
             assert isinstance(hardening, Hardening)
-            if self._asked(entry, partial(self._changes_nothing, hardening)):
-                self.report.left_out[entry.variant] = "changes no map of this network and explainer"
-            if entry.variant in self.report.left_out:
+            natural = self._asked(entry, partial(self._natural, hardening))
+            if natural is None:
                 continue
-            asked = self._asked(entry, partial(self._attacked, hardening, "adaptive", self.iterations))
+            if torch.equal(natural["clean"], self.report.tensors["maps"]):
+                self.report.left_out[entry.variant] = "changes no map of this network and explainer"
+                continue
+            asked = self._asked(
+                entry, partial(self._attacked, hardening, "adaptive", self.iterations, natural)
+            )
             if asked is not None:
                 self.report.attacked.append(asked[0])
                 faked = f"{asked[0].faked} of {self.report.count} faked"
                 self._told(f"hardening {entry.variant}: {faked}, tells {asked[0].tells:.2f}")
 
-    def _changes_nothing(self, hardening: Hardening) -> bool:
-        """Whether a hardening's maps of the pictures are the undefended ones: then it hardens nothing."""
-        maps = settled(steps.reference(self.bench, hardening, 0, Meter())["clean"])
-        return torch.equal(maps, self.report.tensors["maps"])
+    def _natural(self, hardening: Hardening) -> Tensors:
+        """Maps of the pictures, ``clean``, and of the targets, ``target``, ``[N, H, W]``."""
+        natural = steps.reference(self.bench, hardening, 0, Meter())
+        return {name: settled(natural[name]) for name in ("clean", "target")}
 
     def _suspicions(self, detector: Detector, pools: Sequence[Tensor]) -> list[list[float]]:
         """Of every pool of pictures, for the classes that are explained.
@@ -313,11 +317,12 @@ class Run:
             return False
         return found is not None and bool(found.isfinite().all()) and bool(found.any())
 
-    def _attacked(self, hardening: Hardening, mode: Any, iterations: int) -> tuple[Attacked, Tensors]:
+    def _attacked(
+        self, hardening: Hardening, mode: Any, iterations: int, natural: Tensors | None = None
+    ) -> tuple[Attacked, Tensors]:
         """One explanation under attack, and the tensors of its pictures."""
         bench, started = self.bench, time.perf_counter()
-        natural = steps.reference(bench, hardening, 0, Meter())
-        natural |= {name: settled(natural[name]) for name in ("clean", "target")}
+        natural = natural or self._natural(hardening)
         attacks = [attack_of(self.registry, name, iterations) for name in self.by]
         inputs, forged = forged_by(attacks, bench, hardening, mode, natural["target"], self.labels)
         seconds = time.perf_counter() - started
