@@ -313,7 +313,7 @@ def test_the_setting_says_what_the_run_records() -> None:
         "Suite quick",
         ran["commit"][:12],
         ran["started"][:10],
-        "saliency/gradient-32 (version 2)",
+        "saliency/gradient-32 (version 3)",
         "torch 2.15.0",
     ):
         assert part in words

@@ -307,12 +307,12 @@ def test_a_pool_does_not_depend_on_the_order_in_which_methods_are_found() -> Non
     registry = find_methods(ROOT)
     task = load_task("saliency/gradient-32", ROOT)
     attacks, defenses = registry.attacks(["dombrowski"]), registry.defenses(["none", "aggregation"])
-    defenses += registry.defenses(["beta_smoothing[beta=5]", "edges"])
+    defenses += registry.defenses(["beta_smoothing[beta=10]", "edges"])
     planned = [Planner(ROOT).cells([task], attacks, order) for order in (defenses, defenses[::-1])]
     first, second = ({cell.defense.variant: cell for cell in cells if cell.pool} for cells in planned)
     assert {name: cell.id for name, cell in first.items()} == {name: c.id for name, c in second.items()}
     pools = {name: [other.defense.variant for other in cell.pool] for name, cell in first.items()}
-    both = ["aggregation", "beta_smoothing[beta=5]"]
+    both = ["aggregation", "beta_smoothing[beta=10]"]
     assert pools == {"none": both, "edges": both, both[0]: both[1:], both[1]: both[:1]}
     opened = [replace(entry, division="open") for entry in defenses if entry.variant == both[0]]
     rest = [entry for entry in defenses if entry.variant != both[0]]
