@@ -53,8 +53,13 @@ _HELD_OUT, _MARGIN = 0.25, 0.8
 class _Bench(Protocol):
     """A task of a track of changed networks, made ready."""
 
-    task: Any
-    models: dict[str, Network]
+    @property
+    def task(self) -> Any:
+        """The task."""
+
+    @property
+    def models(self) -> dict[str, Network]:
+        """Its clean networks by name."""
 
 
 class _AsItIs(Hardening):
