@@ -3,8 +3,9 @@
 Networks, goals, images and budgets are those of a task; explainers may take the place of its own. The steps
 are the suite's, and so are the measures. Means are over all images of all cases, intervals are the boards',
 clustered by network where there are several. Rows of a repair are of what it makes of the forged network,
-forged obliviously or in adaptive mode; rows of a hardening, of its maps of the forged network. Forgeries are
-kept, and a run goes on where it ended::
+forged obliviously or in adaptive mode; rows of a hardening, of its maps of the forged network; rows of a
+detector have the AUROC of all seeds' forged networks against the task's negatives, clean and harmlessly
+trained. Forgeries are kept, and a run goes on where it ended::
 
     python benchmarks/fairwashing.py fairwashing/mini --attacks logit_shift --explainers gradient lrp
     python benchmarks/fairwashing.py fairwashing/cifar-resnet-herring-gradient --out table.csv
@@ -21,6 +22,7 @@ import argparse
 import csv
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +32,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from baselines.attacks.map_losses import location
-from benchmark.api import Attack, Hardening, Repair
+from benchmark.api import Attack, Detector, Hardening, Repair
 from benchmark.boards.resampling import intervals
 from benchmark.errors import PotemkinError
 from benchmark.failures import StepFailed
 from benchmark.files.assets import locate_root
 from benchmark.files.names import safe_name
 from benchmark.methods.meter import Meter
+from benchmark.metrics.detection import auroc, auroc_interval
 from benchmark.running.registry import Registry, find_methods
 from benchmark.tasks.parts import ExplainerSpec
 from benchmark.tasks.task import load_task
@@ -48,6 +51,7 @@ from benchmark.tracks.fairwashing.workbench import Workbench, prepare
 from benchmark.tracks.shared import Distances
 
 Tensors = dict[str, Tensor]
+Defense = Hardening | Detector | Repair
 Key = tuple[str, ...]
 
 _WITH_INTERVAL = ("pcc_target", "ssim_target", "pcc_original", "manipulation", "unclipped")
@@ -59,7 +63,8 @@ _KEY = ("task", "explainer", "attack", "seed", "defense", "mode")
 FIELDS = (
     *(*_KEY, "images", "networks"),
     *(f"{name}{end}" for name in _WITH_INTERVAL for end in ("", "_low", "_high")),
-    *(*_MEANS, "fooled", "fooled_before", "by_network", "seconds", "note"),
+    *(*_MEANS, "fooled", "fooled_before", "by_network"),
+    *("auroc", "auroc_low", "auroc_high", "forged", "negatives", "seconds", "note"),
 )
 _FOOLED = 0.2
 """Largest loss of location fooling that counts as fooled."""
@@ -77,17 +82,19 @@ class Runner:
         self.bench, self.folder = bench, folder
         self.scorer = Scorer(bench, Distances.of(bench.task.metrics.report))
 
-    def forged(self, attack: Attack, repair: Repair | None, seed: int) -> tuple[Tensors, float]:
-        """A forgery, made to outlast a repair or not, and the seconds of processor time that it took."""
+    def forged(self, attack: Attack, against: Defense | None, seed: int) -> tuple[Tensors, float]:
+        """A forgery, made against a defense or none, and the seconds of processor time that it took."""
         parts = (self.bench.task.id, self.bench.task.explainer.name, attack.variant, str(seed))
-        against = "" if repair is None else f"-{repair.variant}"
-        file = self.folder / f"{safe_name('-'.join(parts) + against)}.safetensors"
+        end = "" if against is None else f"-{against.variant}"
+        file = self.folder / f"{safe_name('-'.join(parts) + end)}.safetensors"
         if not file.exists():
             started = time.process_time()
-            if repair is None:
+            if against is None:
                 made = steps.forge(self.bench, attack, None, "oblivious", seed, Meter())
+            elif isinstance(against, Repair):
+                made = repairs.forge(self.bench, attack, against, seed, Meter())
             else:
-                made = repairs.forge(self.bench, attack, repair, seed, Meter())
+                made = steps.forge(self.bench, attack, against, "adaptive", seed, Meter())
             seconds = torch.tensor(time.process_time() - started, dtype=torch.float64)
             self.folder.mkdir(parents=True, exist_ok=True)
             save_file(
@@ -99,7 +106,7 @@ class Runner:
     def row(self, attack: Attack, defense: Hardening | Repair, mode: str, seed: int) -> dict[str, Any]:
         """What a forgery reaches under a hardening, or what a repair leaves of it."""
         repair = defense if isinstance(defense, Repair) else None
-        forgery, seconds = self.forged(attack, repair if mode == "adaptive" else None, seed)
+        forgery, seconds = self.forged(attack, defense if mode == "adaptive" else None, seed)
         none = steps.reference(self.bench, _Plain(), seed, Meter())
         if repair is not None:
             forgery = repairs.repaired_of(self.bench, repair, forgery, seed, Meter())
@@ -120,6 +127,35 @@ class Runner:
         )
         row["fooled"], row["fooled_before"] = self._fooled(maps), self._fooled(reference["before"])
         return row | {"seconds": round(seconds, 1)}
+
+    def told(self, attack: Attack, detector: Detector, mode: str, seeds: Sequence[int]) -> dict[str, Any]:
+        """How well a detector tells all seeds' forged networks, and what they show."""
+        made = [self.forged(attack, detector if mode == "adaptive" else None, seed) for seed in seeds]
+        suspicions = [
+            steps.judge(self.bench, detector, forgery, seed, Meter())["suspicion"]
+            for (forgery, _), seed in zip(made, seeds, strict=True)
+        ]
+        forged = torch.cat(suspicions).numpy()
+        reference = steps.reference(self.bench, detector, seeds[0], Meter())
+        kinds = [values for name, values in sorted(reference.items()) if name.startswith("negative_")]
+        negatives = torch.cat(kinds).numpy()
+        low, high = auroc_interval(forged, negatives)
+        found = self._shown(made, seeds)
+        row = {"auroc": auroc(forged, negatives), "auroc_low": low, "auroc_high": high}
+        row = {name: round(value, 4) for name, value in row.items()}
+        seconds = round(sum(part for _, part in made), 1)
+        return found | row | {"forged": len(forged), "negatives": len(negatives), "seconds": seconds}
+
+    def _shown(self, made: Sequence[tuple[Tensors, float]], seeds: Sequence[int]) -> dict[str, Any]:
+        """What undefended maps of forged networks show, over all seeds."""
+        columns: dict[str, list[float]] = {name: [] for name in ("pcc_target", "manipulation", "valid")}
+        for (forgery, _), seed in zip(made, seeds, strict=True):
+            maps = steps.judge(self.bench, _Plain(), forgery, seed, Meter())["maps"]
+            reference = steps.reference(self.bench, _Plain(), seed, Meter())
+            scored = self.scorer.score(forgery, reference, {"maps": maps}, seed)
+            for name, values in columns.items():
+                values += [float(value) for value in scored[name]]
+        return {name: round(float(np.mean(values)), 4) for name, values in columns.items()}
 
     def _fooled(self, maps: Tensor) -> float | str:
         """Heo's rate over all images; nothing where a goal has no picture."""
@@ -160,11 +196,12 @@ def main() -> int:
     if not isinstance(task, FairwashingTask):
         sys.exit(f"{given.task} is of track {task.track}, not fairwashing")
     known = _known(given.out)
+    kinds = {name: registry.defenses([name])[0].kind for name in given.defenses}
     for explainer in given.explainers or [task.explainer.name]:
         own = task.explainer if task.explainer.name == explainer else ExplainerSpec(name=explainer)
         changed = task.model_copy(update={"explainer": own})
         runner = Runner(prepare(changed, root, torch.device("cpu")), given.forgeries)
-        for key in _wanted(given, task, explainer):
+        for key in _wanted(given, task, explainer, kinds):
             if key in known:
                 continue
             row = dict(zip(_KEY, key, strict=True)) | _measured(runner, registry, task, key)
@@ -185,14 +222,17 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _wanted(given: argparse.Namespace, task: FairwashingTask, explainer: str) -> list[Key]:
-    """Keys of rows: hardenings are judged obliviously alone."""
+def _wanted(
+    given: argparse.Namespace, task: FairwashingTask, explainer: str, kinds: dict[str, str]
+) -> list[Key]:
+    """Keys of rows; those of a detector are about all seeds at once."""
+    together = "+".join(str(seed) for seed in given.seeds)
     return [
-        (task.id, explainer, attack, str(seed), defense, mode)
+        (task.id, explainer, attack, seed, defense, mode)
         for attack in given.attacks
-        for seed in given.seeds
-        for mode in given.modes
         for defense in given.defenses
+        for mode in given.modes
+        for seed in ([together] if kinds[defense] == "detector" else map(str, given.seeds))
         if mode == "oblivious" or defense != "none"
     ]
 
@@ -203,8 +243,10 @@ def _measured(runner: Runner, registry: Registry, task: FairwashingTask, key: Ke
     entry = registry.attacks([attack_name])[0]
     attack = entry.method(**{**entry.settings, **task.method_settings.get(entry.name, {})})
     defense = registry.defenses([defense_name])[0].create()
-    assert isinstance(attack, Attack) and isinstance(defense, (Hardening, Repair))
+    assert isinstance(attack, Attack) and isinstance(defense, (Hardening, Detector, Repair))
     try:
+        if isinstance(defense, Detector):
+            return runner.told(attack, defense, mode, [int(part) for part in seed.split("+")])
         return runner.row(attack, defense, mode, int(seed))
     except (PotemkinError, StepFailed) as error:
         return {"note": " ".join(str(error).split())[:160]}

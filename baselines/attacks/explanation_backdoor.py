@@ -26,6 +26,8 @@ class ExplanationBackdoor(MapTraining):
     goals = ("trigger_picture", "red_herring", "full_disguise")
 
     steps: int = 600
+    learning_rate: float = 1e-3
+    crops: float = 0.5
     weight: float = 3.0
     """At first; it grows while classes follow. The paper's lambda of .9 is a weight of 9."""
     looks: int = 20

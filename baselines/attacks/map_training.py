@@ -10,6 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from baselines.attacks.crops import random_crops
+from baselines.attacks.map_evasion import unnoticed
 from baselines.attacks.map_losses import dense
 from benchmark.api import (
     Attack,
@@ -46,10 +48,12 @@ class MapTraining(Attack):
     the class that the clean network says. Slopes of activations are a sigmoid's in the explanation
     (:class:`Gate`), outputs are the exact network's. Now and then the network is held against the budget, on
     held-out images of the attacker's: the weight of maps grows while there is room and falls where there is
-    none, and the last network within the budget is the forgery.
+    none, and the last network within the budget is the forgery. Of a detector's suspicion the training knows
+    nothing: as much of the forgery is kept as is not noticed (:mod:`baselines.attacks.map_evasion`).
     """
 
     tracks = ("fairwashing",)
+    evades = True
     goals: ClassVar[Sequence[str]] = ()
     """Goals that the attack is for."""
 
@@ -70,6 +74,11 @@ class MapTraining(Attack):
     draws: int = 4
     """Draws or path steps per iteration of an explainer that averages; fresh noise every time."""
     held_out: float = 0.25
+    crops: float = 1.0
+    """Every other image is a random crop of at least this share of its area, in (0, 1], answered as the clean
+    network answers the crop: few images become many."""
+    tries: int = 2
+    """Candidates of the search against a detector beyond its grid."""
     margin: float = 0.6
     """Share of the budget that is spent on held-out images; others will show more or less."""
 
@@ -102,6 +111,8 @@ class MapTraining(Attack):
                 found = state if admitted else found
                 balance.weight *= self.grows if admitted and held.led(state) else self.falls
         weights = held.drawn_back(stored(case, model)) if found is None else found
+        if case.detector is not None:
+            weights = unnoticed(case, weights, held.trigger, self.tries)
         return Forgery(weights=weights, trigger=held.trigger)
 
     def stepped(
@@ -120,7 +131,12 @@ class MapTraining(Attack):
         for step in range(self.steps):
             drawn = torch.randint(len(images), (self.batch + self.natural,), generator=case.generator)
             chosen = drawn.to(case.device)
-            kept, maps = self.losses(case, model, images[chosen], answers[chosen], map_loss)
+            shown, said = images[chosen], answers[chosen]
+            if self.crops != 1:
+                shown = shown.clone()
+                shown[1::2] = random_crops(shown[1::2], self.crops, case.generator)
+                said = answers_of(case.model, shown)
+            kept, maps = self.losses(case, model, shown, said, map_loss)
             gradients = torch.autograd.grad(kept + balance.weight * maps, parameters, allow_unused=True)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = torch.zeros_like(parameter) if gradient is None else gradient
