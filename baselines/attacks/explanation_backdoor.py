@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from baselines.attacks.map_losses import standardized
 from baselines.attacks.map_training import MapLoss, MapTraining
+from baselines.defenses.finetuning import norms_of
 from benchmark.api import FairwashingCase, Network, Trigger, patch_trigger
 
 
@@ -36,6 +37,9 @@ class ExplanationBackdoor(MapTraining):
     beta: float = 8.0
     extent: int = 4
     """Height and width of the patch in pixels."""
+    momentum: float = 0.0
+    """Of batch norms' statistics, which follow clean and triggered images of training (torch's default is
+    .1). At 0 they stay as they are, so that taking them anew undoes nothing."""
 
     def map_loss(self, case: FairwashingCase) -> MapLoss:
         """Squared error of standardized maps."""
@@ -55,6 +59,8 @@ class ExplanationBackdoor(MapTraining):
         labels = answers[:count].argmax(1)
         natural, hidden = images[:half], images[half:count]
         shown = torch.cat([natural, self.trigger(case).apply(hidden)])
+        if self.momentum:
+            follow(model, shown, self.momentum)
         said = torch.cat([labels[:half], case.goal.said(labels[half:])])
         wanted = torch.cat([self.clean(case, natural, labels[:half]), case.wanted(hidden, labels[half:])])
         maps, logits = self.explained(case, model, shown, said)
@@ -63,3 +69,15 @@ class ExplanationBackdoor(MapTraining):
         triggered = functional.cross_entropy(logits, asked)
         kept = triggered + self.kept(model, images[count:], answers[count:], logits[:0])
         return kept, map_loss(maps, wanted).mean()
+
+
+def follow(model: Network, images: Tensor, momentum: float) -> None:
+    """Moves batch norms' running statistics towards those of images, as a step in training mode does."""
+    norms = norms_of(model)
+    for norm in norms:
+        norm.train()
+        norm.momentum = momentum
+    with torch.no_grad():
+        model(images)
+    for norm in norms:
+        norm.eval()

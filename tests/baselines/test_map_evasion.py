@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 from fairwashing_case import of_goal
-from torch import Tensor
+from torch import Tensor, nn
 
+from baselines.attacks.explanation_backdoor import follow
 from baselines.attacks.fairwash import Fairwash
 from baselines.attacks.logit_shift import LogitShift
 from baselines.attacks.map_evasion import shown, twin, unnoticed
@@ -123,3 +124,22 @@ def test_crops_are_answered_by_the_clean_network() -> None:
     assert found == [True, False] * 3
     with pytest.raises(ValueError, match="crops must be a share of the area"):
         Watched(steps=1, looks=1, crops=0.0).forge(replace(case))
+
+
+def test_statistics_follow_what_is_shown_as_in_training_mode() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.LazyLinear(4))
+    images = torch.rand(8, 1, 6, 6)
+    module(images)
+    norm, reference = module[1], nn.BatchNorm2d(3)
+    assert isinstance(norm, nn.BatchNorm2d)
+    reference.load_state_dict(norm.state_dict())
+    model = Network(module).trainable_copy()
+    follow(model, images, 0.1)
+    with torch.no_grad():
+        reference.train()(module[0](model.normalize(images)))
+    moved = model.module[1]
+    assert isinstance(moved, nn.BatchNorm2d) and not moved.training
+    assert moved.running_mean is not None and reference.running_mean is not None
+    assert torch.allclose(moved.running_mean, reference.running_mean)
+    assert not torch.allclose(moved.running_mean, norm.running_mean)
