@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmark.explainers.base import UnsupportedLayer
 from benchmark.explainers.halves import at_least
 from benchmark.network import Network
-from benchmark.network.captured import Rearrange, Resize
+from benchmark.network.captured import ChannelScale, Rearrange, Resize
 from benchmark.network.operations import (
     Activation,
     Add,
@@ -106,7 +106,8 @@ class RelevanceRule:
 
     Montavon et al. 2017 (deep Taylor decomposition), as used by Dombrowski et al. 2019: biases take
     no relevance, activations pass it on, averages and sums share it in proportion to their terms,
-    maxima give it to the winner. Before first layers what scales and shifts pixels passes it on.
+    maxima give it to the winner, and batch norms that no layer could take in pass it on. Before first layers
+    what scales and shifts pixels passes it on.
 
     Args:
         model: the network.
@@ -127,14 +128,14 @@ class RelevanceRule:
         signal: Tensor,
         smoothing: Smoothing,
     ) -> Sequence[Tensor]:
-        """Relevance at every input; refuses smooth activations, products, and batch norms between layers."""
+        """Relevance at every input; refuses smooth activations and products."""
         if isinstance(operation, Affine):
             send = self._box if operation in self.stem.layers else self._positive
             return (send(operation, inputs[0], signal),)
         if self.stem.rescales(operation):
             return (signal.sum_to_size(inputs[0].shape),)
-        if isinstance(operation, Activation):
-            return (signal,)
+        if isinstance(operation, Activation | Normalization | ChannelScale):
+            return (signal,)  # of a batch norm by itself: a sum of one term, whose bias takes nothing
         passes = isinstance(operation, Resize) and operation in self.stem.steps
         if passes or isinstance(operation, Reshape | Rearrange | MaxPool | Concatenation):
             return operation.pullback(inputs, signal, smoothing)

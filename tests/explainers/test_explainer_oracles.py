@@ -42,6 +42,7 @@ from benchmark.explainers import (
     Query,
 )
 from benchmark.network import EXACT, Gate, Network, Softplus
+from benchmark.network.operations import Normalization
 
 pytestmark = pytest.mark.filterwarnings("ignore:Setting backward hooks")
 
@@ -192,7 +193,7 @@ def zennit_lrp(network: Network, query: Query, stabilizer: float) -> Tensor:
             return ZPlus(**plain)
         if isinstance(module, nn.AvgPool2d | nn.AdaptiveAvgPool2d | Sum):
             return Norm(stabilizer)
-        return Pass() if isinstance(module, nn.ReLU) else None
+        return Pass() if isinstance(module, nn.ReLU | nn.BatchNorm2d) else None
 
     composite = Composite(module_map=rule, canonizers=[BlockSums(), ResNetCanonizer()])
     labels = nn.functional.one_hot(query.labels, 10)
@@ -228,6 +229,26 @@ def test_lrp_of_signed_inputs_is_zennits() -> None:
     expected = zennit_lrp(network, query, 0.1)
     explainer = LayerwiseRelevancePropagation(stabilizer=0.1)
     assert_equal(explainer.relevance(network, query), expected, 1e-7)
+
+
+def test_lrp_through_a_batch_norm_by_itself_is_zennits() -> None:
+    """One that follows a ReLU, as in DenseNet, can be merged into no layer: zennit's ``Pass``."""
+
+    def made() -> nn.Module:
+        norm = nn.BatchNorm2d(4)
+        assert norm.running_mean is not None and norm.running_var is not None
+        with torch.no_grad():
+            norm.running_mean.copy_(torch.randn(4))
+            norm.running_var.copy_(0.5 + torch.rand(4))
+            norm.weight.copy_(torch.randn(4))
+            norm.bias.copy_(torch.randn(4))
+        parts = [nn.Conv2d(1, 4, 3), nn.ReLU(), norm, nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU()]
+        return nn.Sequential(*parts, nn.Flatten(), nn.Linear(64, 10)).eval()
+
+    network, query = random_subject(made, (1, 8, 8))
+    assert any(isinstance(operation, Normalization) for operation in network.operations)
+    explainer = LayerwiseRelevancePropagation(stabilizer=0.1)
+    assert_equal(explainer.relevance(network, query), zennit_lrp(network, query, 0.1), 1e-7)
 
 
 def _sum_and_logit(subject: Subject) -> tuple[Tensor, Tensor]:
