@@ -6,8 +6,8 @@ Run from anywhere inside the project after weights or data have changed::
     python tools/update_manifest.py --check    # only says what is stale, and fails if anything is
 
 In an entry, a line ``sha256:`` belongs to the file that the line ``weights:`` names, a line
-``NAME_sha256:`` to the file that the line ``NAME:`` names. The hash of a file that does not exist
-stays as it is.
+``NAME_sha256:`` to the file that the line ``NAME:`` names, whichever stands first. The hash of a file that
+does not exist stays as it is.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from pathlib import Path
 from benchmark.files.assets import locate_root, sha256_of
 
 _ENTRY = re.compile(r"^(\S[^:]*):")
-_FIELD = re.compile(r"^(\s+)(\w+):\s*(\S+)")
-_ASSETS = "assets/"
+_FIELD = re.compile(r"^(\s+)(\w+):\s*(\S.*?)\s*$")
+_REST = re.compile(r"""^(?:"([^"]*)"|'([^']*)'|(.*?))(\s+#.*)?$""")
+"""A value in quotes or not, and a comment behind it."""
 
 
 def updated(text: str, tasks: Path) -> tuple[str, list[str]]:
@@ -33,27 +34,36 @@ def updated(text: str, tasks: Path) -> tuple[str, list[str]]:
     """
     lines = text.splitlines(keepends=True)
     remarks: list[str] = []
-    entry = ""
-    paths: dict[str, str] = {}
-    for number, line in enumerate(lines):
-        if heading := _ENTRY.match(line):
-            entry, paths = heading[1], {}
-        field = _FIELD.match(line)
-        if field is None:
-            continue
-        indent, name, value = field.groups()
-        if value.startswith(_ASSETS):
-            paths[f"{name}_sha256"] = value
-            if name == "weights":
-                paths["sha256"] = value
-        elif name in paths:
-            path = tasks / paths[name]
-            if not path.is_file():
-                remarks.append(f"{entry}: {paths[name]} does not exist; {name} stays {value}")
-            elif value != (found := sha256_of(path)):
-                lines[number] = f"{indent}{name}: {found}\n"
-                remarks.append(f"{entry}: {name} {value[:12]} -> {found[:12]}")
+    starts = [number for number, line in enumerate(lines) if _ENTRY.match(line)]
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        heading = _ENTRY.match(lines[start])
+        assert heading is not None
+        _update(lines, range(start, end), heading[1], tasks, remarks)
     return "".join(lines), remarks
+
+
+def _update(lines: list[str], entry: range, title: str, tasks: Path, remarks: list[str]) -> None:
+    """Writes the hashes of one entry into its lines."""
+    matches = ((number, _FIELD.match(lines[number])) for number in entry)
+    fields = [(number, match[1], match[2], match[3]) for number, match in matches if match is not None]
+    values = {name: _value(text)[0] for _, _, name, text in fields}
+    for number, indent, name, text in fields:
+        of = "weights" if name == "sha256" else name.removesuffix("_sha256")
+        if not name.endswith("sha256") or of not in values:
+            continue
+        path, (value, comment) = values[of], _value(text)
+        if not (tasks / path).is_file():
+            remarks.append(f"{title}: {path} does not exist; {name} stays {value}")
+        elif value != (found := sha256_of(tasks / path)):
+            lines[number] = f"{indent}{name}: {found}{comment}\n"
+            remarks.append(f"{title}: {name} {value[:12]} -> {found[:12]}")
+
+
+def _value(text: str) -> tuple[str, str]:
+    """What a field says, without quotes, and the comment behind it."""
+    parts = _REST.match(text)
+    assert parts is not None
+    return next(part for part in parts.groups()[:3] if part is not None), parts[4] or ""
 
 
 def main() -> int:

@@ -187,7 +187,8 @@ def check_wishes(explainer: str, budget: float | str) -> None:
 
 def _share(budget: float | str) -> float:
     try:
-        share = float(Fraction(budget))
+        above, _, below = str(budget).partition("/")
+        share = float(Fraction(above) / Fraction(below or 1))
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         share = -1.0
     if not 0 < share < 1:

@@ -124,7 +124,7 @@ def _stacked(pictures: Iterable[Any]) -> Tensor:
 def _counted(found: Tensor) -> Tensor:
     if not 2 <= len(found) <= MOST:
         raise TaskError(
-            f"{len(found)} pictures were given: an audit takes 2 to {MOST}, 8 or more say something"
+            f"pictures given: {len(found)}; an audit takes 2 to {MOST}, and 8 or more say something"
         )
     return found
 

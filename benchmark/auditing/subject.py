@@ -64,10 +64,16 @@ def from_library(name: str, weights: Path, classes: int) -> nn.Module:
     """
     library, _, own = name.partition("/")
     if library not in ("torchvision", "timm") or not own:
-        raise TaskError(f"a network is torchvision/NAME or timm/NAME, or a victim's name, not {name!r}")
+        raise TaskError(
+            f"weights of one's own are for a network torchvision/NAME or timm/NAME, not {name!r}; a name in "
+            "tasks/victims.yaml has its weights there"
+        )
     if not weights.is_file():
         raise AssetError(f"there is no file of weights {weights}")
-    module = empty_network(library, own, classes, {})
+    try:
+        module = empty_network(library, own, classes, {})
+    except (RuntimeError, TypeError, ValueError, MemoryError) as error:
+        raise TaskError(f"cannot build {name} of {classes} classes: {in_a_line(error)}") from error
     try:
         state = load_file(weights) if weights.suffix == ".safetensors" else pickled_state(weights)
     except (SafetensorError, OSError) as error:
@@ -184,6 +190,13 @@ def _remarks(module: nn.Module, normalized: Tensor) -> list[str]:
         rows = module(normalized).double()
     if bool((rows.logsumexp(1).abs() < _SUM_OFF).all()):
         return ["The network gives log-probabilities: they are explained, not logits."]
+    sums = rows.sum(1)
+    alike = bool((rows >= 0).all()) and bool(((sums - sums[0]).abs() < _SUM_OFF * sums[0]).all())
+    if alike and float(sums[0]) > 1 + _SUM_OFF:
+        return [
+            f"All outputs are at least 0 and sum to {float(sums[0]):.4g}, as probabilities times a factor: "
+            "explanations are of logits; take softmax and factor off if that is what they are."
+        ]
     if bool(((rows >= 0) & (rows <= 1)).all()):
         return [
             "All of the network's outputs lie between 0 and 1, as behind a sigmoid: explanations are of "

@@ -90,6 +90,7 @@ def _numbers(text: str | None, usual: tuple[float, ...]) -> tuple[float, ...]:
 
 def _share(text: str) -> float:
     try:
-        return float(Fraction(text))
+        above, _, below = text.partition("/")
+        return float(Fraction(above) / Fraction(below or 1))
     except (ValueError, ZeroDivisionError) as error:
         raise PotemkinError(f"--budget is a share such as 8/255, not {text[:40]!r}") from error

@@ -60,7 +60,8 @@ def compare(options: argparse.Namespace) -> int:
     published = of_tasks(published, changed.left_out)
     cells = own_cells(session.everything, published.cells, mine, methods)
     if not cells:
-        raise PotemkinError(f"{_names(mine)} has no cell in suite {options.suite}: is it for its tracks?")
+        why = "its tasks are not published" if changed.left_out else "is it for its tracks?"
+        raise PotemkinError(f"{_names(mine)} has no cell in suite {options.suite}: {why}")
     tally = _run(session, cells, mine)
     failed = _failures(cells, session.store, mine)
     for variant, line in failed.items():

@@ -42,8 +42,9 @@ def _inside(path: str) -> str:
 MARKER = Path("tasks") / "suites.yaml"
 """What tells a folder to be a project's root."""
 _RESTORE = (
-    "restore it with `git checkout -- {path}` or a fresh clone; weights of victims can also be "
-    "trained anew by `python tools/train_victims.py`, then `python tools/update_manifest.py`"
+    "put it there if it is your own; of what ships, restore it with `git checkout -- {path}` or a fresh "
+    "clone; weights of victims can also be trained anew by `python tools/train_victims.py`, then "
+    "`python tools/update_manifest.py`"
 )
 
 

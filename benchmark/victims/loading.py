@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from benchmark.errors import AssetError, TaskError, in_a_line
 from benchmark.files.assets import PENDING, sha256_of
+from benchmark.files.fields import shortly
 from benchmark.network.states import load_state, without_in_place
 from benchmark.victims import published
 from benchmark.victims.architectures import build
@@ -194,12 +195,29 @@ def _weights(entry: AnyEntry, path: Path, module: nn.Module) -> Mapping[str, Ten
     return tensors
 
 
+def _without_beginning(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Weights without what all of their names begin with, where only that makes them the network's."""
+    needed = {key for key in expected if not key.endswith("num_batches_tracked")}
+    if not weights or needed <= weights.keys():
+        return weights
+    first = min(weights)
+    for at in (place + 1 for place, letter in enumerate(first) if letter == "."):
+        beginning = first[:at]
+        if not all(name.startswith(beginning) for name in weights):
+            break
+        shorter = {name.removeprefix(beginning): value for name, value in weights.items()}
+        if needed <= shorter.keys():
+            return shorter
+    return weights
+
+
 def fill(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """Copies ``weights`` (of any float type) into ``module``; every key and shape must match.
 
     Batch norm's step counters alone may be missing: evaluation ignores them, old files lack them.
     """
     expected = module.state_dict()
+    weights = _without_beginning(weights, expected)
     counters = {key: expected[key] for key in expected if key.endswith("num_batches_tracked")}
     weights = {**counters, **weights}
     problems = [f"{key} is missing" for key in sorted(expected.keys() - weights.keys())]
@@ -210,12 +228,20 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
         if weights[key].shape != expected[key].shape
     ]
     problems += [
-        f"{key} holds whole numbers ({weights[key].dtype})"
+        f"{key} holds {'complex' if weights[key].is_complex() else 'whole'} numbers ({weights[key].dtype})"
         for key in sorted(expected.keys() & weights.keys())
         if expected[key].is_floating_point() and not weights[key].is_floating_point()
     ]
+    problems += [
+        f"{key} is no tensor of numbers one after another ({value.layout}, on {value.device})"
+        for key, value in sorted(weights.items())
+        if value.layout != torch.strided or value.is_meta or value.is_quantized
+    ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        if not expected.keys() & (weights.keys() - counters.keys()):
+            some = ", ".join(shortly(name) for name in sorted(weights.keys() - counters.keys())[:2])
+            more += f"; the file has {some or 'nothing'}"
         raise AssetError(
             f"{path} does not fit the architecture: {'; '.join(problems[:3])}{more}; "
             "check architecture, classes and settings"

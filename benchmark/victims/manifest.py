@@ -64,6 +64,10 @@ class VictimEntry(Entry):
                 raise ValueError(
                     f"{field} must have one value for each of the {self.size[0]} channels of size"
                 )
+        if not all(0 <= value <= 1 for value in self.mean):
+            raise ValueError(
+                "mean is of pictures in [0, 1]: divide numbers of 0 to 255 by 255, deviation too"
+            )
         return self
 
 

@@ -53,7 +53,7 @@ def empty_network(library: str, name: str, classes: int, settings: Mapping[str, 
         settings: other arguments of the library's builder.
 
     Raises:
-        TaskError: the library has no such classifier.
+        TaskError: the library has no such classifier, or its weights leave a setting open.
         TypeError, ValueError: it takes no such settings.
     """
     if library == "timm":
@@ -69,8 +69,15 @@ def empty_network(library: str, name: str, classes: int, settings: Mapping[str, 
     if name.lower() not in known:
         raise unknown("torchvision classifier", name, known)
     builder = torchvision.models.get_model_builder(name)
+    anew = name.lower() in ("googlenet", "inception_v3")
+    if anew and "transform_input" not in settings:
+        raise TaskError(
+            f"weights of torchvision's {name} do not tell whether it normalizes its inputs anew, and its "
+            "logits follow from that: give the setting transform_input, true where training began from "
+            "torchvision's weights (an audit takes it of a module: benchmark.audit(network, ...))"
+        )
     # Drawing weights takes these two a minute, and they are replaced.
-    quick = {"init_weights": False} if name.lower() in ("googlenet", "inception_v3") else {}
+    quick = {"init_weights": False} if anew else {}
     module: nn.Module = builder(weights=None, num_classes=classes, **quick, **settings)
     return module
 

@@ -269,7 +269,7 @@ def test_a_network_that_gives_no_logits_is_told_so(change: Callable[[Tensor], An
             {"pictures": torch.rand(4, 1, 28, 28) * 4 - 2},
             r"pictures lie in \[-.*give them as they are before",
         ),
-        ({"pictures": torch.rand(1, 1, 28, 28)}, "1 pictures were given: an audit takes 2 to 64"),
+        ({"pictures": torch.rand(1, 1, 28, 28)}, "pictures given: 1; an audit takes 2 to 64"),
         (
             {"pictures": torch.rand(4, 28, 28)},
             r"pictures are a tensor \[N, 1 or 3, H, W\], not \[4, 28, 28\]",
@@ -280,7 +280,7 @@ def test_a_network_that_gives_no_logits_is_told_so(change: Callable[[Tensor], An
         ({"pictures": torch.rand(4, 1, 28, 28) > 0.5}, r"pictures are numbers in \[0, 1\].* not torch.bool"),
         ({"pictures": torch.ones(4, 1, 28, 28, dtype=torch.int64)}, "go from 0 to 255, and these to 1"),
         ({"pictures": torch.rand(4, 1, 28, 28).to(torch.complex64)}, "not torch.complex64"),
-        ({"pictures": torch.rand(0, 1, 28, 28)}, "0 pictures were given"),
+        ({"pictures": torch.rand(0, 1, 28, 28)}, "pictures given: 0"),
         ({"pictures": 5}, "pictures are a folder, files, or a tensor .* not int"),
         ({"pictures": [torch.rand(1, 28, 28), torch.rand(1, 27, 28)]}, "pictures have several sizes"),
         ({"mean": ("a",)}, "mean is one number per channel, not"),
