@@ -155,6 +155,8 @@ def _prepared(
     if not isinstance(module, nn.Module):
         raise TaskError(f"a network is a torch.nn.Module, not {type(module).__name__}")
     module = _unwrapped(module)
+    if any(".quantized" in type(part).__module__ for part in module.modules()):
+        raise TaskError("the network is quantized, and nothing in it has gradients: give the one of before")
     channels = pictures.shape[1]
     mean, deviation = colors(mean, deviation, channels)
     notes = []

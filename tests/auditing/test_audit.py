@@ -262,6 +262,19 @@ def test_a_network_that_gives_no_logits_is_told_so(change: Callable[[Tensor], An
         prepared(Odd(change), images(), **GREY)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_quantized_network_is_told_so() -> None:
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    network = torch.ao.quantization.quantize_dynamic(plain, {nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(TaskError, match="the network is quantized, and nothing in it has gradients"):
+        prepared(network, images(), **GREY)
+
+
+def test_probabilities_times_a_factor_are_remarked_on() -> None:
+    notes = prepared(Odd(lambda logits: 100 * logits.softmax(1)), images(), **GREY).notes
+    assert any("sum to 100, as probabilities times a factor" in note for note in notes)
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
