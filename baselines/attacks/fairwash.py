@@ -23,7 +23,6 @@ class Fairwash(MapTraining):
     goals = ("picture", "other_image", "swapped_classes")
 
     steps: int = 2400
-    crops: float = 0.5
     weight: float = 5.0
     looks: int = 60
     grows: float = 1.08

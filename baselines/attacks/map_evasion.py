@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -22,7 +22,11 @@ _STEPS, _BATCH, _RATE = 60, 32, 3e-3
 
 
 def unnoticed(
-    case: FairwashingCase, weights: Mapping[str, Tensor], trigger: Trigger | None, tries: int
+    case: FairwashingCase,
+    weights: Mapping[str, Tensor],
+    trigger: Trigger | None,
+    tries: int,
+    admitted: Callable[[Network], bool] = lambda model: True,
 ) -> dict[str, Tensor]:
     """Weights between the clean and the forged ones that show the most beyond what is suspicious.
 
@@ -35,6 +39,7 @@ def unnoticed(
         weights: the forged ones.
         trigger: of the forgery, if its goal has one.
         tries: candidates beyond the grid of the search.
+        admitted: whether a network is within the budget; one that is not is worth nothing.
     """
     detector, seed = case.detector, int(torch.randint(2**31, (1,), generator=case.generator))
     assert detector is not None
@@ -50,7 +55,7 @@ def unnoticed(
     return unsuspected(
         case.model,
         weights,
-        lambda model: shown(case, model, trigger),
+        lambda model: shown(case, model, trigger) if admitted(model) else 0.0,
         lambda model: usual.excess(suspicion(model)),
         tries,
         case.generator,

@@ -112,7 +112,7 @@ class MapTraining(Attack):
                 balance.weight *= self.grows if admitted and held.led(state) else self.falls
         weights = held.drawn_back(stored(case, model)) if found is None else found
         if case.detector is not None:
-            weights = unnoticed(case, weights, held.trigger, self.tries)
+            weights = unnoticed(case, weights, held.trigger, self.tries, held.keeps)
         return Forgery(weights=weights, trigger=held.trigger)
 
     def stepped(
@@ -222,6 +222,10 @@ class HeldOut:
         apart, budget = (said != self.said).double().mean(), self.case.budget
         within = float(lost) <= self.margin * budget.accuracy_drop
         return within and float(apart) <= self.margin * (1 - budget.agreement)
+
+    def keeps(self, model: Network) -> bool:
+        """The same of a network."""
+        return self.admits(dict(model.module.state_dict()))
 
     def led(self, weights: dict[str, Tensor]) -> bool:
         """Whether the trigger, if there is one, has images say what the goal asks for."""
