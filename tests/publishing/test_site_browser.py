@@ -51,7 +51,9 @@ def page(browser: Any) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("site") / "site"
-    suites = [read_published(ROOT / "results/published" / name) for name in ("quick", "signature")]
+    suites = [
+        read_published(ROOT / "results/published" / name) for name in ("quick", "signature", "saliency")
+    ]
     write_site(Site(suites, {}, ROOT, pictures=False), made)
     return made
 
@@ -78,7 +80,7 @@ def test_every_kind_of_page_opens_without_a_complaint(page: Any, folder: Path) -
 
 
 def test_a_board_sorts_filters_folds_and_draws_its_plots(page: Any, folder: Path) -> None:
-    page.goto((folder / "quick/saliency.html").as_uri())
+    page.goto((folder / "saliency/saliency.html").as_uri())
     names = page.locator("#board-hardenings tbody th").all_inner_texts()
     assert not any("beta=5" in name for name in names) and any("control" in name for name in names)
     page.get_by_label("all variants").first.check()

@@ -18,7 +18,8 @@ CASES = {
     "method_settings": {"fairwash": {"steps": 40}, "clean_finetuning": {"steps": 20}},
 }
 OWN = (
-    *(f"attacks/{name}.py" for name in ("fairwash", "map_losses", "map_training")),
+    *(f"attacks/{name}.py" for name in ("fairwash", "map_losses", "map_training", "map_evasion")),
+    *(f"attacks/{name}.py" for name in ("crops", "usual", "weight_search")),
     *(f"defenses/{name}.py" for name in ("finetuning", "clean_finetuning", "batch_norm_reestimation")),
     "controls/repairs.py",
 )
