@@ -19,7 +19,6 @@ the clean network.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
 from collections.abc import Sequence
@@ -28,10 +27,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from growing_table import add
+from growing_table import known as known_rows
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from baselines.attacks.map_losses import location
+from baselines.controls.none import NoDefense
 from benchmark.api import Attack, Detector, Hardening, Repair
 from benchmark.boards.resampling import intervals
 from benchmark.errors import PotemkinError
@@ -107,10 +109,10 @@ class Runner:
         """What a forgery reaches under a hardening, or what a repair leaves of it."""
         repair = defense if isinstance(defense, Repair) else None
         forgery, seconds = self.forged(attack, defense if mode == "adaptive" else None, seed)
-        none = steps.reference(self.bench, _Plain(), seed, Meter())
+        none = steps.reference(self.bench, NoDefense(), seed, Meter())
         if repair is not None:
             forgery = repairs.repaired_of(self.bench, repair, forgery, seed, Meter())
-        hardening = defense if isinstance(defense, Hardening) else _Plain()
+        hardening = defense if isinstance(defense, Hardening) else NoDefense()
         reference = none if repair is not None else steps.reference(self.bench, hardening, seed, Meter())
         maps = steps.judge(self.bench, hardening, forgery, seed, Meter())["maps"]
         columns = self.scorer.score(forgery, reference, {"maps": maps}, seed)
@@ -150,8 +152,8 @@ class Runner:
         """What undefended maps of forged networks show, over all seeds."""
         columns: dict[str, list[float]] = {name: [] for name in ("pcc_target", "manipulation", "valid")}
         for (forgery, _), seed in zip(made, seeds, strict=True):
-            maps = steps.judge(self.bench, _Plain(), forgery, seed, Meter())["maps"]
-            reference = steps.reference(self.bench, _Plain(), seed, Meter())
+            maps = steps.judge(self.bench, NoDefense(), forgery, seed, Meter())["maps"]
+            reference = steps.reference(self.bench, NoDefense(), seed, Meter())
             scored = self.scorer.score(forgery, reference, {"maps": maps}, seed)
             for name, values in columns.items():
                 values += [float(value) for value in scored[name]]
@@ -166,17 +168,6 @@ class Runner:
             mask = (case.goal.picture > 0.5 * case.goal.picture.max()).to(shown)
             found.append(location(shown, mask) <= _FOOLED)
         return round(float(torch.cat(found).double().mean()), 4)
-
-
-class _Plain(Hardening):
-    """No defense."""
-
-    name = "undefended"
-    paper = "none"
-
-    def harden(self, explainer: Any) -> Any:
-        """The explainer."""
-        return explainer
 
 
 def _with_interval(name: str, values: np.ndarray, networks: np.ndarray) -> dict[str, float]:
@@ -195,7 +186,7 @@ def main() -> int:
     task = load_task(given.task, root)
     if not isinstance(task, FairwashingTask):
         sys.exit(f"{given.task} is of track {task.track}, not fairwashing")
-    known = _known(given.out)
+    known = known_rows(given.out, _KEY)
     kinds = {name: registry.defenses([name])[0].kind for name in given.defenses}
     for explainer in given.explainers or [task.explainer.name]:
         own = task.explainer if task.explainer.name == explainer else ExplainerSpec(name=explainer)
@@ -205,7 +196,7 @@ def main() -> int:
             if key in known:
                 continue
             row = dict(zip(_KEY, key, strict=True)) | _measured(runner, registry, task, key)
-            _written(given.out, row)
+            add(given.out, FIELDS, row)
     return 0
 
 
@@ -250,23 +241,6 @@ def _measured(runner: Runner, registry: Registry, task: FairwashingTask, key: Ke
         return runner.row(attack, defense, mode, int(seed))
     except (PotemkinError, StepFailed) as error:
         return {"note": " ".join(str(error).split())[:160]}
-
-
-def _known(out: Path | None) -> set[Key]:
-    if out is None or not out.exists():
-        return set()
-    with out.open(encoding="utf-8", newline="") as file:
-        return {tuple(row[name] for name in _KEY) for row in csv.DictReader(file)}
-
-
-def _written(out: Path | None, row: dict[str, Any]) -> None:
-    fresh = out is not None and not out.exists()
-    file = out.open("a", encoding="utf-8", newline="") if out else sys.stdout
-    writer = csv.DictWriter(file, FIELDS)
-    if fresh:
-        writer.writeheader()
-    writer.writerow(row)
-    file.flush()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ where it ended::
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import time
 from fractions import Fraction
@@ -22,6 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from growing_table import add
+from growing_table import known as known_rows
 from torch import Tensor
 
 from benchmark.api import Attack, Hardening
@@ -84,13 +85,6 @@ def wanted_task(task: SaliencyTask, explainer: str, budget: str, cases: int | No
     return task.model_copy(update=changes | ({"cases": cases} if cases else {}))
 
 
-def _known(out: Path | None) -> set[tuple[str, str, str]]:
-    if out is None or not out.exists():
-        return set()
-    with out.open(encoding="utf-8", newline="") as file:
-        return {(row["victim"], row["explainer"], row["budget"]) for row in csv.DictReader(file)}
-
-
 def main() -> int:
     """Runs what is not in the table yet; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -111,7 +105,7 @@ def main() -> int:
     attack = entry.method(**{**entry.settings, **task.method_settings.get(entry.name, {})})
     none = registry.defenses(["none"])[0].create()
     assert isinstance(attack, Attack) and isinstance(none, Hardening)
-    known = _known(given.out)
+    known = known_rows(given.out, ("victim", "explainer", "budget"))
     for explainer in given.explainers or listed_explainers():
         for budget in given.budgets:
             if (task.victim, explainer, budget) in known:
@@ -122,18 +116,8 @@ def main() -> int:
                 row |= measured(prepare(chosen, root, torch.device("cpu")), attack, none)
             except PotemkinError as error:  # explainers that this network has not say so
                 row["note"] = " ".join(str(error).split())[:160]
-            _written(given.out, row)
+            add(given.out, FIELDS, row)
     return 0
-
-
-def _written(out: Path | None, row: dict[str, Any]) -> None:
-    fresh = out is not None and not out.exists()
-    file = out.open("a", encoding="utf-8", newline="") if out else sys.stdout
-    writer = csv.DictWriter(file, FIELDS)
-    if fresh:
-        writer.writeheader()
-    writer.writerow(row)
-    file.flush()
 
 
 if __name__ == "__main__":

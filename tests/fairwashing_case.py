@@ -58,6 +58,21 @@ def of_goal(goal: str, **changes: Any) -> Workbench:
     return made(goal=goal, cases=[CASES[goal]], **changes)
 
 
+def offered(bench: Workbench, detector: Detector | None = None) -> FairwashingCase:
+    """What an attack is handed of the first case."""
+    case = bench.cases[0]
+    return FairwashingCase(
+        model=bench.models[case.victim],
+        explainer=bench.explainer,
+        goal=case.goal,
+        budget=bench.budget(),
+        data=bench.splits.attacker.images,
+        labels=bench.splits.attacker.labels,
+        generator=torch.Generator().manual_seed(0),
+        detector=detector,
+    )
+
+
 class Counting(Detector):
     """Suspects by the size of weights."""
 

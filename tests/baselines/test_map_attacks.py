@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fairwashing_case import of_goal
+from fairwashing_case import of_goal, offered
 from torch import Tensor, nn
 
 from baselines.attacks import map_losses
@@ -13,30 +13,16 @@ from baselines.attacks.fairwash import Fairwash
 from baselines.attacks.logit_shift import LogitShift, last_linear
 from baselines.attacks.map_training import answers_of
 from baselines.attacks.sham import entropy_matched
-from benchmark.api import FairwashingCase, Network
+from benchmark.api import Network
 from benchmark.explainers import UnsupportedLayer
 from benchmark.metrics.mass import entropy
-from benchmark.tracks.fairwashing.workbench import Workbench, task_facts
+from benchmark.tracks.fairwashing.workbench import task_facts
 
 
 def maps(seed: int, count: int = 3) -> Tensor:
     """Random maps that sum to 1."""
     found = torch.rand(count, 6, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
     return found / found.sum((1, 2), keepdim=True)
-
-
-def offered(bench: Workbench) -> FairwashingCase:
-    """What an attack is handed of the first case."""
-    case = bench.cases[0]
-    return FairwashingCase(
-        model=bench.models[case.victim],
-        explainer=bench.explainer,
-        goal=case.goal,
-        budget=bench.budget(),
-        data=bench.splits.attacker.images,
-        labels=bench.splits.attacker.labels,
-        generator=torch.Generator().manual_seed(0),
-    )
 
 
 def test_losses_are_those_of_numpy() -> None:

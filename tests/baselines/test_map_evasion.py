@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fairwashing_case import of_goal
+from fairwashing_case import of_goal, offered
 from torch import Tensor, nn
 
 from baselines.attacks.explanation_backdoor import follow
@@ -15,22 +15,6 @@ from baselines.attacks.logit_shift import LogitShift
 from baselines.attacks.map_evasion import shown, twin, unnoticed
 from baselines.attacks.map_training import MapLoss, answers_of
 from benchmark.api import Detector, FairwashingAudit, FairwashingCase, Network
-from benchmark.tracks.fairwashing.workbench import Workbench
-
-
-def offered(bench: Workbench, detector: Detector | None = None) -> FairwashingCase:
-    """What an attack is handed of the first case."""
-    case = bench.cases[0]
-    return FairwashingCase(
-        model=bench.models[case.victim],
-        explainer=bench.explainer,
-        goal=case.goal,
-        budget=bench.budget(),
-        data=bench.splits.attacker.images,
-        labels=bench.splits.attacker.labels,
-        generator=torch.Generator().manual_seed(0),
-        detector=detector,
-    )
 
 
 class Shifted(Detector):
