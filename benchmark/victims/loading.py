@@ -196,7 +196,10 @@ def _weights(entry: AnyEntry, path: Path, module: nn.Module) -> Mapping[str, Ten
 
 
 def _without_beginning(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Weights without what all of their names begin with, where only that makes them the network's."""
+    """Weights without what all of their names begin with, where only that makes them the network's.
+
+    Names begin so where a network was trained by several devices, compiled, or inside another module.
+    """
     needed = {key for key in expected if not key.endswith("num_batches_tracked")}
     if not weights or needed <= weights.keys():
         return weights

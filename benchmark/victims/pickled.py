@@ -14,8 +14,6 @@ from benchmark.errors import AssetError
 _WRAPPED = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "state_dict_ema")
 """Under what training scripts keep the weights, beside an optimizer's state and a number of epochs."""
 _DEEPEST = 8
-_PREFIXES = ("module.", "_orig_mod.", "model.")
-"""Of every name, where a network was trained by several devices, compiled, or inside another module."""
 
 
 def pickled_state(path: Path) -> dict[str, Tensor]:
@@ -32,7 +30,7 @@ def pickled_state(path: Path) -> dict[str, Tensor]:
             "it holds could run anything when it is read); save module.state_dict(), not the module itself; "
             "safetensors end in .safetensors"
         ) from error
-    return _plain(_unwrapped(found, path))
+    return _unwrapped(found, path)
 
 
 def _unwrapped(found: Any, path: Path, depth: int = 0) -> dict[str, Tensor]:
@@ -49,11 +47,3 @@ def _unwrapped(found: Any, path: Path, depth: int = 0) -> dict[str, Tensor]:
         f"cannot read the weights {path}: it holds {holds}; save module.state_dict(), a mapping of names to "
         f"tensors, plain or under one of {', '.join(_WRAPPED)}"
     )
-
-
-def _plain(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names without what all of them begin with because the network was part of another."""
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    return weights
